@@ -1,0 +1,117 @@
+"""The text rules against the published functions, and the cases where they crashed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mamtra_cli.errors import TextError
+from mamtra_cli.families.cosyvoice2 import text as rules
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
+FUNCTIONS: dict[str, Callable[[str], Any]] = {
+    "split_en": lambda text: rules.split_paragraph(text, count_words, "en"),
+    "split_en_comma": lambda text: rules.split_paragraph(text, count_words, "en", comma_split=True),
+    "split_zh": lambda text: rules.split_paragraph(text, count_words, "zh"),
+    "spell_out_number": rules.spell_out_number,
+    "contains_chinese": rules.contains_chinese,
+    "replace_blank": rules.replace_blank,
+    "replace_corner_mark": rules.replace_corner_mark,
+    "remove_bracket": rules.remove_bracket,
+    "is_only_punctuation": rules.is_only_punctuation,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_text_function_matches_published_one(name: str, goldens: Path) -> None:
+    cases = json.loads((goldens / "cosyvoice2" / "text_frontend.json").read_text("utf-8"))
+    options = "comma_split=False" if name == "split_en" else ""
+    assert options in cases["note"]
+    for case in cases[name]:
+        assert FUNCTIONS[name](case["i"]) == case["o"], case["i"]
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t \u3000"], ids=["space", "newline", "wide"])
+def test_text_of_blanks_is_refused(blank: str) -> None:
+    with pytest.raises(TextError, match="blanks"):
+        rules.text_normalize(blank)
+    with pytest.raises(TextError, match="blanks"):
+        rules.normalize_prompt(blank)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("好 ", "好"), (" 好", "好"), ("a ", "a"), (" a", "a"), (" ", ""), ("", "")],
+    ids=["trailing", "leading", "trailing-ascii", "leading-ascii", "only", "empty"],
+)
+def test_replace_blank_drops_blanks_at_the_ends(text: str, kept: str) -> None:
+    assert rules.replace_blank(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("", [""]),
+        ("...!?", []),
+        ('."', []),
+        ("  I have 3 cats\n", ["I have three cats."]),
+        ("我 有3.5 - x²（好）、", ["我有3。5，x平方好。"]),
+        ("<|x|> 12", ["<|x|> 12"]),
+    ],
+    ids=["empty", "punctuation", "quote-first", "english", "chinese", "marked"],
+)
+def test_text_normalize_gives_pieces(text: str, pieces: list[str]) -> None:
+    assert rules.text_normalize(text, count_words) == pieces
+
+
+def test_text_normalize_switched_off_returns_text() -> None:
+    assert rules.text_normalize(" 12 ", enabled=False) == [" 12 "]
+    assert rules.normalize_prompt(" 12 ", enabled=False) == " 12 "
+
+
+def test_normalize_prompt_keeps_one_piece_without_added_terminator() -> None:
+    assert rules.normalize_prompt(" one. 2, three ") == "one. two, three"
+
+
+def test_normalizers_run_before_the_rules() -> None:
+    normalizers = rules.Normalizers(zh=lambda text: text + "中", en=lambda text: text + " 7")
+    assert rules.text_normalize("a", count_words, normalizers=normalizers) == ["a seven."]
+    assert rules.text_normalize("好", normalizers=normalizers) == ["好中。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("3.14", "three point one four"),
+        ("1,234 apples", "one thousand, two hundred and thirty-four apples"),
+        ("1,234.5", "one thousand, two hundred and thirty-four point five"),
+        ("room 12.", "room twelve."),
+        ("1,23", "one,twenty-three"),
+    ],
+    ids=["decimal", "thousands", "both", "end", "list"],
+)
+def test_numbers_without_compat_are_read_whole(text: str, spoken: str) -> None:
+    assert rules.spell_out_number(text, compat=False) == spoken
+
+
+def test_longest_numbers_are_read_digit_by_digit() -> None:
+    assert rules.spell_out_number("12" * 40) == " ".join(["one two"] * 40)
+    assert rules.spell_out_number("x²") == "xtwo"
+
+
+def test_marks_without_compat_do_not_switch_rules_off() -> None:
+    assert rules.text_normalize("<|x|> 2", count_words, compat=False) == ["<|x|> two."]
+
+
+def test_wetext_reads_amounts_where_installed() -> None:
+    pytest.importorskip("wetext")
+    normalizers = rules.wetext_normalizers()
+    assert normalizers is not None
+    assert normalizers.zh("3.5米") == "三点五米"
+    assert "three" in normalizers.en("3 cats").lower()
