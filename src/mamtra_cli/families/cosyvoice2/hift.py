@@ -235,7 +235,7 @@ class HiFT(nn.Module):
         """Synthesise (B, S) from log magnitudes over phases: (B, n_fft + 2, S / hop + 1)."""
         config = self.config
         with torch.autocast(x.device.type, enabled=False):
-            log_magnitude, angle = x.float().split(config.n_fft // 2 + 1, dim=1)
+            log_magnitude, angle = x.float().chunk(2, dim=1)
             # Limited before exp: the gradient of a limited infinity would not be a number.
             magnitude = log_magnitude.clamp(max=math.log(MAX_MAGNITUDE)).exp()
             spectrum = torch.polar(magnitude, torch.sin(angle))
