@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mamtra_cli.backbone.plan import KINDS, PRESETS, STRATEGIES, LayerPlan
+from mamtra_cli.backbone.placement import PRESETS, STRATEGIES
+from mamtra_cli.backbone.plan import KINDS, LayerPlan
 from mamtra_cli.errors import PlanError
 
 kinds_text = st.text(alphabet="".join(KINDS), min_size=1, max_size=40)

@@ -1,0 +1,1 @@
+"""Backbone: the hybrid stack, its plan, its weights from attention, its costs."""
