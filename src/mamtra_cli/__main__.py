@@ -1,0 +1,5 @@
+"""`python -m mamtra_cli`."""
+
+from mamtra_cli.cli.app import main
+
+main()

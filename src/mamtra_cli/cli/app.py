@@ -1,0 +1,127 @@
+"""The Typer app: the list of commands, and the way in and out of the process.
+
+Commands import their task inside their body, so help, completion and usage errors never load
+torch. Usage errors are worded here in the house form; everything later ends in `Console`.
+"""
+
+import importlib.util
+import itertools
+import re
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from mamtra_cli import __version__
+from mamtra_cli.cli.console import show_error, silence_stdout, write_line
+from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
+
+COMMANDS = {
+    "convert": "convert",
+    "distill": "distill",
+    "synth": "synth",
+    "eval": "evaluate",
+    "profile": "profile",
+    "push": "push",
+    "doctor": "doctor",
+}
+
+app = typer.Typer(
+    name="mamtra",
+    cls=OrderedGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=CONTEXT,
+)
+
+
+def show_version(value: bool) -> None:
+    """Print the version and leave."""
+    if value:
+        write_line(f"mamtra {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=show_version,
+        ),
+    ] = False,
+) -> None:
+    """Turn a speech model into a Mamba/Transformer hybrid, and speak with it.
+
+    A model is a local folder or a Hugging Face id: org/name or org/name@revision.
+
+    \b
+    Convert a teacher, train the student to match it, listen:
+      $ mamtra convert mini --ratio 1:3 -o student
+      $ mamtra distill student -o student-tuned
+      $ mamtra synth "Hello there." -m student-tuned -o hello.wav
+    """
+    if ctx.invoked_subcommand is None:
+        write_line(ctx.get_help())
+
+
+for _name, _module in COMMANDS.items():
+    if importlib.util.find_spec(f"mamtra_cli.cli.{_module}") is None:  # TEMPORARY while files land
+        continue
+    _command = getattr(import_module(f"mamtra_cli.cli.{_module}"), _module)
+    app.command(_name, cls=HeadedCommand, context_settings=CONTEXT)(_command)
+
+
+def main() -> None:
+    """Run the command line of this process and leave with its exit code."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+        code = 1
+    sys.exit(code)
+
+
+def run(args: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        code = get_command(app)(args=args, prog_name="mamtra", standalone_mode=False)
+    except BrokenPipeError:
+        silence_stdout()
+        return 1
+    except typer.Abort:
+        return 130
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        message, hint = usage_words(error, usage())
+        before = itertools.takewhile(lambda arg: arg != "--", args)
+        show_error(message, hint, "usage", as_json="--json" in before)
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def usage_words(error: Any, text: str) -> tuple[str, str | None]:
+    """Return a usage error in the house form: fact and hint, literals in backticks."""
+    known = [f"`{word}`" for word in sorted(getattr(error, "possibilities", None) or [])]
+    text, _, more = text.partition(" (Possible options:")
+    text, _, near = text.partition(". Did you mean ")
+    text = re.sub(r"'([^']*)'", r"`\1`", text).rstrip(".")
+    if near:
+        known = [f"`{word}`" for word in re.findall(r"'([^']*)'", near)]
+    if more or near:
+        hint = f"did you mean {' or '.join(known)}?"
+    else:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "mamtra"
+        hint = f"see `{path} --help`"
+    return text[:1].lower() + text[1:], hint

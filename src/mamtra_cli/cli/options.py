@@ -1,0 +1,149 @@
+"""Options that several commands share, and how flags, files and defaults become a recipe.
+
+Order: defaults of the recipe, recipe file, environment, flags. A flag counts only when the user
+gave it, so 0 and "" are valid answers.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from mamtra_cli.cli.help import GENERAL, OUTPUT
+from mamtra_cli.config import field_types, from_dict, read_data
+
+T = TypeVar("T")
+GIVEN = frozenset({"COMMANDLINE", "ENVIRONMENT", "PROMPT"})
+
+
+def complete_dtype() -> list[str]:
+    """Return the names `--dtype` takes when running a model."""
+    return ["auto", "float32", "bfloat16", "float16"]
+
+
+def complete_storage() -> list[str]:
+    """Return the names `--dtype` takes when writing a model."""
+    return ["keep", "float32", "bfloat16", "float16", "int8"]
+
+
+def complete_device() -> list[str]:
+    """Return the kinds of device."""
+    return ["auto", "cpu", "cuda", "mps"]
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Recipe to start from (.toml or .json). Options given here win.",
+        rich_help_panel=GENERAL,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        envvar="MAMTRA_DEVICE",
+        show_envvar=True,
+        help="auto, cpu, cuda, cuda:1 or mps.",
+        autocompletion=complete_device,
+        rich_help_panel=GENERAL,
+    ),
+]
+DType = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Type to compute in: auto, float32, bfloat16 or float16.",
+        autocompletion=complete_dtype,
+        rich_help_panel=GENERAL,
+    ),
+]
+Threads = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="CPU threads; 0 chooses.",
+        rich_help_panel=GENERAL,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(metavar="N", help="Seed of everything random.", rich_help_panel=GENERAL),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=GENERAL),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Debug messages on stderr, and tracebacks.",
+        rich_help_panel=GENERAL,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace what is there already.", rich_help_panel=OUTPUT),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        "-n",
+        help="Show the plan and sizes, write nothing.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT),
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Type of the written weights: keep, float32, bfloat16, float16 or int8.",
+        autocompletion=complete_storage,
+        rich_help_panel=OUTPUT,
+    ),
+]
+OutputFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder to write; new or empty unless --force.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
+def read_recipe(cls: type[T], ctx: typer.Context) -> T:
+    """Merge defaults, the file of `--config`, environment and flags to a recipe.
+
+    Args:
+        cls: the recipe dataclass; its field names are the parameter names of the command.
+        ctx: the running command.
+    """
+    values: dict[str, Any] = {}
+    where = "the recipe"
+    path = ctx.params.get("config")
+    if path is not None:
+        where = str(path)
+        data = read_data(Path(path))
+        inner = data.get("recipe")
+        source = inner if isinstance(inner, dict) else data
+        values.update({str(key).replace("-", "_"): value for key, value in source.items()})
+    for name in field_types(cls):
+        source_of = ctx.get_parameter_source(name)
+        if source_of is not None and source_of.name in GIVEN:
+            values[name] = ctx.params[name]
+    return from_dict(cls, values, where)
