@@ -1,0 +1,1 @@
+"""Engine: runs and trains any model."""

@@ -1,0 +1,1 @@
+"""Families: everything peculiar to one teacher."""

@@ -1,0 +1,1 @@
+"""CosyVoice 2: language model, flow and vocoder; the published sizes and `mini`."""

@@ -1,0 +1,197 @@
+"""Every size of a CosyVoice-2 model: the published 0.5B checkpoint and `mini` are two values.
+
+Frozen dataclasses, no torch. Defaults are the published ones (FunAudioLLM/CosyVoice,
+examples/libritts/cosyvoice2/conf/cosyvoice2.yaml); derived numbers are properties. The layer
+plan lives in `LMConfig.kinds`; the mixer of the converted layers in `LMConfig.mixer`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelConfig:
+    """The 80-bin log-mel that the flow writes and the vocoder reads."""
+
+    sample_rate: int = 24_000
+    n_fft: int = 1920
+    hop: int = 480
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float = 8000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMConfig:
+    """The speech-token language model (Qwen2 body, hybrid where `kinds` says so).
+
+    `positions` is `sequential` (the published model) or `aligned`: text and speech share one
+    rotary time axis, each text id advancing it by `durations[id]` speech tokens.
+    """
+
+    d_model: int = 896
+    n_layers: int = 24
+    n_heads: int = 14
+    n_kv_heads: int = 2
+    head_dim: int = 64
+    d_ff: int = 4864
+    rope_theta: float = 1_000_000.0
+    norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    vocab_size: int = 151_936
+    speech_vocab: int = 6561
+    text_chunk: int = 5
+    speech_chunk: int = 15
+    min_ratio: float = 2.0
+    max_ratio: float = 20.0
+    positions: str = "sequential"
+    durations: tuple[float, ...] = ()
+    kinds: str = ""
+    mixer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def eos_id(self) -> int:
+        """Id that ends the speech (the first after the codes)."""
+        return self.speech_vocab
+
+    @property
+    def fill_id(self) -> int:
+        """Id that asks for more text in text-streaming mode."""
+        return self.speech_vocab + 2
+
+    @property
+    def head_size(self) -> int:
+        """Rows of the speech head: codes, eos, a second stop id, fill."""
+        return self.speech_vocab + 3
+
+    @property
+    def stop_ids(self) -> tuple[int, int, int]:
+        """Ids that end an utterance."""
+        return (self.speech_vocab, self.speech_vocab + 1, self.speech_vocab + 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowEncoderConfig:
+    """The upsampling conformer that turns speech tokens into mel means (widths in channels)."""
+
+    width: int = 512
+    heads: int = 8
+    d_ff: int = 2048
+    blocks: int = 6
+    up_blocks: int = 4
+    lookahead: int = 3
+    upsample: int = 2
+    chunk: int = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowEstimatorConfig:
+    """The UNet that estimates the velocity of the flow."""
+
+    channels: int = 256
+    heads: int = 8
+    head_dim: int = 64
+    n_blocks: int = 4
+    mid_blocks: int = 12
+    chunk: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """Speech tokens to mel by conditional flow matching."""
+
+    vocab_size: int = 6561
+    mel_bins: int = 80
+    speaker_dim: int = 192
+    steps: int = 10
+    cfg_rate: float = 0.7
+    encoder: FlowEncoderConfig = FlowEncoderConfig()
+    estimator: FlowEstimatorConfig = FlowEstimatorConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiFTConfig:
+    """The HiFT vocoder (neural source filter and inverse STFT)."""
+
+    mel_bins: int = 80
+    base_channels: int = 512
+    f0_channels: int = 512
+    harmonics: int = 8
+    sample_rate: int = 24_000
+    sine_amplitude: float = 0.1
+    noise_sigma: float = 0.003
+    voiced_threshold: float = 10.0
+    upsample_rates: tuple[int, ...] = (8, 5, 3)
+    upsample_kernels: tuple[int, ...] = (16, 11, 7)
+    n_fft: int = 16
+    hop: int = 4
+    resblock_kernels: tuple[int, ...] = (3, 7, 11)
+    resblock_dilations: tuple[int, ...] = (1, 3, 5)
+    source_resblock_kernels: tuple[int, ...] = (7, 7, 11)
+    leaky_slope: float = 0.1
+    audio_limit: float = 0.99
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples per mel frame."""
+        samples = self.hop
+        for rate in self.upsample_rates:
+            samples *= rate
+        return samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechTokenizerConfig:
+    """The supervised speech tokenizer: log-mel at 100 Hz to FSQ codes at 25 Hz.
+
+    `levels` are the odd level counts of the FSQ digits; the published codebook is 3^8.
+    """
+
+    n_mels: int = 128
+    width: int = 1280
+    heads: int = 20
+    layers: int = 6
+    fsmn_kernel: int = 31
+    levels: tuple[int, ...] = (3,) * 8
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes."""
+        size = 1
+        for level in self.levels:
+            size *= level
+        return size
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerEncoderConfig:
+    """mini's own speaker encoder: 80-bin fbank to one vector. Upstream uses CAM++ (ONNX)."""
+
+    n_mels: int = 80
+    width: int = 128
+    layers: int = 4
+    dim: int = 192
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosyVoice2Config:
+    """One whole model. `text` is `bpe` (upstream) or `phones` (mini's English front end).
+
+    `speech_tokenizer` and `speaker_encoder` are `None` where the model uses ONNX files.
+    `lookahead` and `hop_tokens` of streaming are in tokens of 40 ms.
+    """
+
+    text: str = "bpe"
+    mel: MelConfig = MelConfig()
+    lm: LMConfig = LMConfig()
+    flow: FlowConfig = FlowConfig()
+    hift: HiFTConfig = HiFTConfig()
+    speech_tokenizer: SpeechTokenizerConfig | None = None
+    speaker_encoder: SpeakerEncoderConfig | None = None
+    temperature: float = 1.0
+    top_p: float = 0.8
+    top_k: int = 25
+    ras_window: int = 10
+    ras_threshold: float = 0.1
+    hop_tokens: int = 25
+    max_hop_tokens: int = 100

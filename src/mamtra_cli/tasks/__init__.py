@@ -1,0 +1,1 @@
+"""Tasks: one public function a command."""
