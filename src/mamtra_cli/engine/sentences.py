@@ -13,12 +13,15 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-PEOPLE = _words("""anna ben carla david emma frank grace henry irene jack karen leo maria nathan olivia
+PEOPLE = _words("""
+anna ben carla david emma frank grace henry irene jack karen leo maria nathan olivia
 peter rachel simon tina victor wendy adam betty charles diana eric helen george laura martin
 nora oscar paula robert sarah thomas alice walter julia kevin""")
-PLACES = _words("""london paris boston chicago dublin berlin rome madrid texas canada mexico denver
+PLACES = _words("""
+london paris boston chicago dublin berlin rome madrid texas canada mexico denver
 oslo vienna egypt india japan kenya norway florida""")
-NOUNS = _words("""dog cat horse bird fish garden river mountain house window door table chair kitchen
+NOUNS = _words("""
+dog cat horse bird fish garden river mountain house window door table chair kitchen
 engine train station bridge road street market shop school teacher student doctor nurse farmer
 driver pilot sailor captain soldier artist painter singer writer reader letter book paper
 pencil picture mirror clock watch phone computer camera radio music song story poem lesson
@@ -32,35 +35,44 @@ office manager worker meeting project report message signal light shadow candle 
 stone metal silver gold copper glass wood plastic rope knife fork spoon plate cup bowl
 child baby brother sister mother father uncle cousin friend neighbor stranger guest king
 queen castle tower wall roof floor ceiling stairs elevator basement attic""")
-PLURALS = _words("""dogs horses birds gardens rivers mountains houses windows doors tables chairs
+PLURALS = _words("""
+dogs horses birds gardens rivers mountains houses windows doors tables chairs
 engines trains stations bridges roads markets schools teachers students doctors farmers pilots
 letters books pictures clocks phones songs stories lessons questions answers problems numbers
 islands forests trees flowers apples oranges lemons storms clouds stars planets machines bottles
 baskets jackets shirts tickets villages cities words pages offices workers reports messages
 lights shadows stones children brothers sisters friends neighbors guests castles towers""")
-ADJECTIVES = _words("""old new young small large little big quiet loud bright dark heavy light warm cold
+ADJECTIVES = _words("""
+old new young small large little big quiet loud bright dark heavy light warm cold
 cool dry wet clean dirty soft hard smooth rough sharp round flat narrow wide deep shallow high
 low fast slow early late strong weak happy sad angry calm gentle brave clever curious famous
 foreign golden green red blue yellow purple white black brown gray empty full broken modern
 simple strange wonderful terrible important local public private perfect""")
-VERBS = _words("""found lost opened closed painted washed carried followed watched noticed remembered
+VERBS = _words("""
+found lost opened closed painted washed carried followed watched noticed remembered
 forgot described ordered bought sold moved pushed pulled lifted dropped cleaned repaired built
 designed measured counted borrowed returned visited crossed passed reached touched held kept
 covered filled emptied shared hid showed wanted needed liked loved feared admired""")
-BASE_VERBS = _words("""find lose open close paint wash carry follow watch notice remember forget
+BASE_VERBS = _words("""
+find lose open close paint wash carry follow watch notice remember forget
 describe order buy sell move push pull lift drop clean repair build design measure count borrow
 return visit cross pass reach touch hold keep cover fill share hide show""")
-MOVES = _words("""walked ran drove sailed traveled hurried returned wandered climbed rode""")
-ADVERBS = _words("""quickly slowly quietly carefully suddenly always never often sometimes again today
+MOVES = _words("""
+walked ran drove sailed traveled hurried returned wandered climbed rode""")
+ADVERBS = _words("""
+quickly slowly quietly carefully suddenly always never often sometimes again today
 yesterday finally almost together alone early outside nearly politely""")
-PREPOSITIONS = _words("""in on under near behind beside above below between against around inside across
+PREPOSITIONS = _words("""
+in on under near behind beside above below between against around inside across
 beyond toward without""")
-NUMBERS = _words("""one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+NUMBERS = _words("""
+one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty
 ninety""")
 ORDINALS = _words("first second third fourth fifth sixth seventh eighth ninth tenth last next")
 DAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
-MONTHS = _words("""january february march april may june july august september october november
+MONTHS = _words("""
+january february march april may june july august september october november
 december""")
 DETERMINERS = ["the", "the", "the", "a", "this", "that", "my", "your", "his", "her", "our", "their"]
 PLURAL_DETERMINERS = ["the", "these", "those", "some", "many", "most", "my", "your", "all"]
