@@ -22,7 +22,8 @@ from math import gcd
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.backbone.placement import ALIASES, PRESETS, STRATEGIES, fitting, place
+from mamtra_cli.backbone.placement import ALIASES, PRESETS, fitting, place
+from mamtra_cli.backbone.placement import STRATEGIES as STRATEGIES
 from mamtra_cli.errors import PlanError
 
 KINDS: dict[str, str] = {
