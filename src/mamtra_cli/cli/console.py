@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sys
-import time
 import traceback
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -50,7 +49,9 @@ class Console:
         self.as_json = as_json
         self.verbose = verbose
         self.progress = Progress(show=not (quiet or as_json), warn=not quiet)
-        self.start = time.perf_counter()
+        if not self.progress.live:
+            # The hub client draws its own bars; it reads this when it is first imported.
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
     @classmethod
     def of(cls, ctx: typer.Context) -> Self:

@@ -74,6 +74,18 @@ Seed = Annotated[
     int,
     typer.Option(metavar="N", help="Seed of everything random.", rich_help_panel=GENERAL),
 ]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        envvar="MAMTRA_MODEL",
+        show_envvar=True,
+        help="A folder, org/name[@revision] or `mini`.",
+        rich_help_panel=GENERAL,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=GENERAL),

@@ -1,0 +1,125 @@
+"""The text of a model card: YAML header and body, from facts given as values.
+
+The header follows the Hub's model-card metadata
+(https://github.com/huggingface/hub-docs/blob/main/modelcard.md). Values are written as JSON,
+which is YAML, so no text can break out of its place. Knows no model and no file but the text.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mamtra_cli.config import dump_json
+
+UNKNOWN = "unknown"
+LIMITS = """A converted model that was not trained on speaks poorly. Speech from this model is
+synthetic: say so where people hear it, and copy the voice of a person only with their consent.
+The recurrent layers reduce what grows with length and with the number of streams; one short
+utterance saves no memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """What a card tells.
+
+    Attributes:
+        name: name of the model.
+        license: identifier of the hub, such as apache-2.0; copied from the teacher.
+        language: codes of the languages it speaks.
+        base_model: repositories it was made from.
+        datasets: data sets it was trained on.
+        tags: words to find it by.
+        summary: one sentence.
+        plan: the layer plan on one line.
+        tables: heading to rows of names and values.
+        recipe: the resolved knobs.
+        notices: licences and origins that must travel with the model.
+    """
+
+    name: str
+    license: str
+    language: Sequence[str] = ("en",)
+    base_model: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    summary: str = ""
+    plan: str = ""
+    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    notices: str = ""
+
+
+def model_card(facts: CardFacts) -> str:
+    """Return the card as Markdown with its header."""
+    parts = [header(facts), f"# {escape(facts.name)}"]
+    if facts.summary:
+        parts.append(escape(facts.summary))
+    if facts.plan:
+        parts.append(f"## Layers\n\n{fenced(facts.plan)}")
+    for heading, rows in facts.tables.items():
+        lines = [f"| {cell(name)} | {cell(value)} |" for name, value in rows.items()]
+        parts.append("\n".join([f"## {escape(heading)}", "", "| | |", "|---|---|", *lines]))
+    parts.append(
+        "## Use\n\n" + fenced(f'mamtra synth "Hello there." -m {facts.name} -o hello.wav', "sh")
+    )
+    parts.append(f"## Limits and misuse\n\n{LIMITS}")
+    if facts.recipe:
+        parts.append(f"## Recipe\n\n{fenced(dump_json(dict(facts.recipe)).rstrip(), 'json')}")
+    if facts.notices:
+        parts.append(f"## Notices\n\n{facts.notices.strip()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def header(facts: CardFacts) -> str:
+    """Return the YAML header, empty lists left out."""
+    entries: dict[str, object] = {
+        "language": list(facts.language),
+        "license": facts.license,
+        "library_name": "mamtra",
+        "pipeline_tag": "text-to-speech",
+        "base_model": list(facts.base_model),
+        "base_model_relation": "finetune" if facts.base_model else "",
+        "datasets": list(facts.datasets),
+        "tags": list(dict.fromkeys(facts.tags)),
+    }
+    lines = [
+        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items() if value
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def read_license(card: str) -> str:
+    """Return the licence a card's header states, `unknown` where it states none."""
+    match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
+    found = re.search(r"^license:[ \t]*(.+?)[ \t]*$", match[1], re.MULTILINE) if match else None
+    value = found[1].strip("\"'") if found else ""
+    return value if re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value) else UNKNOWN
+
+
+def with_license(card: str, license: str) -> str:
+    """Return the card with a licence in its header, adding line or header where missing."""
+    line = f"license: {json.dumps(license)}"
+    match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
+    if match is None:
+        return f"---\n{line}\n---\n\n{card}"
+    kept = [old for old in match[1].split("\n") if not old.startswith("license:")]
+    return "\n".join(["---", line, *kept, "---"]) + card[match.end() :]
+
+
+def escape(text: str) -> str:
+    """Return a text that Markdown shows as it is, on one line."""
+    flat = " ".join(text.split())
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", flat)
+
+
+def cell(text: str) -> str:
+    """Return a text for a table cell: as `escape`, without stray line breaks."""
+    return escape(text) or " "
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return a code block whose fence is longer than any inside it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

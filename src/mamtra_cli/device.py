@@ -1,0 +1,99 @@
+"""Which device, type and threads to compute with, and why. Knows names, no models."""
+
+import os
+import re
+from dataclasses import dataclass
+
+import torch
+
+from mamtra_cli.config import nearest
+from mamtra_cli.errors import UsageError
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+DEVICE = re.compile(r"cpu|mps|cuda(?::(\d+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """A device, the type of the language model on it, CPU threads, and the reason in words."""
+
+    device: str
+    dtype: str
+    threads: int
+    reason: str
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device as torch names it."""
+        return torch.device(self.device)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type as torch names it."""
+        return DTYPES[self.dtype]
+
+
+def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compute:
+    """Choose what to compute with. Changes nothing; see `apply_threads`.
+
+    Args:
+        device: auto, cpu, cuda, cuda:1 or mps.
+        dtype: auto, float32, bfloat16 or float16.
+        threads: CPU threads; 0 keeps torch's choice, which heeds `OMP_NUM_THREADS`.
+    """
+    chosen, why = _choose_device(device)
+    kind, why_type = _choose_dtype(dtype, chosen)
+    count = threads or torch.get_num_threads()
+    return Compute(device=chosen, dtype=kind, threads=count, reason=f"{why}; {why_type}")
+
+
+def apply_threads(compute: Compute) -> None:
+    """Make torch use the chosen number of threads in this process."""
+    if torch.get_num_threads() != compute.threads:
+        torch.set_num_threads(compute.threads)
+
+
+def _choose_device(name: str) -> tuple[str, str]:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda:0", f"{torch.cuda.get_device_name(0)} is there"
+        if torch.backends.mps.is_available():
+            return "mps", "an Apple GPU is there"
+        return "cpu", f"no GPU is there, {os.cpu_count()} processors are"
+    match = DEVICE.fullmatch(name)
+    if match is None:
+        near = nearest(name, ["auto", "cpu", "cuda", "mps"])
+        hint = f"did you mean `{near}`?" if near else "one of: auto, cpu, cuda, cuda:1, mps"
+        raise UsageError(f"unknown device `{name}`", hint)
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise UsageError(
+                f"`--device {name}` needs CUDA, and torch finds none here", "try `--device cpu`"
+            )
+        count, index = torch.cuda.device_count(), int(match[1] or 0)
+        if index >= count:
+            raise UsageError(
+                f"there is no device `{name}`", f"cuda:0 to cuda:{count - 1} are there"
+            )
+        return f"cuda:{index}", "asked for"
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("`--device mps` needs an Apple GPU", "try `--device cpu`")
+    return name, "asked for"
+
+
+def _choose_dtype(name: str, device: str) -> tuple[str, str]:
+    name = SHORT.get(name, name)
+    if name in DTYPES:
+        return name, f"{name} asked for"
+    if name != "auto":
+        near = nearest(name, [*DTYPES, *SHORT])
+        hint = f"did you mean `{near}`?" if near else f"one of: auto, {', '.join(DTYPES)}"
+        raise UsageError(f"unknown type `{name}`", hint)
+    if device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 8:
+        return "bfloat16", "bfloat16 halves the weights and this GPU computes it"
+    return "float32", "float32 is exact, and fastest where bfloat16 has no hardware"

@@ -1,0 +1,224 @@
+"""Model names to local folders, and folders to the hub.
+
+A name is `mini` (inside this package), a folder, an alias, or `org/name[@revision]` on the
+Hugging Face Hub. The hub client is imported on first use, without telemetry; its errors become
+ours. Knows files and repositories, nothing of models.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mamtra_cli.config import nearest, reason
+from mamtra_cli.errors import HubError, ModelNotFoundError
+from mamtra_cli.events import Report, Stage, ignore
+
+BUILT_IN = {"mini": Path(__file__).parent / "models" / "mini"}
+ALIASES = {"cosyvoice2": "FunAudioLLM/CosyVoice2-0.5B@eec1ae6c79877dbd9379285cf8789c9e0879293d"}
+HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+
+# A nested model.safetensors is the text model that a teacher's own weights replace; engines built
+# for other runtimes are never read.
+SKIP = ["*/model.safetensors", "*.fp32.onnx", "*.batch.onnx", "*.zip", "*.plan", "asset/*"]
+CONFIGS = ["*.json", "*.yaml", "README.md"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Where a model is: its folder here, and the repository and commit it came from."""
+
+    folder: Path
+    name: str
+    revision: str | None = None
+
+
+def locate(name: str, *, configs_only: bool = False, report: Report = ignore) -> Located:
+    """Find a model, fetching it where it is on the hub.
+
+    Args:
+        name: `mini`, a folder, an alias or org/name[@revision].
+        configs_only: fetch no weights.
+        report: hears of the download.
+
+    Raises:
+        ModelNotFoundError: no such model.
+        HubError: the hub refused or was out of reach.
+    """
+    if name in BUILT_IN:
+        folder = BUILT_IN[name]
+        if not (folder / "config.json").is_file():
+            raise ModelNotFoundError(f"this installation lacks the built-in model `{name}`")
+        return Located(folder=folder, name=name)
+    if Path(name).is_dir() and name:
+        return Located(folder=Path(name), name=name)
+    match = HUB_NAME.fullmatch(ALIASES.get(name, name))
+    if match is None or name.startswith(("./", "../", "~")):
+        near = nearest(name, [*BUILT_IN, *ALIASES])
+        hint = f"did you mean `{near}`?" if near else "name a folder, org/name or `mini`"
+        raise ModelNotFoundError(f"there is no model `{name}`", hint)
+    repo, revision = match[1], match[2]
+    folder = fetch(repo, revision, configs_only=configs_only, report=report)
+    return Located(folder=folder, name=repo, revision=folder.name)
+
+
+def fetch(
+    repo: str, revision: str | None, *, configs_only: bool = False, report: Report = ignore
+) -> Path:
+    """Download a snapshot into the hub cache, or find it there, and return its folder."""
+    hub = client()
+    report(Stage(name="fetching", detail=f"{repo}@{revision}" if revision else repo))
+    with hub_errors(repo, revision):
+        folder = hub.snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=os.environ.get("MAMTRA_CACHE"),
+            allow_patterns=CONFIGS if configs_only else None,
+            ignore_patterns=SKIP,
+        )
+    return Path(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A finished upload."""
+
+    commit: str
+    unchanged: bool
+    url: str
+
+
+def upload(
+    folder: Path,
+    files: list[str],
+    repo: str,
+    *,
+    revision: str = "main",
+    private: bool = False,
+    message: str,
+    tag: str = "",
+    report: Report = ignore,
+) -> Upload:
+    """Put files of a folder into a repository, creating it where it is missing.
+
+    Args:
+        folder: where the files are.
+        files: their names, relative to the folder.
+        repo: org/name.
+        revision: branch to write.
+        private: make a new repository private.
+        message: subject of the commit.
+        tag: a name for the commit; "" makes none.
+        report: hears of the steps.
+    """
+    hub = client()
+    api = hub.HfApi()
+    with hub_errors(repo, None):
+        report(Stage(name="creating", detail=repo))
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        if revision != "main":
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        before = _head(api, repo, revision)
+        report(Stage(name="pushing", detail=f"{len(files)} files to {repo}"))
+        done = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            revision=revision,
+            commit_message=message,
+            allow_patterns=[re.sub(r"([*?\[])", r"[\1]", name) for name in files],
+        )
+        commit = str(getattr(done, "oid", "") or _head(api, repo, revision))
+        if tag:
+            report(Stage(name="tagging", detail=tag))
+            api.create_tag(repo, tag=tag, revision=commit, exist_ok=True)
+    return Upload(commit=commit, unchanged=commit == before, url=url_of(repo))
+
+
+def url_of(repo: str) -> str:
+    """Return the address of a repository on the hub in use."""
+    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{repo}"
+
+
+def client() -> Any:
+    """Import the hub client, without telemetry and chatter."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    import huggingface_hub
+
+    return huggingface_hub
+
+
+def _head(api: Any, repo: str, revision: str) -> str | None:
+    """Return the newest commit of a branch, None where it has none yet."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        sha: str | None = api.repo_info(repo, revision=revision).sha
+        return sha
+    except RevisionNotFoundError:
+        return None
+
+
+@contextmanager
+def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
+    """Turn errors of the hub client into ours, each with what to do."""
+    from huggingface_hub import errors as known
+
+    at = f"{repo}@{revision}" if revision else repo
+    login = "set `HF_TOKEN`, or log in with `hf auth login`"
+    try:
+        yield
+    except known.GatedRepoError as error:
+        hint = f"ask for access at {url_of(repo)}, then {login}"
+        raise HubError(f"`{repo}` is gated", hint) from error
+    except known.RepositoryNotFoundError as error:
+        if _status(error) == 401 and os.environ.get("HF_TOKEN"):
+            raise HubError(f"the hub refused the token for `{repo}`", login) from error
+        raise ModelNotFoundError(
+            f"there is no model `{repo}`, neither a folder nor on the hub",
+            f"if it is private, {login}",
+        ) from error
+    except known.RevisionNotFoundError as error:
+        raise ModelNotFoundError(f"`{repo}` has no revision `{revision}`") from error
+    except known.OfflineModeIsEnabled as error:
+        raise HubError("offline mode is on", "unset `HF_HUB_OFFLINE`") from error
+    except known.LocalEntryNotFoundError as error:
+        raise HubError(
+            f"`{at}` is not in the cache, and the hub cannot be reached",
+            "check the connection, or unset `HF_HUB_OFFLINE`",
+        ) from error
+    except known.HFValidationError as error:
+        raise HubError(f"`{repo}` is no repository name", "write it as org/name") from error
+    except known.LocalTokenNotFoundError as error:
+        raise HubError(f"nobody is logged in to push to `{repo}`", login) from error
+    except known.HfHubHTTPError as error:
+        raise _refused(error, repo, login) from error
+    except OSError as error:
+        raise HubError(f"cannot transfer `{at}`: {reason(error)}") from error
+    except Exception as error:
+        # The client's transport is httpx in 1.x and httpx2 in 2.x: known by where it comes from.
+        if not type(error).__module__.startswith(("httpx", "httpcore")):
+            raise
+        raise HubError(
+            f"the hub cannot be reached: {reason(error)}", "check the connection and `HF_ENDPOINT`"
+        ) from error
+
+
+def _status(error: Any) -> int:
+    return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
+
+
+def _refused(error: Exception, repo: str, login: str) -> HubError:
+    """Return the error for a refused request, by its status."""
+    status = _status(error)
+    if status == 401:
+        return HubError(f"the hub wants a login for `{repo}`", login)
+    if status == 403:
+        return HubError(f"this login may not write to `{repo}`", "use a token with write access")
+    if status == 412:
+        return HubError(f"`{repo}` changed during the upload", "run the same command again")
+    said = str(getattr(error, "server_message", "") or "").strip() or f"status {status}"
+    return HubError(f"the hub refused the request for `{repo}`: {said}", "try again later")

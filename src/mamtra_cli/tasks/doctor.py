@@ -1,0 +1,53 @@
+"""What is installed here: versions, device, which implementation of each op runs and why."""
+
+import platform
+from importlib import metadata
+
+from mamtra_cli import __version__, device
+from mamtra_cli.hub import BUILT_IN
+from mamtra_cli.ops.dispatch import describe
+from mamtra_cli.recipes import DoctorRecipe, DoctorResult
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+    "huggingface-hub",
+    "soundfile",
+    "soxr",
+    "triton",
+    "mamba-ssm",
+    "causal-conv1d",
+    "torchaudio",
+    "jiwer",
+    "pocketsphinx",
+)
+
+
+def doctor(recipe: DoctorRecipe) -> DoctorResult:
+    """Look around, changing nothing."""
+    compute = device.choose(recipe.device, recipe.dtype, recipe.threads)
+    choices = describe(compute.torch_device, compute.torch_dtype)
+    return DoctorResult(
+        mamtra=__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        packages={name: version_of(name) for name in PACKAGES},
+        device=compute.device,
+        dtype=compute.dtype,
+        threads=compute.threads,
+        reason=compute.reason,
+        ops={choice.op: f"{choice.implementation}: {choice.reason}" for choice in choices},
+        models=tuple(
+            name for name, folder in BUILT_IN.items() if (folder / "config.json").is_file()
+        ),
+    )
+
+
+def version_of(package: str) -> str:
+    """Return the installed version of a distribution, "" where it is missing."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
