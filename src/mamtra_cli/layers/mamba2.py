@@ -1,0 +1,333 @@
+"""The recurrent mixer that stands in for attention: one class, every choice from `MixerConfig`.
+
+In attention's words: values, keys and queries with the attention's own shared key/value heads, a
+short convolution over them, then the Mamba-2 scan with values as x, keys as B, queries as C. Keys
+and values stay shared through projection and convolution and are expanded after it, so weights of
+an attention layer fit as they are. Knows nothing of where its weights come from.
+Sources: Dao and Gu, arXiv 2405.21060; Wang et al., arXiv 2408.15237.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
+from mamtra_cli.layers.norm import RMSNorm
+from mamtra_cli.layers.rotary import RopeTable, apply_rope, rope_table
+from mamtra_cli.layers.state import MambaState
+from mamtra_cli.ops.causal_conv import causal_conv, causal_conv_step, segment_runs
+from mamtra_cli.ops.ssd import ssd_scan, ssd_step
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def inverse_softplus(y: Tensor) -> Tensor:
+    """x with softplus(x) = y, for y > 0."""
+    return y + torch.log(-torch.expm1(-y))
+
+
+def slow_decay(n_heads: int) -> tuple[Tensor, Tensor]:
+    """Starting `dt_bias` and `A_log`, each (H,): step 1, time constants 8 to 2048 tokens."""
+    dt_bias = inverse_softplus(torch.ones(n_heads))
+    return dt_bias, -torch.linspace(math.log(8.0), math.log(2048.0), n_heads)
+
+
+def mamba_decay(n_heads: int) -> tuple[Tensor, Tensor]:
+    """Starting `dt_bias` and `A_log`, each (H,), as in Mamba-2: dt 0.001 to 0.1, A 1 to 16."""
+    low, high = math.log(1e-3), math.log(1e-1)
+    dt = torch.exp(low + torch.rand(n_heads) * (high - low))
+    return inverse_softplus(dt), torch.log(1.0 + 15.0 * torch.rand(n_heads))
+
+
+def feature_map(x: Tensor, kind: str) -> Tensor:
+    """Map queries or keys (..., P) to (..., N).
+
+    Args:
+        x: (..., P).
+        kind: `identity`; `softmax2`, softmax over [x, -x], N = 2P; `elu1`, elu(x) + 1.
+    """
+    if kind == "softmax2":
+        wide = x.float() if x.dtype in HALF else x
+        return torch.softmax(torch.cat((wide, -wide), dim=-1), dim=-1).to(x.dtype)
+    if kind == "elu1":
+        return F.elu(x) + 1.0
+    return x
+
+
+class DepthwiseTaps(nn.Module):
+    """Weights of the causal convolution: `weight` (C, W) and `bias` (C,); starts as identity."""
+
+    def __init__(self, channels: int, taps: int) -> None:
+        super().__init__()
+        weight = torch.zeros(channels, taps)
+        weight[:, -1] = 1.0
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+
+class Mamba2Mixer(nn.Module):
+    """The mixer of one layer.
+
+    `A_log`, `dt_bias` and `D` stay in float32 when the module is cast to half precision.
+
+    Args:
+        shape: sizes of the attention it stands in for.
+        config: every choice.
+        checkpoint: recompute the scan in the backward pass instead of storing it.
+    """
+
+    def __init__(self, shape: MixerShape, config: MixerConfig, *, checkpoint: bool = False) -> None:
+        super().__init__()
+        self.shape = shape
+        self.config = config
+        self.checkpoint = checkpoint
+        bias = shape.qkv_bias and config.qkv_bias == "keep"
+        width, heads = shape.d_model, shape.n_heads
+        self.q_proj = nn.Linear(width, shape.q_width, bias=bias)
+        self.k_proj = nn.Linear(width, shape.kv_width, bias=bias)
+        self.v_proj = nn.Linear(width, shape.kv_width, bias=bias)
+        self.dt_proj = nn.Linear(width, heads, bias=False)
+        if config.gate == "full":
+            self.gate_proj = nn.Linear(width, shape.q_width, bias=config.gate_bias)
+        elif isinstance(config.gate, int):
+            self.gate_down = nn.Linear(width, config.gate, bias=False)
+            self.gate_up = nn.Linear(config.gate, shape.q_width, bias=config.gate_bias)
+        self.conv = DepthwiseTaps(shape.conv_channels, config.conv_kernel)
+        self.dt_bias = nn.Parameter(torch.zeros(heads))
+        self.A_log = nn.Parameter(torch.zeros(heads))
+        if config.d_skip:
+            self.D = nn.Parameter(torch.zeros(heads))
+        else:
+            self.register_parameter("D", None)
+        if config.norm != "none":
+            groups = heads if config.norm == "head" else 1
+            self.norm = RMSNorm(shape.q_width, config.norm_eps, groups)
+        self.o_proj = nn.Linear(shape.q_width, width, bias=False)
+        self.reset_recurrence()
+
+    @torch.no_grad()
+    def reset_recurrence(self) -> None:
+        """Set everything attention has no weights for to its starting value.
+
+        Identity convolution, decays by `config.decay`, a gate of 1 where its kind allows, no skip,
+        unit norm. Projections of q, k, v and o are left as they are.
+        """
+        self.conv.weight.zero_()
+        self.conv.weight[:, -1] = 1.0
+        self.conv.bias.zero_()
+        start = slow_decay if self.config.decay == "slow" else mamba_decay
+        dt_bias, a_log = start(self.shape.n_heads)
+        self.dt_bias.copy_(dt_bias)
+        self.A_log.copy_(a_log)
+        if self.config.decay == "slow":
+            self.dt_proj.weight.zero_()
+        if self.D is not None:
+            self.D.zero_()
+        if self.config.norm != "none":
+            self.norm.weight.fill_(1.0)
+        if self.config.gate == "none":
+            return
+        last = self.gate_proj if self.config.gate == "full" else self.gate_up
+        if self.config.gate_kind == "neutral" or self.config.gate_bias:
+            last.weight.zero_()
+        if last.bias is not None:
+            # silu(1.2784645) = 1, and 2 * sigmoid(0) = 1.
+            last.bias.fill_(1.2784645427610738 if self.config.gate_kind == "silu" else 0.0)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Mamba2Mixer":
+        names = [name for name in ("A_log", "dt_bias", "D") if getattr(self, name) is not None]
+        before = {name: getattr(self, name).detach() for name in names}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name in names:
+            parameter = getattr(self, name)
+            if parameter.dtype in HALF:
+                parameter.data = before[name].to(parameter.device, torch.float32)
+        return self
+
+    def alloc(
+        self,
+        batch: int,
+        *,
+        capacity: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> MambaState:
+        """A state of zeros for `batch` rows; `capacity` is ignored, the state does not grow."""
+        del capacity
+        weight = self.q_proj.weight
+        dtype = weight.dtype if dtype is None else dtype
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        place: dict[str, Any] = {"device": weight.device if device is None else device}
+        width = self.shape.head_dim
+        return MambaState(
+            conv=torch.zeros(
+                batch, self.shape.conv_channels, self.config.conv_kernel - 1, dtype=dtype, **place
+            ),
+            ssm=torch.zeros(
+                batch,
+                self.shape.n_heads,
+                self.config.value_width(width),
+                self.config.state_width(width),
+                dtype=wide,
+                **place,
+            ),
+        )
+
+    def forward(
+        self,
+        u: Tensor,
+        state: MambaState | None = None,
+        *,
+        positions: Tensor | None = None,
+        seq_idx: Tensor | None = None,
+        pad_mask: Tensor | None = None,
+        rope: RopeTable | None = None,
+    ) -> tuple[Tensor, MambaState]:
+        """Mix the new tokens into the state and read it.
+
+        Args:
+            u: (B, T, D).
+            state: state before `u`, left as it is; zeros if absent.
+            positions: (T,) or (B, T) for the rotation; they go on from `state` if absent.
+            seq_idx: (B, T) packed sequences; state and convolution start anew at each change.
+            pad_mask: (B, T) bool, True where real; pads at either end of a row leave no trace.
+                Results at pads mean nothing.
+            rope: table of these positions, if the caller has it already.
+
+        Returns:
+            (B, T, D) and the state after `u`.
+        """
+        y, after = self.features(
+            u, state, positions=positions, seq_idx=seq_idx, pad_mask=pad_mask, rope=rope
+        )
+        return self.o_proj(y), after
+
+    def step(
+        self,
+        u: Tensor,
+        state: MambaState,
+        *,
+        positions: Tensor | None = None,
+        rope: RopeTable | None = None,
+    ) -> tuple[Tensor, MambaState]:
+        """Like `forward`, without gradients; for one token the given state is overwritten.
+
+        Args:
+            u: (B, T, D).
+            state: used up by this call.
+            positions: as in `forward`.
+            rope: as in `forward`.
+        """
+        y, after = self.features(u, state, positions=positions, rope=rope, in_place=True)
+        return self.o_proj(y), after
+
+    def features(
+        self,
+        u: Tensor,
+        state: MambaState | None = None,
+        *,
+        positions: Tensor | None = None,
+        seq_idx: Tensor | None = None,
+        pad_mask: Tensor | None = None,
+        rope: RopeTable | None = None,
+        in_place: bool = False,
+    ) -> tuple[Tensor, MambaState]:
+        """What `o_proj` sees: (B, T, H * P), and the state; arguments as in `forward`."""
+        shape, config = self.shape, self.config
+        batch, length, _ = u.shape
+        fresh = state is None
+        if state is None:
+            state = self.alloc(batch, dtype=u.dtype, device=u.device)
+        # 1. Projections and convolution over [values; keys; queries].
+        joined = torch.cat((self.v_proj(u), self.k_proj(u), self.q_proj(u)), dim=-1)
+        one = length == 1 and pad_mask is None
+        if one:
+            mixed, conv = causal_conv_step(
+                joined[:, 0], self.conv.weight, self.conv.bias, state.conv, config.act
+            )
+            mixed = mixed[:, None]
+        else:
+            mixed, conv = causal_conv(
+                joined,
+                self.conv.weight,
+                self.conv.bias,
+                state=None if fresh else state.conv,
+                seq_idx=seq_idx,
+                pad_mask=pad_mask,
+                activation=config.act,
+            )
+        heads = (batch, length, -1, shape.head_dim)
+        v, k, q = torch.split(mixed, [shape.kv_width, shape.kv_width, shape.q_width], dim=-1)
+        v, k, q = v.reshape(heads), k.reshape(heads), q.reshape(heads)  # (B, T, G or H, P)
+
+        # 2. Positions, feature map, expansion of the shared heads.
+        if config.rope == "keep":
+            if rope is None:
+                if positions is None:
+                    positions = state.seen + torch.arange(length, device=u.device)
+                wide = torch.float64 if u.dtype == torch.float64 else torch.float32
+                rope = rope_table(positions, shape.head_dim, shape.rope_theta, wide)
+            k, q = apply_rope(k, rope), apply_rope(q, rope)
+        k, q = feature_map(k, config.feature_map), feature_map(q, config.feature_map)
+        repeats = shape.n_heads // shape.n_kv_heads
+        if repeats > 1:
+            v = v.repeat_interleave(repeats, dim=2)  # (B, T, H, P)
+            k = k.repeat_interleave(repeats, dim=2)  # (B, T, H, N)
+
+        # 3. The scan. A pad has dt = 0 (decay 1) and no input.
+        x = F.pad(v, (0, 1), value=1.0) if config.normalise else v
+        dt = F.softplus(self.dt_proj(u).to(state.ssm.dtype) + self.dt_bias.to(state.ssm.dtype))
+        if pad_mask is not None:
+            x = x * pad_mask[:, :, None, None].to(x.dtype)
+            dt = dt * pad_mask[..., None].to(dt.dtype)
+        A = -torch.exp(self.A_log.to(state.ssm.dtype))
+        gain = 1.0 if config.gain == "one" else None
+        if one:
+            y, ssm = ssd_step(
+                state.ssm,
+                x[:, 0],
+                dt[:, 0],
+                A,
+                k[:, 0],
+                q[:, 0],
+                dt_softplus=False,
+                gain=gain,
+                in_place=in_place,
+            )
+            y = y[:, None]
+        else:
+            y, ssm = ssd_scan(
+                x,
+                dt,
+                A,
+                k,
+                q,
+                dt_softplus=False,
+                gain=gain,
+                initial_state=None if fresh else state.ssm,
+                seq_idx=None if seq_idx is None else segment_runs(seq_idx, pad_mask),
+                checkpoint=self.checkpoint and self.training,
+            )
+        if config.normalise:
+            y, total = y[..., :-1], y[..., -1:]
+            y = y / torch.where(total == 0, torch.ones_like(total), total)
+        if self.D is not None:
+            y = y + self.D[:, None].to(y.dtype) * v
+        after = MambaState(conv=conv, ssm=ssm, seen=state.seen + length)
+        return self._tail(y.flatten(2), u), after
+
+    def _tail(self, y: Tensor, u: Tensor) -> Tensor:
+        """Norm and gate of the read-out y: (B, T, H * P), in the configured order."""
+        config = self.config
+        early = config.norm != "none" and config.norm_order == "before_gate"
+        late = config.norm != "none" and not early
+        if early:
+            y = self.norm(y)
+        if config.gate != "none":
+            z = self.gate_proj(u) if config.gate == "full" else self.gate_up(self.gate_down(u))
+            y = y * (F.silu(z) if config.gate_kind == "silu" else 2.0 * torch.sigmoid(z))
+        return self.norm(y) if late else y
