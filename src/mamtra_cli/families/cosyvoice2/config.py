@@ -8,6 +8,9 @@ plan lives in `LMConfig.kinds`; the mixer of the converted layers in `LMConfig.m
 from dataclasses import dataclass, field
 from typing import Any
 
+from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.layers.mixer_config import MixerConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class MelConfig:
@@ -68,6 +71,24 @@ class LMConfig:
     def stop_ids(self) -> tuple[int, int, int]:
         """Ids that end an utterance."""
         return (self.speech_vocab, self.speech_vocab + 1, self.speech_vocab + 2)
+
+    @property
+    def hybrid(self) -> HybridConfig:
+        """Sizes and layer kinds of the stack inside the model."""
+        return HybridConfig(
+            d_model=self.d_model,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            head_dim=self.head_dim,
+            d_ff=self.d_ff,
+            rope_theta=self.rope_theta,
+            norm_eps=self.norm_eps,
+            qkv_bias=self.qkv_bias,
+            vocab_size=self.vocab_size,
+            kinds=self.kinds,
+            mixer=MixerConfig.from_dict(self.mixer),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

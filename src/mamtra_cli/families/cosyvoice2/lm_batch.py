@@ -1,0 +1,296 @@
+"""Text ids and speech tokens as one sequence: which table each position reads, where it stands
+on the rotary axis, what it must predict.
+
+Layouts after FunAudioLLM/CosyVoice, cosyvoice/llm/llm.py (`prepare_lm_input_target`):
+all text first, or text and speech in turns (`bistream`). In the `aligned` mode positions are
+assigned, not counted: a text id stands where it is expected to be spoken, the speech token of
+index j at j + 1, and the task id opens every turn. Nothing here knows a model.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mamtra_cli.families.cosyvoice2.config import LMConfig
+
+IGNORE = -1
+PAD, SPECIAL, TEXT, SPEECH = range(4)
+"""What a position reads: nothing, `llm_embedding`, the text table, `speech_embedding`."""
+SOS, TASK = 0, 1
+"""Rows of `llm_embedding`."""
+SOS_POSITION = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMSequence:
+    """Sequences padded on the right.
+
+    ids: (B, T) long, rows of the table named by `tables`: (B, T) long.
+    positions: (B, T) float32, or `None` where they are counted from 0.
+    lengths: (B,) long, real positions of each row.
+    """
+
+    ids: Tensor
+    tables: Tensor
+    positions: Tensor | None
+    lengths: Tensor
+
+    def to(self, device: torch.device | str) -> "LMSequence":
+        """Return the sequence on another device."""
+        return LMSequence(**_moved(self, device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMBatch(LMSequence):
+    """Sequences with their targets.
+
+    targets: (B, T) long, the id each position must predict, `IGNORE` where none.
+    """
+
+    targets: Tensor
+
+    def to(self, device: torch.device | str) -> "LMBatch":
+        """Return the batch on another device."""
+        return LMBatch(targets=self.targets.to(device), **_moved(self, device))
+
+
+def _moved(sequence: LMSequence, device: torch.device | str) -> dict[str, Any]:
+    moved = {name: getattr(sequence, name) for name in ("ids", "tables", "positions", "lengths")}
+    return {name: t if t is None else t.to(device) for name, t in moved.items()}
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One sequence while it is put together."""
+
+    ids: list[int] = field(default_factory=list)
+    tables: list[int] = field(default_factory=list)
+    positions: list[float] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+
+    def add(
+        self,
+        table: int,
+        ids: Iterable[int],
+        positions: Iterable[float],
+        targets: Iterable[int] | None = None,
+    ) -> None:
+        """Append positions of one table; without `targets` they predict nothing."""
+        ids = list(ids)
+        self.ids += ids
+        self.tables += [table] * len(ids)
+        self.positions += positions
+        self.targets += [IGNORE] * len(ids) if targets is None else targets
+        if not len(self.ids) == len(self.positions) == len(self.targets):
+            raise ValueError(
+                f"ids, positions and targets differ in length: {len(self.ids)}, "
+                f"{len(self.positions)}, {len(self.targets)}"
+            )
+
+    def start(self) -> None:
+        """Append the start of sequence."""
+        self.add(SPECIAL, [SOS], [SOS_POSITION])
+
+    def task(self, spoken: int, targets: Iterable[int] | None = None) -> None:
+        """Append the task id where `spoken` tokens precede it."""
+        self.add(SPECIAL, [TASK], [float(spoken)], targets)
+
+    def speech(
+        self, tokens: Sequence[int], spoken: int, targets: Iterable[int] | None = None
+    ) -> None:
+        """Append speech tokens of which the first has index `spoken`."""
+        self.add(SPEECH, tokens, map(float, range(spoken + 1, spoken + len(tokens) + 1)), targets)
+
+
+def is_aligned(config: LMConfig) -> bool:
+    """Whether positions are assigned instead of counted."""
+    if config.positions not in ("sequential", "aligned"):
+        raise ValueError(f"positions must be sequential or aligned, got {config.positions!r}")
+    return config.positions == "aligned"
+
+
+def expected_tokens(config: LMConfig, text: Sequence[int]) -> list[float]:
+    """How many speech tokens each text id is expected to last; zeros in the counted mode."""
+    if not is_aligned(config):
+        return [0.0] * len(text)
+    if text and max(text) >= len(config.durations):
+        raise ValueError(f"text id {max(text)} has no duration; {len(config.durations)} are known")
+    return [config.durations[index] for index in text]
+
+
+def text_positions(
+    config: LMConfig, text: Sequence[int], start: float = 0.0, total: float | None = None
+) -> tuple[list[float], float]:
+    """Where text ids stand on the speech axis: the middle of each, and where the last ends.
+
+    Args:
+        config: knows the durations.
+        text: text ids.
+        start: where the first begins, in speech tokens.
+        total: stretch the text to this many tokens (a prompt whose length is known).
+    """
+    lengths = expected_tokens(config, text)
+    if total is not None and sum(lengths) > 0:
+        stretch = total / sum(lengths)
+        lengths = [length * stretch for length in lengths]
+    ends = list(accumulate(lengths, initial=start))
+    middles = [end - length / 2 for end, length in zip(ends[1:], lengths, strict=True)]
+    return middles, ends[-1]
+
+
+def _unistream(config: LMConfig, text: Sequence[int], speech: Sequence[int]) -> Row:
+    row = Row()
+    row.start()
+    row.add(TEXT, text, text_positions(config, text)[0])
+    targets = [*speech, config.eos_id]
+    row.task(0, targets[:1])
+    row.speech(speech, 0, targets[1:])
+    return row
+
+
+def _bistream(config: LMConfig, text: Sequence[int], speech: Sequence[int]) -> Row:
+    aligned = is_aligned(config)
+    chunk, turn = config.text_chunk, config.speech_chunk
+    positions = text_positions(config, text)[0]
+    row = Row()
+    row.start()
+    spoken = 0
+    for first in range(0, len(text) - chunk + 1, chunk):
+        said = speech[spoken : spoken + turn]
+        row.add(TEXT, text[first : first + chunk], positions[first : first + chunk])
+        if aligned:
+            row.task(spoken)
+        # The last position before a turn predicts its first token: task id or text id.
+        row.targets[-1] = said[0]
+        row.speech(said, spoken, [*said[1:], config.fill_id])
+        spoken += turn
+    rest = len(text) - len(text) % chunk
+    row.add(TEXT, text[rest:], positions[rest:])
+    targets = [*speech[spoken:], config.eos_id]
+    row.task(spoken, targets[:1])
+    row.speech(speech[spoken:], spoken, targets[1:])
+    return row
+
+
+def can_interleave(config: LMConfig, text: int, speech: int) -> bool:
+    """Whether `speech` tokens outlast `text` ids said in turns."""
+    return speech * config.text_chunk > text * config.speech_chunk
+
+
+def lay_out(
+    config: LMConfig,
+    text: Sequence[Sequence[int]],
+    speech: Sequence[Sequence[int]],
+    bistream: Sequence[bool] | None = None,
+) -> LMBatch:
+    """Teacher-forcing sequences of a list of utterances.
+
+    Args:
+        config: names chunk sizes, special ids and the kind of positions.
+        text: text ids of each utterance.
+        speech: its speech tokens.
+        bistream: which to lay out in turns, where the speech is long enough (default none).
+    """
+    flags = [False] * len(text) if bistream is None else list(bistream)
+    if not 0 < len(text) == len(speech) == len(flags):
+        raise ValueError(
+            f"text, speech and bistream differ in length or are empty: {len(text)}, "
+            f"{len(speech)}, {len(flags)}"
+        )
+    rows = []
+    for ids, tokens, turns in zip(text, speech, flags, strict=True):
+        turns = turns and can_interleave(config, len(ids), len(tokens))
+        rows.append((_bistream if turns else _unistream)(config, list(ids), list(tokens)))
+    targets = _padded([row.targets for row in rows], IGNORE)
+    return LMBatch(targets=targets, **_tensors(config, rows))
+
+
+def lay_out_padded(
+    config: LMConfig,
+    text_ids: Tensor,
+    text_lengths: Tensor,
+    tokens: Tensor,
+    token_lengths: Tensor,
+    bistream: Sequence[bool] | None = None,
+) -> LMBatch:
+    """The same from padded tensors.
+
+    text_ids: (B, N) long; text_lengths: (B,); tokens: (B, T) long; token_lengths: (B,).
+    """
+    return lay_out(
+        config,
+        [row[:n] for row, n in zip(text_ids.tolist(), text_lengths.tolist(), strict=True)],
+        [row[:n] for row, n in zip(tokens.tolist(), token_lengths.tolist(), strict=True)],
+        bistream,
+    )
+
+
+def decode_sequence(
+    config: LMConfig,
+    text: Sequence[int],
+    prompt_text: Sequence[int] = (),
+    prompt_speech: Sequence[int] = (),
+) -> LMSequence:
+    """What the model reads before it speaks: sos, prompt text, text, task, prompt speech. B = 1.
+
+    In the aligned mode a prompt's text is stretched to its speech, and the text follows it.
+    """
+    spoken = len(prompt_speech)
+    row = Row()
+    row.start()
+    before, end = text_positions(config, prompt_text, total=float(spoken) if spoken else None)
+    row.add(TEXT, prompt_text, before)
+    row.add(TEXT, text, text_positions(config, text, start=float(spoken) if spoken else end)[0])
+    row.task(0)
+    row.speech(prompt_speech, 0)
+    return to_sequence(config, [row])
+
+
+def to_sequence(config: LMConfig, rows: Sequence[Row]) -> LMSequence:
+    """Rows as padded tensors; their targets are left out."""
+    return LMSequence(**_tensors(config, rows))
+
+
+def concatenate(sequences: Sequence[LMSequence]) -> LMSequence:
+    """Sequences of any length as the rows of one, padded on the right."""
+    longest = max(sequence.ids.shape[1] for sequence in sequences)
+
+    def rows(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([F.pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
+
+    positions = [s.positions for s in sequences if s.positions is not None]
+    if len(positions) not in (0, len(sequences)):
+        raise ValueError("some sequences have positions and some have none")
+    return LMSequence(
+        ids=rows([sequence.ids for sequence in sequences]),
+        tables=rows([sequence.tables for sequence in sequences]),
+        positions=rows(positions) if positions else None,
+        lengths=torch.cat([sequence.lengths for sequence in sequences]),
+    )
+
+
+def length_limits(config: LMConfig, text: int) -> tuple[int, int]:
+    """Fewest and most speech tokens for `text` ids, the prompt's not counted."""
+    return int(text * config.min_ratio), int(text * config.max_ratio)
+
+
+def _tensors(config: LMConfig, rows: Sequence[Row]) -> dict[str, Tensor]:
+    positions = _padded([row.positions for row in rows], 0.0) if is_aligned(config) else None
+    tensors = {
+        "ids": _padded([row.ids for row in rows], 0),
+        "tables": _padded([row.tables for row in rows], PAD),
+        "positions": positions,
+        "lengths": torch.tensor([len(row.ids) for row in rows]),
+    }
+    return tensors  # type: ignore[return-value]
+
+
+def _padded(rows: Sequence[Sequence[float]], value: float) -> Tensor:
+    longest = max(len(row) for row in rows)
+    kind = torch.float32 if isinstance(value, float) else torch.long
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], dtype=kind)

@@ -1,0 +1,224 @@
+"""The language model against the published one: loss, gradients, decoding; and its own states."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mamtra_cli.families.cosyvoice2.config import LMConfig
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM, accuracy, speech_loss
+from mamtra_cli.families.cosyvoice2.lm_batch import (
+    IGNORE,
+    concatenate,
+    decode_sequence,
+    lay_out,
+    lay_out_padded,
+    length_limits,
+)
+
+Golden = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def read(goldens: Path, name: str) -> Golden:
+    folder = goldens / "cosyvoice2"
+    return json.loads((folder / f"{name}.json").read_text("utf-8")), load_file(
+        folder / f"{name}.safetensors"
+    )
+
+
+def golden_config(info: dict[str, Any]) -> LMConfig:
+    qwen = info["qwen2"]
+    return LMConfig(
+        d_model=qwen["hidden_size"],
+        n_layers=qwen["num_hidden_layers"],
+        n_heads=qwen["num_attention_heads"],
+        n_kv_heads=qwen["num_key_value_heads"],
+        head_dim=qwen["hidden_size"] // qwen["num_attention_heads"],
+        d_ff=qwen["intermediate_size"],
+        rope_theta=qwen["rope_theta"],
+        norm_eps=qwen["rms_norm_eps"],
+        vocab_size=qwen["vocab_size"],
+        speech_vocab=info["speech_token_size"],
+    )
+
+
+def golden_lm(info: dict[str, Any], tensors: dict[str, Tensor]) -> SpeechLM:
+    lm = SpeechLM(golden_config(info))
+    weights = {k.removeprefix("weights/"): v for k, v in tensors.items() if "weights/" in k}
+    lm.load_state_dict(weights)
+    return lm.eval()
+
+
+@pytest.fixture(scope="module")
+def forward_golden(goldens: Path) -> Golden:
+    return read(goldens, "llm_forward")
+
+
+@pytest.fixture(scope="module")
+def decode_golden(goldens: Path) -> Golden:
+    return read(goldens, "llm_decode")
+
+
+def tiny_config(**changes: Any) -> LMConfig:
+    sizes: dict[str, Any] = dict(
+        d_model=32, n_layers=4, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=48, vocab_size=20,
+        speech_vocab=24,
+    )  # fmt: skip
+    return LMConfig(**{**sizes, **changes})
+
+
+ALIGNED = {"positions": "aligned", "durations": tuple(1.0 + i % 3 / 2 for i in range(20))}
+KINDS = {"attention": {}, "hybrid": {"kinds": "TMTM"}, "mamba": {"kinds": "MMMM"}}
+POSITIONS: dict[str, dict[str, Any]] = {"sequential": {}, "aligned": ALIGNED}
+
+
+def test_forward_matches_published_model(forward_golden: Golden) -> None:
+    info, tensors = forward_golden
+    lm = golden_lm(info, tensors)
+    assert info["ignore_id"] == IGNORE
+    for case in info["cases"]:
+        given = {k: tensors[f"in/{case}/{k}"] for k in ("text_token", "speech_token", "bistream")}
+        batch = lay_out_padded(
+            lm.config,
+            given["text_token"],
+            tensors[f"in/{case}/text_token_len"],
+            given["speech_token"],
+            tensors[f"in/{case}/speech_token_len"],
+            given["bistream"].tolist(),
+        )
+        expected = {k.split("/", 2)[2]: v for k, v in tensors.items() if f"out/{case}/" in k}
+        assert torch.equal(batch.targets, expected["lm_target"])
+        assert torch.equal(batch.lengths, expected["lm_input_len"].long())
+        assert torch.equal(lm.embed(batch), expected["lm_input"])
+        out = lm(batch)
+        atol = info["tolerance"]["logits_atol"]
+        real = batch.tables != 0
+        logits = lm.llm_decoder(out.hidden)
+        torch.testing.assert_close(out.hidden[real], expected["hidden"][real], atol=atol, rtol=0)
+        torch.testing.assert_close(logits[real], expected["logits"][real], atol=atol, rtol=0)
+        wanted = batch.targets != IGNORE
+        torch.testing.assert_close(out.logits, expected["logits"][wanted], atol=atol, rtol=0)
+        rows = len(batch.ids)
+        losses = {
+            "loss": speech_loss(out.logits, out.targets),
+            "loss_lsm0.1": speech_loss(out.logits, out.targets, smoothing=0.1),
+            "loss_lsm0.1_not_length_normalized": speech_loss(
+                out.logits, out.targets, smoothing=0.1, rows=rows
+            ),
+        }
+        atol = info["tolerance"]["loss_atol"]
+        for name in losses.keys() & expected.keys():
+            # A sum over the batch is as much larger than the mean as its terms are many.
+            scale = max(1.0, float(expected[name]))
+            torch.testing.assert_close(losses[name], expected[name], atol=atol * scale, rtol=0)
+        if "acc" in expected:
+            assert accuracy(out.logits, out.targets) == expected["acc"]
+        lm.zero_grad()
+        losses["loss"].backward()
+        gradients = dict(lm.named_parameters())
+        for name, value in expected.items():
+            if name.startswith("grad/"):
+                gradient = gradients[name.removeprefix("grad/")].grad
+                atol = info["tolerance"]["grad_atol"]
+                torch.testing.assert_close(gradient, value, atol=atol, rtol=0)
+
+
+def decode_cases(info: dict[str, Any], tensors: dict[str, Tensor], kind: str) -> list[str]:
+    return [case for case in info["cases"] if f"out/{case}/{kind}_ids" in tensors]
+
+
+def inputs(tensors: dict[str, Tensor], case: str) -> list[list[int]]:
+    return [tensors[f"in/{case}/{k}"][0].tolist() for k in ("text", "prompt_text", "prompt_speech")]
+
+
+def test_greedy_decoding_matches_published_model(decode_golden: Golden) -> None:
+    info, tensors = decode_golden
+    assert tuple(info["stop_token_ids"]) == golden_config(info).stop_ids
+    for case in decode_cases(info, tensors, "greedy"):
+        facts = info["cases"][case]
+        lm = golden_lm(info, tensors)
+        if f"in/{case}/bias_add" in tensors:
+            lm.llm_decoder.bias.data += tensors[f"in/{case}/bias_add"]
+        text, prompt_text, prompt_speech = inputs(tensors, case)
+        scores, state = lm.extend(decode_sequence(lm.config, text, prompt_text, prompt_speech))
+        ids: list[int] = []
+        for row, expected in enumerate(tensors[f"out/{case}/greedy_logp"]):
+            if row < facts["min_len"]:
+                scores[:, lm.config.eos_id] = -torch.inf
+            atol = info["tolerance"]["logp_atol"]
+            torch.testing.assert_close(scores[0], expected, atol=atol, rtol=0)
+            token = scores.argmax(-1)
+            if int(token) in lm.config.stop_ids:
+                assert int(token) == facts["stop_id"]
+                break
+            ids.append(int(token))
+            scores, state = lm.step(token, state)
+        assert ids == tensors[f"out/{case}/greedy_ids"].tolist()
+
+
+def test_length_limits_follow_the_text_alone() -> None:
+    assert length_limits(LMConfig(), 9) == (18, 180)
+    assert length_limits(LMConfig(min_ratio=1.5, max_ratio=2.5), 3) == (4, 7)
+
+
+def random_lm(config: LMConfig) -> SpeechLM:
+    torch.manual_seed(0)
+    lm = SpeechLM(config).eval()
+    for parameter in lm.parameters():
+        torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() > 1 else None
+    return lm
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+def test_step_continues_teacher_forcing(kinds: dict[str, Any], positions: dict[str, Any]) -> None:
+    lm = random_lm(tiny_config(**kinds, **positions))
+    text, speech = [3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8, 9, 7]
+    batch = lay_out(lm.config, [text], [speech])
+    whole = torch.log_softmax(lm(batch).logits, -1)
+    scores, state = lm.extend(decode_sequence(lm.config, text))
+    state = state.reserve(64)
+    torch.testing.assert_close(scores[0], whole[0], atol=1e-5, rtol=0)
+    for index, token in enumerate(speech):
+        scores, state = lm.step(torch.tensor([token]), state)
+        torch.testing.assert_close(scores[0], whole[index + 1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+def test_padded_rows_decode_as_they_do_alone(
+    kinds: dict[str, Any], positions: dict[str, Any]
+) -> None:
+    lm = random_lm(tiny_config(**kinds, **positions))
+    rows = [([3, 1, 4], [1], [2, 7]), ([1, 5, 9, 2, 6, 5], [], []), ([8], [4, 4], [5, 1, 3])]
+    alone = [decode_sequence(lm.config, *row) for row in rows]
+    scores, state = lm.extend(concatenate(alone))
+    tokens = torch.tensor([4, 11, 23])
+    after, _ = lm.step(tokens, state)
+    for row, sequence in enumerate(alone):
+        expected, own = lm.extend(sequence)
+        torch.testing.assert_close(scores[row], expected[0], atol=1e-5, rtol=0)
+        expected, _ = lm.step(tokens[row : row + 1], own)
+        torch.testing.assert_close(after[row], expected[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+def test_every_parameter_learns_from_a_mixed_batch(positions: dict[str, Any]) -> None:
+    lm = random_lm(tiny_config(kinds="TMTM", **positions))
+    batch = lay_out(lm.config, [[1, 2, 3, 4, 5, 6], [7, 8]], [list(range(20)), [1, 2]], [True] * 2)
+    out = lm(batch, capture=(1,))
+    assert out.captured[1].shape == (*batch.ids.shape, lm.config.d_model)
+    speech_loss(out.logits, out.targets).backward()
+    missing = [name for name, p in lm.named_parameters() if p.grad is None]
+    assert not missing
+
+
+def test_loss_is_zero_at_the_smoothed_target() -> None:
+    target = torch.full((1, 5), 0.1 / 4)
+    target[0, 2] = 0.9
+    loss = speech_loss(target.log(), torch.tensor([2]), smoothing=0.1)
+    assert float(loss) == pytest.approx(0.0, abs=1e-6)
