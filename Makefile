@@ -1,0 +1,33 @@
+# Two commands for a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check clean
+.DEFAULT_GOAL := demo
+
+# torch comes first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
+$(BIN)/mamtra: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/mamtra
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(BIN)/mamtra  ## Install and speak a sentence.
+	$(BIN)/mamtra synth "Hello from mamtra. This voice was trained from nothing, and it runs on your laptop." -o demo.wav --force
+
+test: $(VENV)/.dev  ## Install the test tools and run the tests.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## Lint, types and import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) demo.wav

@@ -1,0 +1,98 @@
+"""Stage 7: one model folder from the trained parts, compressed to int8 rows.
+
+Folds the language model's factored tables, averages a speaker vector for every voice over
+VOICE_CLIPS sentences, and writes the folder that `mamtra synth --model` speaks with.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from dataset import Corpus
+from safetensors.torch import save_file
+from sizes import mini
+from train_flow import FlowTrainer, speaker_features
+from train_lm import LMTrainer
+from train_tokenizer import VOICES, TokenizerTrainer
+
+from mamtra_cli import config as configs
+from mamtra_cli.checkpoint import FolderWriter
+from mamtra_cli.families.cosyvoice2.hift import HiFT
+
+FRONT_END = ("lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors")
+VOICE_CLIPS = 24
+DESCRIPTIONS = {
+    "f1": "US English, clear, the main voice",
+    "m1": "US English",
+    "m2": "Scottish English",
+    "m3": "US English, plain",
+    "m4": "US English, plain, deep",
+}
+
+
+def main() -> None:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--front-end", type=Path, required=True, help="folder of its three files")
+    parser.add_argument("--target", type=Path, help="folder to write, default OUT/mini")
+    parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    table = tuple(json.loads((args.out / "durations.json").read_text()))
+    config = mini(table)
+    symbols = json.loads((args.front_end / "symbols.json").read_text())
+
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        saved = torch.load(args.out / f"{name}.pt", weights_only=True)
+        return dict(saved["model"])
+
+    lm = LMTrainer(config.lm, len(symbols))
+    lm.load_state_dict(weights("lm"))
+    flow = FlowTrainer()
+    flow.load_state_dict(weights("flow"))
+    flow.eval()
+    hift = HiFT(config.hift)
+    hift.load_state_dict(weights("vocoder"))
+    saved = weights("tokenizer")
+    phones = len(saved["phone.2.bias"])
+    tokenizer = TokenizerTrainer(phones)
+    tokenizer.load_state_dict(saved)
+    parts = {
+        "lm": lm.folded(),
+        "flow": flow.flow,
+        "hift": hift,
+        "speaker_encoder": flow.speaker,
+        "speech_tokenizer": tokenizer.tokenizer,
+    }
+    corpus = Corpus(args.out)
+    with FolderWriter(args.target or args.out / "mini", force=True) as writer:
+        for name, part in parts.items():
+            state = part.state_dict()
+            writer.write_tensors(f"{name}.safetensors", state.items(), storage=args.storage)
+        writer.write_config("cosyvoice2", configs.to_dict(config))
+        for name in FRONT_END:
+            writer.copy(args.front_end / name, name)
+        for voice in VOICES:
+            kind = "closed" if voice == "f1" else "mixed"
+            rows = [s for s in corpus.select(kind, voices=(voice,)) if s.tokens > 50]
+            vectors = []
+            with torch.inference_mode():
+                for s in rows[:VOICE_CLIPS]:
+                    vectors.append(flow.speaker(speaker_features(corpus.audio(s))[None])[0])
+            (writer.path / "voices").mkdir(exist_ok=True)
+            save_file(
+                {"embedding": torch.stack(vectors).mean(0)},
+                str(writer.path / "voices" / f"{voice}.safetensors"),
+                metadata={"format": "pt", "name": voice, "description": DESCRIPTIONS[voice]},
+            )
+        card = Path(__file__).with_name("CARD.md")
+        if card.exists():
+            writer.copy(card, "README.md")
+    total = sum(f.stat().st_size for f in writer.target.rglob("*") if f.is_file())
+    print(f"{writer.target}: {total / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Every size of `mini`: the one configuration that training, packing and the package share."""
+
+from mamtra_cli.families.cosyvoice2.config import (
+    CosyVoice2Config,
+    FlowConfig,
+    FlowEncoderConfig,
+    FlowEstimatorConfig,
+    HiFTConfig,
+    LMConfig,
+    SpeakerEncoderConfig,
+    SpeechTokenizerConfig,
+)
+
+TOKENIZER = SpeechTokenizerConfig(width=192, heads=3, layers=4, levels=(7, 7, 5, 5))
+SPEAKER = SpeakerEncoderConfig(width=96, layers=3)
+FLOW = FlowConfig(
+    vocab_size=TOKENIZER.codebook_size,
+    steps=5,
+    cfg_rate=0.0,
+    encoder=FlowEncoderConfig(width=160, heads=4, d_ff=480, blocks=3, up_blocks=1),
+    estimator=FlowEstimatorConfig(channels=112, heads=2, head_dim=56, n_blocks=1, mid_blocks=4),
+)
+HIFT = HiFTConfig(
+    base_channels=128,
+    f0_channels=128,
+    resblock_kernels=(3, 7),
+    source_resblock_kernels=(5, 5, 5),
+)
+LM = LMConfig(
+    d_model=256,
+    n_layers=8,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=64,
+    d_ff=512,
+    rope_theta=10_000.0,
+    qkv_bias=True,
+    vocab_size=64,
+    speech_vocab=TOKENIZER.codebook_size,
+    text_chunk=5,
+    speech_chunk=8,
+    min_ratio=1.0,
+    max_ratio=6.0,
+    positions="aligned",
+)
+
+
+def mini(durations: tuple[float, ...]) -> CosyVoice2Config:
+    """Return the whole configuration, given the measured durations of the text symbols."""
+    from dataclasses import replace
+
+    return CosyVoice2Config(
+        text="phones",
+        lm=replace(LM, durations=durations),
+        flow=FLOW,
+        hift=HIFT,
+        speech_tokenizer=TOKENIZER,
+        speaker_encoder=SPEAKER,
+        temperature=0.7,
+        top_k=0,
+        ras_window=0,
+    )

@@ -1,0 +1,126 @@
+"""Stage 5: the flow (speech tokens to mel) together with mini's speaker encoder.
+
+The published flow-matching loss, plus a pull of the encoder's output towards the mel (as in
+Grad-TTS, arXiv 2105.06337, equation 16, here L1), which a small encoder needs to start. The
+speaker vector comes from another sentence of the same voice, so it can carry no content.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from dataset import Corpus, Sentence, draw
+from loop import Losses, bf16_is_fast, train
+from sizes import FLOW, SPEAKER
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamtra_cli import features
+from mamtra_cli.families.cosyvoice2.flow import Flow
+from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
+
+CROP = 84
+REFERENCE_SECONDS = 2.4
+
+
+class FlowTrainer(nn.Module):
+    """Flow and speaker encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flow = Flow(FLOW)
+        self.speaker = SpeakerEncoder(SPEAKER)
+
+
+def speaker_features(wave: np.ndarray) -> Tensor:
+    """Return mean-normalised fbank of 24 kHz samples, (T, 80)."""
+    narrow = torch.from_numpy(soxr.resample(wave, 24_000, 16_000))
+    bank = features.fbank80(narrow)
+    return bank - bank.mean(0, keepdim=True)
+
+
+def main() -> None:
+    """Train the flow."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    corpus = Corpus(args.out)
+    main_rows = corpus.select("closed", "open", "strings")
+    other_rows = corpus.select("mixed")
+    by_voice = {v: corpus.select("closed", "mixed", voices=(v,)) for v in ("f1", "m1", "m2")}
+    by_voice |= {v: corpus.select("mixed", voices=(v,)) for v in ("m3", "m4")}
+    valid = corpus.select("valid")[:24]
+    model = FlowTrainer()
+
+    def reference(s: Sentence, rng: np.random.Generator) -> Tensor:
+        need = int(REFERENCE_SECONDS * 24_000)
+        rows = by_voice[s.voice]
+        while True:
+            other = rows[int(rng.integers(len(rows)))]
+            if other.samples > need + 960:
+                start = int(rng.integers(0, other.tokens * 960 - need))
+                return speaker_features(corpus.audio(other, start, need))
+
+    def losses(batch: list[Sentence], seed: int) -> Losses:
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(seed)
+        tokens = torch.zeros(len(batch), CROP, dtype=torch.long)
+        mel = torch.zeros(len(batch), 2 * CROP, 80)
+        lens = torch.tensor([min(CROP, s.tokens) for s in batch])
+        for i, (s, n) in enumerate(zip(batch, lens.tolist(), strict=True)):
+            at = int(rng.integers(0, s.tokens - n + 1))
+            tokens[i, :n] = torch.from_numpy(corpus.codes(s)[at : at + n])
+            mel[i, : 2 * n] = torch.from_numpy(corpus.mel(s)[2 * at : 2 * (at + n)])
+        clips = torch.stack([reference(s, rng) for s in batch])
+        flow = model.flow
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            vector = model.speaker(clips).float()
+            matching = flow.loss(tokens, lens, mel, 2 * lens, vector, generator)
+            mu, _ = flow.encode(tokens, lens, streaming=bool(seed % 2))
+        mask = (torch.arange(2 * CROP)[None] < 2 * lens[:, None])[:, None].float()
+        prior = ((mu.float() - mel.transpose(1, 2)).abs() * mask).sum() / (mask.sum() * 80)
+        return {"loss": matching + 0.5 * prior, "matching": matching, "prior": prior}
+
+    def batch_loss(step: int) -> Losses:
+        half = args.batch // 2
+        rows = draw(main_rows, step, half) + draw(other_rows, step, args.batch - half)
+        return losses(rows, step)
+
+    def validate() -> dict[str, float]:
+        """Distance of the generated mel to the true one, in nepers."""
+        error = 0.0
+        for s in valid[:8]:
+            rng = np.random.default_rng(1)
+            vector = model.speaker(reference(s, rng)[None])
+            made = model.flow.inference(
+                torch.from_numpy(corpus.codes(s))[None],
+                torch.zeros(1, 0, dtype=torch.long),
+                torch.zeros(1, 0, 80),
+                vector,
+                streaming=False,
+                finalize=True,
+            )
+            error += float(F.l1_loss(made[0], torch.from_numpy(corpus.mel(s)).T)) / 8
+        return {"mel": error} | {k: float(v) for k, v in losses(valid, 2).items()}
+
+    train(
+        "flow",
+        model,
+        batch_loss,
+        out=args.out,
+        steps=args.steps,
+        lr=1.2e-3,
+        weight_decay=0.01,
+        validate=validate,
+    )
+
+
+if __name__ == "__main__":
+    main()

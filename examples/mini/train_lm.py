@@ -1,0 +1,248 @@
+"""Stage 6: the language model, phones to speech tokens.
+
+A plain next-token loss with four helps that vanish at export: tables factored over the FSQ
+digits of the codes (folded into ordinary tables), two guided heads in block GUIDED (taught to
+look at the symbol being spoken and at the next one), a phone classifier on that block's output,
+and corruption of the input tokens. Symbols stand on the time axis of the speech (`aligned`
+positions), placed by a table of mean durations that this stage measures and stores.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.attention
+from dataset import Corpus, Sentence
+from loop import Losses, bf16_is_fast, train
+from sizes import LM, TOKENIZER
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.cosyvoice2.lm_batch import IGNORE, SPECIAL, SPEECH, TEXT, lay_out
+from mamtra_cli.families.cosyvoice2.speech_tokenizer import codes_to_digits
+from mamtra_cli.layers.rotary import apply_rope, rope_table
+
+GUIDED = 2
+CORRUPTION = 0.10
+COMMA_DROP = 0.3
+POSITIONS = 2600
+
+
+class FactoredTable(nn.Module):
+    """Rows of a table as a free row plus one row for each digit of the code."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        levels = TOKENIZER.levels
+        digits = codes_to_digits(torch.arange(TOKENIZER.codebook_size), levels)
+        hot = [F.one_hot(digits[:, i], n) for i, n in enumerate(levels)]
+        self.register_buffer("hot", torch.cat(hot, 1).float(), persistent=False)
+        self.rows = nn.Parameter(torch.randn(sum(levels), width) * 0.02)
+
+    def forward(self, table: Tensor) -> Tensor:
+        """Return table with the digit rows added to its first rows."""
+        shared = self.hot @ self.rows
+        return table + F.pad(shared, (0, 0, 0, len(table) - len(shared)))
+
+
+class LMTrainer(nn.Module):
+    """The model and its helps."""
+
+    def __init__(self, config: object, symbols: int) -> None:
+        super().__init__()
+        self.lm = SpeechLM(config)
+        for name, p in self.lm.named_parameters():
+            if p.ndim > 1:
+                nn.init.normal_(p, std=0.02)
+        self.read = FactoredTable(LM.d_model)
+        self.write = FactoredTable(LM.d_model)
+        self.phone = nn.Linear(LM.d_model, symbols)
+
+    @torch.no_grad()
+    def folded(self) -> SpeechLM:
+        """Return the model with the factored rows added into its tables."""
+        self.lm.speech_embedding.weight.copy_(self.read(self.lm.speech_embedding.weight))
+        self.lm.llm_decoder.weight.copy_(self.write(self.lm.llm_decoder.weight))
+        self.read.rows.zero_()
+        self.write.rows.zero_()
+        return self.lm
+
+
+def durations(rows: list[Sentence], symbols: list[str]) -> tuple[float, ...]:
+    """Return the mean number of tokens of every symbol."""
+    total, count = np.zeros(len(symbols)), np.zeros(len(symbols))
+    index = {name: i for i, name in enumerate(symbols)}
+    for s in rows:
+        ids = np.array([index[name] for name in s.symbols])
+        owned = np.bincount(s.owners, minlength=len(ids))
+        np.add.at(total, ids, owned)
+        np.add.at(count, ids, 1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), 2.0)
+    return tuple(round(float(x), 3) for x in mean)
+
+
+def without_inner_pauses(s: Sentence, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
+    """Drop each inner pause with probability COMMA_DROP; its tokens go to the symbol before."""
+    names, owners = s.symbols, s.owners.copy()
+    keep = [n != "," or rng.random() > COMMA_DROP for n in names]
+    place = np.cumsum(keep) - 1
+    return [n for n, k in zip(names, keep, strict=True) if k], np.maximum(place[owners], 0)
+
+
+def length_batches(rows: list[Sentence], seed: int) -> list[list[Sentence]]:
+    """Return an epoch of batches of similar length, at most POSITIONS positions each."""
+    rng = np.random.default_rng(seed)
+    size = np.array([s.tokens + len(s.phones) + 2 for s in rows])
+    order = np.argsort(size + rng.normal(0, 6, len(rows)))
+    batches: list[list[Sentence]] = [[]]
+    longest = 0
+    for i in order:
+        longest = max(longest, int(size[i]))
+        if batches[-1] and longest * (len(batches[-1]) + 1) > POSITIONS:
+            batches.append([])
+            longest = int(size[i])
+        batches[-1].append(rows[i])
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def main() -> None:
+    """Train the language model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--symbols", type=Path, required=True, help="symbols.json")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    corpus = Corpus(args.out)
+    rows = corpus.select("closed", "open", "strings", voices=("f1",))
+    valid = corpus.select("valid", voices=("f1",))
+    symbols = json.loads(args.symbols.read_text())
+    index = {name: i for i, name in enumerate(symbols)}
+    table = durations(rows, symbols)
+    (args.out / "durations.json").write_text(json.dumps(table))
+    config = replace(LM, durations=table)
+    model = LMTrainer(config, len(symbols))
+    epochs: dict[int, list[list[Sentence]]] = {}
+    per_epoch = len(length_batches(rows, 0))
+
+    def losses(batch: list[Sentence], seed: int, training: bool) -> Losses:
+        rng = np.random.default_rng(seed)
+        texts, speech, owner = [], [], []
+        for s in batch:
+            if training:
+                names, owned = without_inner_pauses(s, rng)
+            else:
+                names, owned = s.symbols, s.owners
+            texts.append([index[n] for n in names])
+            speech.append(corpus.codes(s).tolist())
+            owner.append([*owned.tolist(), len(names) - 1])
+        laid = lay_out(config, texts, speech)
+        ids, tables, targets = laid.ids, laid.tables, laid.targets
+        if training:
+            ids = corrupt(ids, tables == SPEECH, rng)
+        lm = model.lm
+        stack = lm.stack
+        real = torch.arange(ids.shape[1])[None] < laid.lengths[:, None]
+        # The fused CPU attention is slower backwards than three plain products at these lengths.
+        plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+        with plain, torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            reading = model.read(lm.speech_embedding.weight)
+            x = 0.0
+            for kind, weight in (
+                (SPEECH, reading),
+                (TEXT, stack.embed_tokens.weight),
+                (SPECIAL, lm.llm_embedding.weight),
+            ):
+                here = tables == kind
+                x = torch.where(here[..., None], F.embedding(ids.where(here, 0), weight), x)
+            x = F.dropout(x, 0.1, training)
+            capture = (GUIDED, GUIDED + 1)
+            out = stack(x, positions=laid.positions, capture=capture, keep_state=False)
+            spoken = targets != IGNORE
+            writing = model.write(lm.llm_decoder.weight)
+            logits = F.linear(out.hidden[spoken], writing, lm.llm_decoder.bias)
+            phones = model.phone(out.captured[GUIDED + 1][spoken])
+        ce = F.cross_entropy(logits.float(), targets[spoken])
+        owners = torch.full_like(targets, -1)
+        lengths = torch.tensor([len(t) for t in texts])
+        for i, o in enumerate(owner):
+            at = 1 + len(texts[i])
+            owners[i, at : at + len(o)] = torch.tensor(o)
+        now = 1 + owners
+        after = 1 + torch.minimum(owners + 1, lengths[:, None] - 1)
+        scores = guided_scores(model, out.captured[GUIDED], laid.positions)
+        width = scores.shape[-1]
+        causal = torch.ones(width, width, dtype=torch.bool).tril()
+        scores = scores.masked_fill(~(causal & real[:, None, None, :]), float("-inf"))
+        guided = [F.cross_entropy(scores[:, h][spoken], t[spoken]) for h, t in ((0, now), (1, after))]
+        guide = (guided[0] + guided[1]) / 2
+        said = torch.gather(ids, 1, now.clamp_min(1) * (owners >= 0))[spoken]
+        phone = F.cross_entropy(phones.float(), said)
+        hit = (scores[:, 0][spoken].argmax(-1) == now[spoken]).float().mean()
+        loss = ce + 0.5 * guide + 0.3 * phone
+        return {"loss": loss, "ce": ce, "guide": guide, "phone": phone, "looks": hit}
+
+    def batch_loss(step: int) -> Losses:
+        epoch, at = divmod(step, per_epoch)
+        if epoch not in epochs:
+            epochs.clear()
+            epochs[epoch] = length_batches(rows, epoch)
+        at = min(at, len(epochs[epoch]) - 1)
+        return losses(epochs[epoch][at], step, training=True)
+
+    def validate() -> dict[str, float]:
+        found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, 60, 20)]
+        return {k: sum(float(f[k]) for f in found) / len(found) for k in ("ce", "looks")}
+
+    print(f"{len(rows)} sentences, {sum(s.tokens for s in rows)} tokens, {per_epoch} steps an epoch")
+    train(
+        "lm",
+        model,
+        batch_loss,
+        out=args.out,
+        steps=args.steps,
+        lr=2e-3,
+        validate=validate,
+        validate_every=250,
+    )
+
+
+def corrupt(ids: Tensor, speech: Tensor, rng: np.random.Generator) -> Tensor:
+    """Replace a share of the speech ids: half at random, half one step along one digit."""
+    shape = tuple(ids.shape)
+    hit = torch.from_numpy(rng.random(shape) < CORRUPTION) & speech
+    anything = torch.from_numpy(rng.integers(0, TOKENIZER.codebook_size, shape))
+    levels = torch.tensor(TOKENIZER.levels)
+    digits = codes_to_digits(ids.clamp_max(TOKENIZER.codebook_size - 1), TOKENIZER.levels)
+    which = torch.from_numpy(rng.integers(0, len(levels), shape))
+    step = torch.from_numpy(rng.choice([-1, 1], shape))
+    old = torch.gather(digits, -1, which[..., None])[..., 0]
+    new = torch.minimum((old + step).clamp_min(0), levels[which] - 1)
+    place = torch.cumprod(torch.cat([levels.new_ones(1), levels[:-1]]), 0)[which]
+    near = ids + (new - old) * place
+    uniform = torch.from_numpy(rng.random(shape) < 0.5)
+    return torch.where(hit, torch.where(uniform, anything, near), ids)
+
+
+def guided_scores(model: LMTrainer, entering: Tensor, positions: Tensor) -> Tensor:
+    """Return the scores of query heads 0 and 1 of block GUIDED in float32, (B, 2, T, T)."""
+    layer = model.lm.stack.layers[GUIDED]
+    dim = LM.head_dim
+    u = layer.input_layernorm(entering)
+    attention = layer.self_attn
+    q = F.linear(u, attention.q_proj.weight[: 2 * dim], attention.q_proj.bias[: 2 * dim]).float()
+    k = F.linear(u, attention.k_proj.weight[:dim], attention.k_proj.bias[:dim]).float()
+    q = q.unflatten(-1, (2, dim))
+    turn = rope_table(positions, dim, LM.rope_theta)
+    q, k = apply_rope(q, turn), apply_rope(k[:, :, None], turn)
+    return torch.einsum("bihd,bjd->bhij", q, k[:, :, 0]) / dim**0.5
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Stage 3: the speech tokenizer, from reconstruction and phones.
+
+The encoder is the published topology at a small size; what it is trained with is thrown away:
+a convolutional decoder that rebuilds the mel from the codes and the voice, and a classifier
+that names the phone from the code alone (the counterpart of the published tokenizer's
+recogniser). Ends by writing the codes of every sentence beside its batch.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from dataset import SILENCES, Corpus, Sentence, draw
+from loop import Losses, bf16_is_fast, train
+from sizes import TOKENIZER
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
+
+VOICES = ("f1", "m1", "m2", "m3", "m4")
+CROP = 100
+
+
+class ConvBlock(nn.Module):
+    """ConvNeXt block over time; (B, C, T) in and out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spread = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 3 * width)
+        self.down = nn.Linear(3 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.spread(x).transpose(1, 2))
+        return x + self.down(F.gelu(self.up(y))).transpose(1, 2)
+
+
+class TokenizerTrainer(nn.Module):
+    """Tokenizer, mel decoder and phone classifier."""
+
+    def __init__(self, phones: int, width: int = 192) -> None:
+        super().__init__()
+        digits = len(TOKENIZER.levels)
+        self.tokenizer = SpeechTokenizer(TOKENIZER)
+        self.voice = nn.Embedding(len(VOICES), width)
+        self.read = nn.Conv1d(digits, width, 3, padding=1)
+        self.slow = nn.Sequential(*[ConvBlock(width) for _ in range(2)])
+        self.grow = nn.ConvTranspose1d(width, width, 4, stride=2, padding=1)
+        self.fast = nn.Sequential(*[ConvBlock(width) for _ in range(4)])
+        self.write = nn.Conv1d(width, 80, 1)
+        self.phone = nn.Sequential(nn.Linear(digits, 160), nn.GELU(), nn.Linear(160, phones))
+
+    def decode(self, digits: Tensor, voice: Tensor) -> Tensor:
+        """Rebuild the normalised mel, (B, N, D) and (B,) to (B, 2N, 80)."""
+        x = self.read(digits.transpose(1, 2)) + self.voice(voice)[:, :, None]
+        return self.write(self.fast(self.grow(self.slow(x)))).transpose(1, 2)
+
+
+def main() -> None:
+    """Train, then tokenize the corpus."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--codes-only", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    corpus = Corpus(args.out)
+    rows = corpus.select("closed", "open", "strings", "mixed")
+    valid = corpus.select("valid")[:40]
+    names = sorted({p for s in rows[:2000] for p, _, _ in s.phones} | set(SILENCES[:1]))
+    index = {name: i for i, name in enumerate(names)}
+    model = TokenizerTrainer(len(names))
+
+    def collate(batch: list[Sentence], crop: int, seed: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng(seed)
+        logmels, mels, phones = [], [], []
+        for s in batch:
+            start = int(rng.integers(0, max(1, s.tokens - crop + 1)))
+            n = min(crop, s.tokens)
+            pad = crop - n
+            logmel = corpus.logmel(s)[4 * start : 4 * (start + n)]
+            mel = corpus.mel(s)[2 * start : 2 * (start + n)]
+            owner = s.owners[start : start + n]
+            phone = [
+                index.get("pau" if s.phones[i][0] in SILENCES else s.phones[i][0], -1)
+                for i in owner
+            ]
+            low = float(logmel.min())
+            logmels.append(np.pad(logmel, ((0, 4 * pad), (0, 0)), constant_values=low))
+            mels.append(np.pad(mel, ((0, 2 * pad), (0, 0)), constant_values=-11.5))
+            phones.append(phone + [-1] * pad)
+        voice = torch.tensor([VOICES.index(s.voice) for s in batch])
+        lens = torch.tensor([min(crop, s.tokens) for s in batch])
+        return (
+            torch.from_numpy(np.stack(logmels)).transpose(1, 2),
+            torch.from_numpy(np.stack(mels)),
+            torch.tensor(phones),
+            voice,
+            lens,
+        )
+
+    def losses(batch: list[Sentence], seed: int) -> Losses:
+        logmel, mel, phones, voice, lens = collate(batch, CROP, seed)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            digits = model.tokenizer(logmel, 4 * lens).digits
+            rebuilt = model.decode(digits, voice)
+            logits = model.phone(digits)
+        target = (mel + 5.0) / 2.5
+        mask = (torch.arange(2 * CROP)[None] < 2 * lens[:, None])[..., None].float()
+        error = (rebuilt.float() - target) * mask
+        norm = mask.sum() * 80
+        l1, l2 = error.abs().sum() / norm, error.square().sum() / norm
+        ce = F.cross_entropy(logits.float().flatten(0, 1), phones.flatten(), ignore_index=-1)
+        hit = (logits.argmax(-1) == phones)[phones >= 0].float().mean()
+        return {"loss": l1 + 0.5 * l2 + 0.3 * ce, "l1": l1 * 2.5, "phone_ce": ce, "phone": hit}
+
+    def validate() -> dict[str, float]:
+        found = losses(valid, 0)
+        return {key: float(value) for key, value in found.items()}
+
+    if not args.codes_only:
+        train(
+            "tokenizer",
+            model,
+            lambda step: losses(draw(rows, step, args.batch), step),
+            out=args.out,
+            steps=args.steps,
+            lr=1.5e-3,
+            validate=validate,
+        )
+    saved = torch.load(args.out / "tokenizer.pt", weights_only=True)
+    model.load_state_dict(saved["model"])
+    model.eval()
+    write_codes(model.tokenizer, corpus)
+
+
+@torch.inference_mode()
+def write_codes(tokenizer: SpeechTokenizer, corpus: Corpus) -> None:
+    """Tokenize every sentence in float32, one by one: the codes that inference would find."""
+    groups: dict[Path, list[Sentence]] = {}
+    for s in corpus.sentences:
+        groups.setdefault(s.batch, []).append(s)
+    used = np.zeros(TOKENIZER.codebook_size, bool)
+    for path, rows in groups.items():
+        target = path.with_suffix(".codes.npy")
+        codes = []
+        for s in rows:
+            logmel = torch.from_numpy(corpus.logmel(s)).T[None]
+            found, _ = tokenizer.encode(logmel, torch.tensor([logmel.shape[-1]]))
+            codes.append(found[0, : s.tokens].numpy().astype(np.int16))
+        joined = np.concatenate(codes)
+        used[joined] = True
+        np.save(target, joined)
+    print(f"{int(used.sum())} of {len(used)} codes used")
+
+
+if __name__ == "__main__":
+    main()

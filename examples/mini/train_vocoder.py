@@ -1,0 +1,104 @@
+"""Stage 4: the HiFT vocoder, without adversarial training.
+
+Losses: log-magnitude and spectral convergence at four resolutions, the mel itself, and the F0
+predictor against the tracked pitch. The source runs on the tracked pitch for the first part of
+the training and on the predicted one, as in use, for the rest.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from dataset import Corpus, Sentence, draw
+from loop import Losses, bf16_is_fast, train
+from pitch import track
+from sizes import HIFT
+from torch import Tensor
+from torch.nn import functional as F
+
+from mamtra_cli import features
+from mamtra_cli.families.cosyvoice2.hift import HiFT
+
+FRAMES = 32
+RESOLUTIONS = ((512, 120), (1024, 240), (2048, 480), (256, 60))
+
+
+def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
+    """Return the mean over resolutions of convergence and log-magnitude distance."""
+    total = made.new_zeros(())
+    for size, hop in RESOLUTIONS:
+        window = torch.hann_window(size)
+        spectra = [
+            torch.stft(x, size, hop, window=window, return_complex=True).abs().clamp_min(1e-5)
+            for x in (made, real)
+        ]
+        distance = (spectra[1] - spectra[0]).norm() / spectra[1].norm().clamp_min(1e-3)
+        total = total + distance + (spectra[1].log() - spectra[0].log()).abs().mean()
+    return total / len(RESOLUTIONS)
+
+
+def main() -> None:
+    """Train the vocoder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    corpus = Corpus(args.out)
+    main_rows = corpus.select("closed", "open")[:3000]
+    other_rows = corpus.select("mixed")
+    valid = corpus.select("valid")[:16]
+    model = HiFT(HIFT)
+
+    def crops(batch: list[Sentence], seed: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng(seed)
+        need = FRAMES * 480
+        waves, pitches = [], []
+        for s in batch:
+            wave = corpus.audio(s)
+            start = 480 * int(rng.integers(0, max(1, len(wave) // 480 - FRAMES)))
+            low = max(0, start - 960)
+            piece = torch.from_numpy(wave[low : start + need + 960])
+            f0 = track(piece)[(start - low) // 480 :][:FRAMES]
+            pitches.append(F.pad(f0, (0, FRAMES - len(f0))))
+            cut = torch.from_numpy(wave[start : start + need])
+            waves.append(F.pad(cut, (0, need - len(cut))))
+        return torch.stack(waves), torch.stack(pitches)
+
+    def losses(batch: list[Sentence], step: int) -> Losses:
+        wave, pitch = crops(batch, step)
+        mel = features.mel24k(wave)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            predicted = model.f0(mel).float()
+            followed = pitch if step < 0.4 * args.steps else predicted.detach()
+            made = model.decode(mel, model.source(followed)).float()
+        mel_error = (features.mel24k(made) - mel).abs().mean()
+        spectral = spectral_loss(made, wave)
+        f0_error = (predicted - pitch).abs().mean() / 100
+        loss = spectral + mel_error + f0_error
+        return {"loss": loss, "mel": mel_error, "spectral": spectral, "f0": f0_error}
+
+    def batch_loss(step: int) -> Losses:
+        half = args.batch // 2
+        batch = draw(main_rows, step, half) + draw(other_rows, step, args.batch - half)
+        return losses(batch, step)
+
+    train(
+        "vocoder",
+        model,
+        batch_loss,
+        out=args.out,
+        steps=args.steps,
+        lr=8e-4,
+        betas=(0.8, 0.99),
+        weight_decay=0.01,
+        validate=lambda: {k: float(v) for k, v in losses(valid, args.steps).items()},
+    )
+
+
+if __name__ == "__main__":
+    main()
