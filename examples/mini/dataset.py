@@ -1,9 +1,10 @@
-"""Reads the rendered corpus: samples, features and phones of any sentence.
+"""Reads the rendered corpus: samples, features and phones of any sentence. Run: computes features.
 
 `Corpus` holds every sentence of the folders written by `corpus.py`; mel, log-mel and (once
 `tokens.py` ran) speech tokens lie beside each batch as float16 and int16 arrays, computed once.
 """
 
+import argparse
 import json
 import multiprocessing
 import random
@@ -75,7 +76,7 @@ class Corpus:
         for table in sorted((folder / "corpus").glob("*.jsonl")):
             if not table.with_suffix(".npy").exists():
                 continue
-            voice, kind, _ = table.stem.rsplit("-", 1)[0].split("-", 1) + [""]
+            voice, kind = table.stem.rsplit("-", 1)[0].split("-", 1)
             mel = logmel = token = 0
             for line in table.read_text().splitlines():
                 row = json.loads(line)
@@ -174,3 +175,16 @@ def draw(rows: list[Sentence], step: int, n: int, seed: int = 0) -> list[Sentenc
     order = list(range(len(rows)))
     random.Random(seed * 100_003 + epoch).shuffle(order)
     return [rows[i] for i in order[index * n : (index + 1) * n]]
+
+
+def main() -> None:
+    """Compute the features that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    Corpus(args.out).compute_features(args.jobs)
+
+
+if __name__ == "__main__":
+    main()

@@ -55,7 +55,7 @@ class LMTrainer(nn.Module):
     def __init__(self, config: object, symbols: int) -> None:
         super().__init__()
         self.lm = SpeechLM(config)
-        for name, p in self.lm.named_parameters():
+        for p in self.lm.parameters():
             if p.ndim > 1:
                 nn.init.normal_(p, std=0.02)
         self.read = FactoredTable(LM.d_model)
@@ -180,7 +180,9 @@ def main() -> None:
         width = scores.shape[-1]
         causal = torch.ones(width, width, dtype=torch.bool).tril()
         scores = scores.masked_fill(~(causal & real[:, None, None, :]), float("-inf"))
-        guided = [F.cross_entropy(scores[:, h][spoken], t[spoken]) for h, t in ((0, now), (1, after))]
+        guided = [
+            F.cross_entropy(scores[:, h][spoken], t[spoken]) for h, t in ((0, now), (1, after))
+        ]
         guide = (guided[0] + guided[1]) / 2
         said = torch.gather(ids, 1, now.clamp_min(1) * (owners >= 0))[spoken]
         phone = F.cross_entropy(phones.float(), said)
@@ -200,7 +202,9 @@ def main() -> None:
         found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, 60, 20)]
         return {k: sum(float(f[k]) for f in found) / len(found) for k in ("ce", "looks")}
 
-    print(f"{len(rows)} sentences, {sum(s.tokens for s in rows)} tokens, {per_epoch} steps an epoch")
+    print(
+        f"{len(rows)} sentences, {sum(s.tokens for s in rows)} tokens, {per_epoch} steps an epoch"
+    )
     train(
         "lm",
         model,

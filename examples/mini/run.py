@@ -1,0 +1,51 @@
+"""Train mini from nothing: every stage in order, each one resumable where it stopped.
+
+    python examples/mini/run.py --out work/mini                  # the shipped recipe
+    python examples/mini/run.py --out work/smoke --smoke         # minutes, to see it run
+
+Stages: corpus, features, tokenizer, vocoder, lm, flow, pack. `--from` and `--to` choose some.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+STAGES = ("corpus", "features", "tokenizer", "vocoder", "lm", "flow", "pack")
+STEPS = {"tokenizer": 2600, "vocoder": 3600, "lm": 2400, "flow": 3000}
+SMOKE = {"tokenizer": 40, "vocoder": 20, "lm": 30, "flow": 20}
+
+
+def main() -> None:
+    """Run the stages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--front-end", type=Path, help="folder of the front end's three files")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--from", dest="first", default=STAGES[0], choices=STAGES)
+    parser.add_argument("--to", dest="last", default=STAGES[-1], choices=STAGES)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    from mamtra_cli.hub import BUILT_IN
+
+    front = args.front_end or BUILT_IN["mini"]
+    steps = SMOKE if args.smoke else STEPS
+    out = ["--out", str(args.out)]
+    jobs = str(args.threads)
+    commands = {
+        "corpus": ["corpus.py", *out, "--jobs", jobs, "--size", "0.01" if args.smoke else "1"],
+        "features": ["dataset.py", *out, "--jobs", jobs],
+        "lm": ["train_lm.py", *out, "--symbols", str(front / "symbols.json")],
+        "pack": ["pack.py", *out, "--front-end", str(front)],
+    }
+    for name in STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]:
+        command = commands.get(name, [f"train_{name}.py", *out])
+        if name in steps:
+            command += ["--steps", str(steps[name]), "--threads", jobs]
+        print("stage", name, flush=True)
+        subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], check=True)
+
+
+if __name__ == "__main__":
+    main()
