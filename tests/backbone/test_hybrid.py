@@ -130,8 +130,7 @@ def test_names_are_the_published_ones() -> None:
 def test_modules_have_the_sizes_that_costs_state(mixer: MixerConfig) -> None:
     for bias, qkv_bias in itertools.product((True, False), ("keep", "fold", "drop")):
         config = replace(TINY, kinds="TMSM", qkv_bias=bias, mixer=replace(mixer, qkv_bias=qkv_bias))
-        with torch.device("meta"):
-            stack = HybridStack(config)
+        stack = HybridStack(config)
         assert sum(p.numel() for p in stack.parameters()) == parameters(config).backbone
 
 
@@ -149,7 +148,7 @@ def test_steps_equal_the_sequence(kinds: str, mixer: MixerConfig) -> None:
 
 
 @pytest.mark.parametrize(("kinds", "mixer"), CASES)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cuts=st.lists(st.integers(1, 22), max_size=4, unique=True))
 def test_any_chunking_equals_the_sequence(kinds: str, mixer: MixerConfig, cuts: list[int]) -> None:
     stack, x = make(kinds, mixer), inputs(2, 23)
@@ -194,21 +193,24 @@ def test_packed_sequences_do_not_see_each_other(kinds: str, mixer: MixerConfig) 
         same(packed.hidden, torch.cat([part.hidden for part in parts], 1))
 
 
-@pytest.mark.parametrize(("kinds", "mixer"), CASES)
-def test_gradients_are_right(kinds: str, mixer: MixerConfig) -> None:
-    stack, x = make(kinds[:2] if kinds != "TSMS" else "SM", mixer), inputs(1, 4).requires_grad_()
-    assert torch.autograd.gradcheck(lambda value: stack(value).hidden, (x,), fast_mode=True)
-    names = [name for name, _ in stack.named_parameters()]
-    values = tuple(value for _, value in stack.named_parameters())
-
-    def run(*new: Tensor) -> Tensor:
-        given_values = dict(zip(names, new, strict=True))
-        result = torch.func.functional_call(stack, given_values, (x.detach(),))
-        hidden = result.hidden
-        assert isinstance(hidden, Tensor)
-        return hidden
-
-    assert torch.autograd.gradcheck(run, values, fast_mode=True)
+@pytest.mark.parametrize("mixer", MIXERS.values(), ids=MIXERS)
+def test_gradients_are_right(mixer: MixerConfig) -> None:
+    stack, x = make("TMS", mixer).train(), inputs(1, 4).requires_grad_()
+    values = [x, *stack.parameters()]
+    probe = torch.randn(1, 4, TINY.d_model, dtype=torch.float64)
+    grads = torch.autograd.grad((stack(x).hidden * probe).sum(), values)
+    generator = torch.Generator().manual_seed(9)
+    ways = [torch.randn(v.shape, generator=generator, dtype=torch.float64) for v in values]
+    with torch.no_grad():
+        results = []
+        for step in (1e-6, -2e-6):
+            for value, way in zip(values, ways, strict=True):
+                value.add_(step * way)
+            results.append(float((stack(x).hidden * probe).sum()))
+    slope = (results[0] - results[1]) / 2e-6
+    want = sum(float((grad * way).sum()) for grad, way in zip(grads, ways, strict=True))
+    assert slope == pytest.approx(want, rel=1e-6)
+    assert all(bool(grad.abs().max() > 0) for grad in grads)
 
 
 def test_checkpointing_changes_memory_not_numbers() -> None:
