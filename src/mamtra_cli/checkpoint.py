@@ -2,7 +2,8 @@
 
 A folder holds `config.json` (`format_version`, `family`, `config`), one safetensors file a part
 (`lm.safetensors`, ...), text files, `voices/`, `mamtra.json` (how it was made) and `README.md`.
-Knows files and format numbers; nothing of what a part means. Tensor files are in `tensors.py`.
+Knows files and format numbers; nothing of what a part means. Tensor files are in `tensors.py`,
+imported on use: reading what a folder says of itself needs no torch.
 """
 
 import contextlib
@@ -14,11 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from mamtra_cli.config import dump_json, reason
 from mamtra_cli.errors import (
@@ -27,7 +26,11 @@ from mamtra_cli.errors import (
     ModelNotFoundError,
     OutputError,
 )
-from mamtra_cli.tensors import TensorFile, encode
+
+if TYPE_CHECKING:
+    import torch
+
+    from mamtra_cli.tensors import TensorFile
 
 FORMAT_VERSION = 1
 CONFIG = "config.json"
@@ -53,8 +56,10 @@ class ModelFolder:
         """Names of the parts that are there, sorted."""
         return tuple(sorted(file.stem for file in self.path.glob(f"*{SUFFIX}")))
 
-    def part(self, name: str) -> TensorFile:
+    def part(self, name: str) -> "TensorFile":
         """Open the tensors of a part."""
+        from mamtra_cli.tensors import TensorFile
+
         return TensorFile(self.path / f"{name}{SUFFIX}")
 
 
@@ -166,12 +171,16 @@ class FolderWriter:
     def write_tensors(
         self,
         name: str,
-        tensors: Iterable[tuple[str, torch.Tensor]],
+        tensors: "Iterable[tuple[str, torch.Tensor]]",
         *,
         storage: str = "keep",
         metadata: Mapping[str, str] | None = None,
     ) -> Path:
         """Write a part file; shared storage and views are written out in full."""
+        from safetensors.torch import save_file
+
+        from mamtra_cli.tensors import encode
+
         stored: dict[str, torch.Tensor] = {}
         for key, value in tensors:
             for entry, data in encode(key, value, storage):

@@ -255,7 +255,6 @@ class PushRecipe:
     tag: str = ""  # name for the commit; "" makes none
     message: str = ""  # commit subject; "" is made from the card
     voices: tuple[str, ...] = ()  # voices to include; none goes unnamed
-    license: str = ""  # "" is the folder's own
     dry_run: bool = False
 
 

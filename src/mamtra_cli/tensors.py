@@ -6,19 +6,18 @@ under `name.scale`. Knows names, shapes and bytes; nothing of what a tensor mean
 Format: safetensors (https://github.com/huggingface/safetensors); `.pt` state dicts of teachers.
 """
 
-import json
 import pickle
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mamtra_cli.config import nearest, reason
+from mamtra_cli.config import nearest
 from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.tensor_header import damaged, read_header
 
 SCALE = ".scale"
 Storage = Literal["keep", "float32", "bfloat16", "float16", "int8"]
@@ -122,45 +121,6 @@ class TensorFile:
                 yield name, file.get_tensor(name)
                 if info.packed:
                     yield name + SCALE, file.get_tensor(name + SCALE)
-
-
-def damaged(path: Path, why: str) -> CheckpointError:
-    """Return the error for a file that cannot be used."""
-    return CheckpointError(f"`{path.name}` is damaged: {why}", "fetch or make the file again")
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """Read and check the header of a safetensors file: known types, no gaps, exact length."""
-    try:
-        total = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            if not 2 <= length <= min(total - 8, 100_000_000):
-                raise damaged(path, "it is not a safetensors file, or was cut off")
-            header = json.loads(file.read(length))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read `{path}`: {reason(error)}") from error
-    except ValueError as error:
-        raise damaged(path, "its header is not JSON") from error
-    try:
-        end = 0
-        entries = {k: v for k, v in header.items() if k != "__metadata__"}
-        for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
-            start, stop = entry["data_offsets"]
-            count = DTYPES[entry["dtype"]].itemsize
-            for extent in entry["shape"]:
-                count *= extent
-            if start != end or stop - start != count:
-                raise damaged(path, f"`{name}` does not lie where its shape says")
-            end = stop
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(path, f"its header is not understood ({error})") from error
-    if total != 8 + length + end:
-        raise damaged(path, f"it has {total:,} bytes, its header promises {8 + length + end:,}")
-    return dict(header)
 
 
 def unpack(values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -59,15 +59,6 @@ def push(
             rich_help_panel="Files",
         ),
     ] = None,
-    license: Annotated[
-        str,
-        typer.Option(
-            metavar="ID",
-            show_default="the teacher's",
-            help="Licence of the card, where the folder does not say.",
-            rich_help_panel="Files",
-        ),
-    ] = PushRecipe.license,
     dry_run: Annotated[
         bool,
         typer.Option(

@@ -1,0 +1,122 @@
+"""A model folder to the hub: what would go, under which licence, and then the upload.
+
+Refuses what should not be published: a folder whose licence nobody states, damaged weights,
+pickles. Voices go along only when named: a voice belongs to someone.
+"""
+
+import re
+from pathlib import Path
+
+from mamtra_cli import card, hub
+from mamtra_cli.checkpoint import SUFFIX, ModelFolder, read_model_folder
+from mamtra_cli.config import nearest
+from mamtra_cli.errors import CheckpointError, MamtraError, ModelNotFoundError, UsageError
+from mamtra_cli.events import Report, Stage, ignore
+from mamtra_cli.recipes import FileEntry, PushRecipe, PushResult
+from mamtra_cli.tensor_header import read_header
+
+REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+README = "README.md"
+VOICES = "voices"
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
+STAYS = ("trainer.safetensors", "metrics.jsonl")  # of a training run, not of the model
+
+
+def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
+    """Upload a model folder, or show what would be uploaded.
+
+    Args:
+        recipe: every knob.
+        report: hears of the steps.
+
+    Raises:
+        MamtraError: the folder cannot be published, or the hub refused.
+    """
+    if recipe.folder is None:
+        raise UsageError("no model folder is given", "`mamtra push student org/name`")
+    if not REPO.fullmatch(recipe.repo):
+        raise UsageError(
+            f"`{recipe.repo}` is no repository name" if recipe.repo else "no repository is given",
+            "write it as org/name, `mamtra push student org/name`",
+        )
+    report(Stage(name="checking", detail=str(recipe.folder)))
+    folder = read_model_folder(recipe.folder)
+    license = licence_of(folder)
+    names = files_of(folder.path, recipe.voices)
+    files = tuple(FileEntry(name=name, bytes=(folder.path / name).stat().st_size) for name in names)
+    commit, unchanged = None, False
+    if not recipe.dry_run:
+        for name in names:
+            if name.endswith(SUFFIX):
+                read_header(folder.path / name)
+        done = hub.upload(
+            folder.path,
+            names,
+            recipe.repo,
+            revision=recipe.revision,
+            private=recipe.private,
+            message=recipe.message or subject(folder),
+            tag=recipe.tag,
+            report=report,
+        )
+        commit, unchanged = done.commit, done.unchanged
+    return PushResult(
+        repo=recipe.repo,
+        url=hub.url_of(recipe.repo),
+        license=license,
+        dry_run=recipe.dry_run,
+        files=files,
+        bytes=sum(file.bytes for file in files),
+        commit=commit,
+        unchanged=unchanged,
+        tag=recipe.tag,
+    )
+
+
+def licence_of(folder: ModelFolder) -> str:
+    """Return the licence that the card states, or refuse."""
+    path = folder.path / README
+    license = card.read_license(path.read_text(encoding="utf-8")) if path.is_file() else ""
+    if license in ("", card.UNKNOWN):
+        raise MamtraError(
+            f"the licence of `{folder.path}` is not known, and the hub must state one",
+            f"write `license: ID` into the header of `{path}`, as the teacher has it",
+        )
+    return license
+
+
+def files_of(folder: Path, voices: tuple[str, ...]) -> list[str]:
+    """Return the names of the files to upload, sorted.
+
+    Args:
+        folder: the model folder.
+        voices: names of the voices that go along.
+    """
+    there = {path.stem for path in (folder / VOICES).glob(f"*{SUFFIX}")}
+    for voice in voices:
+        if voice not in there:
+            near = nearest(voice, there)
+            known = ", ".join(sorted(there)) or "none"
+            hint = f"did you mean `{near}`?" if near else f"voices: {known}"
+            raise ModelNotFoundError(f"`{folder}` has no voice `{voice}`", hint)
+    names = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        unnamed = name.startswith(f"{VOICES}/") and path.name.split(".")[0] not in voices
+        if path.is_dir() or hidden or unnamed or name in STAYS:
+            continue
+        if path.suffix in PICKLES:
+            raise CheckpointError(
+                f"`{name}` is a pickle, which can carry code", "publish safetensors files only"
+            )
+        names.append(name)
+    return names
+
+
+def subject(folder: ModelFolder) -> str:
+    """Return the default commit subject: what the model is."""
+    plan = folder.provenance.get("plan")
+    source = plan.get("source") if isinstance(plan, dict) else None
+    words = f"Upload {folder.family} model"
+    return f"{words}, {source}" if source else words

@@ -1,0 +1,107 @@
+"""Running `mamtra` as a user does: in a process of its own, its output captured.
+
+`mamtra` starts one process a call. `Worker` keeps one that answers many command lines, for
+suites whose environment must be set before the first import (the hub client reads it once).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+LOOP = """
+import contextlib, io, json, os, sys
+from mamtra_cli.cli.app import run
+channel = sys.stdout
+for line in sys.stdin:
+    asked = json.loads(line)
+    for name, value in asked["env"].items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        rc = run(asked["args"])
+    channel.write(json.dumps({"rc": rc, "out": out.getvalue(), "err": err.getvalue()}) + "\\n")
+    channel.flush()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """Exit code and output of a command."""
+
+    rc: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one object on stdout."""
+        assert self.out.count("\n") == 1, self.out + self.err
+        return json.loads(self.out)
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this environment without the models and the hub of this machine."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MAMTRA_"))}
+    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "HF_HUB_OFFLINE": "1", **(env or {})}
+
+
+def mamtra(
+    *args: str | Path,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float = 300,
+    cwd: Path | None = None,
+) -> Done:
+    """Run one command line in a new process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mamtra_cli", *map(str, args)],
+        env=environment(env),
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        check=False,
+    )
+    return Done(rc=done.returncode, out=done.stdout, err=done.stderr)
+
+
+class Worker:
+    """A process that runs command lines one after the other."""
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", LOOP],
+            env=environment(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *args: str | Path, env: Mapping[str, str | None] | None = None) -> Done:
+        """Run one command line; `env` changes the environment from here on."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        asked = {"args": list(map(str, args)), "env": dict(env or {})}
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the process died at {args}"
+        return Done(**json.loads(line))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=60)
