@@ -89,7 +89,7 @@ def test_nucleus_takes_the_id_that_crosses_the_sum(top_p: float, top_k: int, siz
 
 def frequencies(logits: Tensor, options: Sampling) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    rows = logits.expand(4000, -1)
+    rows = logits.expand(1500, -1)
     return torch.bincount(
         sample(rows, options, generator=generator), minlength=logits.shape[0]
     ) / len(rows)
@@ -111,7 +111,7 @@ def test_sample_draws_in_proportion_among_the_kept(options: Sampling, kept: list
     logits = torch.tensor([0.5, 0.05, 0.3, 0.15]).log()
     want = torch.zeros(4)
     want[kept] = (logits[kept] / options.temperature).softmax(dim=-1)
-    assert (frequencies(logits, options) - want).abs().max() < 0.03
+    assert (frequencies(logits, options) - want).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("options", [Sampling(greedy=True), Sampling(temperature=0.0)], ids=str)

@@ -16,7 +16,7 @@ from mamtra_cli.ops import mamba_ssm_kernels
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "ssd_scan": ("torch", "naive", "mamba-ssm"),
     "ssd_step": ("torch", "mamba-ssm"),
-    "causal_conv": ("torch", "naive"),
+    "causal_conv": ("torch",),
     "attention": ("torch", "naive"),
 }
 """The implementations of each op; the first runs anywhere."""
