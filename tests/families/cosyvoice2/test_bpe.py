@@ -57,23 +57,41 @@ def test_encode_of_nothing_is_empty(tokenizer: bpe.BytePairTokenizer) -> None:
     assert tokenizer.encode("") == []
 
 
-def test_frontend_pieces_and_instruction(tokenizer: bpe.BytePairTokenizer) -> None:
-    frontend = bpe.BpeFrontend(tokenizer)
-    assert frontend.pieces("The fox, 1.5") == ["The fox, one point five."]
-    assert frontend.prompt("The 2") == "The two"
-    ids = frontend.instruction("sad <|im_end|>")
+def test_front_end_splits_encodes_and_instructs(tokenizer: bpe.BytePairTokenizer) -> None:
+    front = bpe.BpeFrontEnd(tokenizer)
+    assert front.split("The fox, 1.5", 80) == ["The fox, one point five."]
+    assert front.split("The fox, 1.5", 80, normalize=False) == ["The fox, 1.5"]
+    assert front.prompt_ids("The 2") == tokenizer.encode("The two")
+    assert front.ids("<|im_end|>") == tokenizer.encode("<|im_end|>")
+    ids = front.instruction_ids("sad <|im_end|>")
     assert ids[-1] == tokenizer.markup[bpe.END_OF_PROMPT]
     assert tokenizer.markup["<|im_end|>"] not in ids
-    assert frontend.instruction("sad <|im_end|>" + bpe.END_OF_PROMPT) == ids
+    assert front.instruction_ids("sad <|im_end|>" + bpe.END_OF_PROMPT) == ids
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["the fox, " * 40, "the lazy fox jumps " * 40, "x" * 300, "今天天气很好" * 50, "好，" * 90],
+    ids=["commas", "words", "letters", "ideographs", "chinese-commas"],
+)
+def test_long_pieces_are_cut_without_loss(tokenizer: bpe.BytePairTokenizer, text: str) -> None:
+    front = bpe.BpeFrontEnd(tokenizer)
+    pieces = front.split(text, 24)
+    assert all(len(front.ids(piece)) <= 24 for piece in pieces)
+    whole = front.split(text, 10**6)
+    assert "".join(pieces) == "".join(whole)
+    if "fox" in text:
+        assert all(piece.strip().split()[0] in {"the", "lazy", "fox", "jumps"}
+                   for piece in pieces if piece != ".")  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["", "   ", "...", "?!"], ids=["empty", "blank", "dots", "marks"])
 @pytest.mark.parametrize("compat", [True, False], ids=["compat", "fixed"])
-def test_frontend_refuses_text_without_words(
+def test_front_end_refuses_text_without_words(
     tokenizer: bpe.BytePairTokenizer, text: str, compat: bool
 ) -> None:
     with pytest.raises(TextError):
-        bpe.BpeFrontend(tokenizer, compat=compat).pieces(text)
+        bpe.BpeFrontEnd(tokenizer, compat=compat).split(text, 80)
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])

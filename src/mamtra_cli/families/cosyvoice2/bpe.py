@@ -46,6 +46,9 @@ EVENTS = (
 )
 """Markup a user may write; `CONTROLS` need a trusted text. Ids follow the BPE in this order."""
 
+CUTS = tuple(re.compile(pattern) for pattern in (r"(?<=[,，、])", r"(?<= )", r"(?<=.)(?=.)"))
+"""Where a piece that is too long may be cut, best first."""
+
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
 
@@ -124,7 +127,7 @@ class BytePairTokenizer:
         return ids
 
 
-class BpeFrontend:
+class BpeFrontEnd:
     """The text front end of the published model: normalise, cut into pieces, encode.
 
     Args:
@@ -144,27 +147,57 @@ class BpeFrontend:
         self.normalizers = normalizers
         self.compat = compat
 
-    def _length(self, text: str) -> int:
-        return len(self.tokenizer.encode(text))
+    def split(self, text: str, max_ids: int, *, normalize: bool = True) -> list[str]:
+        """Speakable pieces of a text, at least one.
 
-    def pieces(self, text: str) -> list[str]:
-        """Speakable pieces of a text, at least one."""
+        The published rules make pieces of about 60 to 80 ids; where a sentence is longer than
+        `max_ids`, it is cut at commas, else between words, else between characters.
+
+        Args:
+            text: what the user gave.
+            max_ids: most ids of a piece.
+            normalize: read numbers as words; `False` only cuts.
+        """
+        if not text.strip():
+            raise TextError("the text is empty", "give a sentence to speak")
         pieces = text_normalize(
-            text, self._length, normalizers=self.normalizers, compat=self.compat
+            text,
+            self._length,
+            enabled=normalize,
+            normalizers=self.normalizers,
+            compat=self.compat,
         )
-        if all(is_only_punctuation(piece) for piece in pieces):
-            raise TextError("the text has no word to speak", "give at least one letter or digit")
-        return pieces
+        cut = [part for piece in pieces for part in self._cut(piece, max_ids)]
+        spoken = [piece for piece in cut if not is_only_punctuation(piece.replace(" ", ""))]
+        if not spoken:
+            raise TextError(f"nothing to speak in `{text.strip()[:40]}`", "write at least one word")
+        return spoken
 
-    def prompt(self, text: str) -> str:
-        """The transcript of a voice prompt as the model wants it."""
-        return normalize_prompt(text, normalizers=self.normalizers, compat=self.compat)
+    def ids(self, text: str) -> list[int]:
+        """Ids of one piece; control strings count as characters."""
+        return self.tokenizer.encode(text)
 
-    def instruction(self, text: str) -> list[int]:
+    def prompt_ids(self, text: str) -> list[int]:
+        """Ids of the transcript of a voice prompt, normalised in one piece."""
+        prompt = normalize_prompt(text, normalizers=self.normalizers, compat=self.compat)
+        return self.tokenizer.encode(prompt)
+
+    def instruction_ids(self, text: str) -> list[int]:
         """Ids of an instruction: not normalised, closed by the end-of-prompt id."""
         text = text.removesuffix(END_OF_PROMPT)
         return [*self.tokenizer.encode(text), self.tokenizer.markup[END_OF_PROMPT]]
 
-    def encode(self, text: str, *, trusted: bool = False) -> list[int]:
-        """Ids of one piece; control strings count as characters unless `trusted`."""
-        return self.tokenizer.encode(text, trusted=trusted)
+    def _length(self, text: str) -> int:
+        return len(self.tokenizer.encode(text))
+
+    def _cut(self, text: str, limit: int, level: int = 0) -> list[str]:
+        if level == len(CUTS) or self._length(text) <= limit:
+            return [text]
+        pieces: list[str] = []
+        current = ""
+        for part in CUTS[level].split(text):
+            if current and self._length(current + part) > limit:
+                pieces += self._cut(current, limit, level + 1)
+                current = ""
+            current += part
+        return pieces + self._cut(current, limit, level + 1)

@@ -1,0 +1,117 @@
+"""The family `cosyvoice2`: the published 0.5B model and `mini`, which differ in config only."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.errors import CheckpointError
+from mamtra_cli.families.base import AttentionSite, FrontEnd, Upstream
+from mamtra_cli.families.cosyvoice2 import published, weights
+from mamtra_cli.families.cosyvoice2.bpe import VOCAB_FILE, BpeFrontEnd, BytePairTokenizer
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.flow import Flow
+from mamtra_cli.families.cosyvoice2.hift import HiFT
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
+from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
+from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
+from mamtra_cli.ops.sampling import Sampling
+
+
+class CosyVoice2:
+    """See `families.base.Family`."""
+
+    name = "cosyvoice2"
+    config_class = CosyVoice2Config
+    lm_part = "lm"
+
+    def part_names(self, config: CosyVoice2Config) -> tuple[str, ...]:
+        """The three published parts, and mini's own encoders where the config has them."""
+        own = (
+            ("speech_tokenizer", config.speech_tokenizer),
+            ("speaker_encoder", config.speaker_encoder),
+        )
+        return (*weights.FILES, *(part for part, sizes in own if sizes is not None))
+
+    def build_part(self, config: CosyVoice2Config, part: str) -> nn.Module:
+        """Make one part with new weights."""
+        if part == "lm":
+            return SpeechLM(config.lm)
+        if part == "flow":
+            return Flow(config.flow)
+        if part == "hift":
+            return HiFT(config.hift)
+        if part == "speech_tokenizer" and config.speech_tokenizer is not None:
+            return SpeechTokenizer(config.speech_tokenizer)
+        if part == "speaker_encoder" and config.speaker_encoder is not None:
+            return SpeakerEncoder(config.speaker_encoder)
+        raise CheckpointError(
+            f"a {self.name} model of this configuration has no part `{part}`",
+            f"it has {', '.join(self.part_names(config))}",
+        )
+
+    def upstream(self, folder: Path) -> Upstream | None:
+        """Recognise a published folder."""
+        return published.upstream(folder)
+
+    def to_ours(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published tensors under our names."""
+        return weights.to_ours(part, tensors)
+
+    def to_published(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our tensors under published names."""
+        return weights.to_published(part, tensors)
+
+    def read_published(self, path: Path) -> dict[str, Tensor]:
+        """Tensors of a published file."""
+        return weights.read_published(path)
+
+    def hybrid(self, config: CosyVoice2Config) -> HybridConfig:
+        """The stack inside the language model."""
+        return config.lm.hybrid
+
+    def with_mixers(
+        self, config: CosyVoice2Config, kinds: str, mixer: Mapping[str, Any]
+    ) -> CosyVoice2Config:
+        """The config with other layer kinds and mixer options."""
+        return replace(config, lm=replace(config.lm, kinds=kinds, mixer=dict(mixer)))
+
+    def attention_sites(self, config: CosyVoice2Config) -> tuple[AttentionSite, ...]:
+        """The attention layers, in order."""
+        return weights.attention_sites(config.lm)
+
+    def front_end(self, folder: Path, config: CosyVoice2Config) -> FrontEnd:
+        """BPE or phones, as the config says."""
+        if config.text == "phones":
+            return PhoneFrontEnd.load(folder)
+        if config.text != "bpe":
+            raise CheckpointError(
+                f"unknown text front end `{config.text}`", "`text` is `bpe` or `phones`"
+            )
+        inner = folder / published.QWEN_FOLDER
+        own = (folder / VOCAB_FILE).is_file() or not inner.is_dir()
+        tokenizer = BytePairTokenizer.read(folder if own else inner)
+        if tokenizer.vocab_size > config.lm.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer knows {tokenizer.vocab_size} ids, the model {config.lm.vocab_size}",
+                "the tokenizer files belong to another model",
+            )
+        return BpeFrontEnd(tokenizer, normalizers=wetext_normalizers())
+
+    def sampling(self, config: CosyVoice2Config) -> Sampling:
+        """Repetition-aware sampling from the nucleus."""
+        return Sampling(
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            ras_window=config.ras_window,
+            ras_threshold=config.ras_threshold,
+        )
+
+
+FAMILY = CosyVoice2()

@@ -1,0 +1,88 @@
+"""Which families there are; a family's code is imported only when it is asked for.
+
+Built-in families are one line each. Other packages add theirs through the entry point group
+`mamtra.families` (name = "package.module:FAMILY").
+"""
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from mamtra_cli.config import from_dict, nearest
+from mamtra_cli.errors import CheckpointError, ModelNotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from mamtra_cli.families.base import Family, Model
+
+GROUP = "mamtra.families"
+BUILT_IN = {
+    "cosyvoice2": "mamtra_cli.families.cosyvoice2.family",
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every family's name; built-in ones first."""
+    return tuple(dict.fromkeys([*BUILT_IN, *_plugins()]))
+
+
+@cache
+def family(name: str) -> "Family":
+    """The family of that name.
+
+    Raises:
+        CheckpointError: there is none, or a plugin does not load.
+    """
+    if name in BUILT_IN:
+        return cast("Family", import_module(BUILT_IN[name]).FAMILY)
+    plugin = _plugins().get(name)
+    if plugin is None:
+        near = nearest(name, names())
+        known = f"known: {', '.join(names())}"
+        raise CheckpointError(
+            f"no model family `{name}`", f"did you mean `{near}`?" if near else known
+        )
+    try:
+        return cast("Family", plugin.load())
+    except Exception as error:
+        raise CheckpointError(
+            f"family `{name}` does not load from `{plugin.value}`: {error}",
+            "update or remove the package that brings it",
+        ) from error
+
+
+def open_model(folder: Path) -> "Model":
+    """Find out what a folder holds: our format, or one that a family recognises.
+
+    Raises:
+        ModelNotFoundError: there is no such folder, or no family knows it.
+        CheckpointError: the folder is of a known kind but incomplete or damaged.
+    """
+    from mamtra_cli.checkpoint import CONFIG, read_json, read_model_folder
+    from mamtra_cli.families.base import Model
+
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"there is no model folder `{folder}`")
+    # Published folders may have a `config.json` too; ours carries a format number.
+    if (folder / CONFIG).is_file() and "format_version" in read_json(folder / CONFIG):
+        source = read_model_folder(folder)
+        owner = family(source.family)
+        try:
+            config = from_dict(owner.config_class, source.config, f"{folder.name}/{CONFIG}")
+        except UsageError as error:
+            raise CheckpointError(error.message, error.hint) from error
+        return Model(family=owner, folder=folder, config=config, source=source)
+    for name in names():
+        owner = family(name)
+        upstream = owner.upstream(folder)
+        if upstream is not None:
+            return Model(family=owner, folder=folder, config=upstream.config, source=upstream)
+    raise ModelNotFoundError(
+        f"`{folder}` is no model folder",
+        f"it has neither a mamtra {CONFIG} nor the files of a known family ({', '.join(names())})",
+    )
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
