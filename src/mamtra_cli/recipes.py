@@ -68,7 +68,7 @@ class ConvertResult:
     parameters_after: int
     cache_before: int  # bytes per token, two-byte cache
     cache_after: int
-    state_bytes: int  # constant, float32 states and two-byte convolution
+    state_bytes: int  # constant: float32 states, two-byte convolution and windows
     break_even: int | None  # tokens from which the hybrid holds less
     check: StartCheck | None
     files: tuple[FileEntry, ...]
@@ -136,6 +136,7 @@ class DistillRecipe:
     student: str = ""
     teacher: str = ""  # "" is the one the student was converted from
     data: Path | None = None  # JSONL of text and tokens; None: the teacher's own speech
+    synthetic: int = 40_000  # speech tokens the teacher makes where no data are given
     output: Path | None = None
     resume: Path | None = None  # run folder to go on with
     steps: int = 200

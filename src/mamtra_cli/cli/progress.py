@@ -60,7 +60,8 @@ class Progress:
             return
         self.stage, self.done, self.last = stage, 0.0, time.monotonic()
         if stage.total is None or not self.live:
-            self._line(f"{stage.name:<{NAME}} {stage.detail}".rstrip(), True)
+            length = f"{stage.total:g} {stage.unit}" if stage.total is not None else ""
+            self._line(f"{stage.name:<{NAME}} {stage.detail or length}".rstrip(), True)
             return
         # Imported here: rich takes longer to load than a usage error to print.
         from rich.console import Console as Terminal

@@ -1,0 +1,437 @@
+"""A teacher's folder to a hybrid's: plan, transfer, closed-form calibration, check, write.
+
+Only the language model is rewritten; every other part is copied, or written in our format where
+the teacher is a published folder. The output appears whole or not at all. What the student says
+against its teacher is measured on the files as written, on sentences the calibration never saw.
+"""
+
+import platform
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mamtra_cli import __version__, card, hub
+from mamtra_cli.backbone import costs
+from mamtra_cli.backbone.calibrate import MODES, LayerFit, Sequences, calibrate
+from mamtra_cli.backbone.plan import LayerPlan
+from mamtra_cli.backbone.transfer import student_of
+from mamtra_cli.checkpoint import (
+    CONFIG,
+    PROVENANCE,
+    SUFFIX,
+    FolderWriter,
+    ModelFolder,
+    check_free,
+    sha256,
+)
+from mamtra_cli.config import dump_json, nearest, to_dict
+from mamtra_cli.engine.agreement import POSITIONS, compare, take_tokens, teacher_forced
+from mamtra_cli.engine.data import BatchOrder, Example, hold_out, read_examples
+from mamtra_cli.engine.pairs import make_tokens
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.errors import OutputError, PlanError, UsageError
+from mamtra_cli.events import Note, Report, Stage, ignore
+from mamtra_cli.families.base import Model, build_empty, fill
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.cosyvoice2.lm_batch import PAD
+from mamtra_cli.families.registry import open_model
+from mamtra_cli.layers.mixer_config import MixerConfig, preset
+from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
+from mamtra_cli.tensors import check_storage, encode
+
+INITS = {"transfer": "transfer", "random": "xavier"}
+README = "README.md"
+STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
+FAR = 1 << 20  # tokens after which every window is full
+CHECK_SEED = 1 << 16  # added to the seed, so that the check has sentences of its own
+REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What will be made, decided before any weight is read.
+
+    Attributes:
+        teacher: the model converted.
+        name, revision: what it is called and its commit on the hub, if it came from there.
+        plan: the student's layers.
+        mixer: choices of the new ones.
+        config: the student's whole config.
+    """
+
+    teacher: Model
+    name: str
+    revision: str | None
+    plan: LayerPlan
+    mixer: MixerConfig
+    config: Any
+
+
+def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
+    """Convert a model, or show what would be made.
+
+    Args:
+        recipe: every knob.
+        report: hears of the steps.
+
+    Raises:
+        MamtraError: the teacher, the plan or the output does not allow it.
+    """
+    start = time.perf_counter()
+    check_recipe(recipe)
+    if recipe.dry_run:
+        located = hub.locate(recipe.teacher, configs_only=True, report=report)
+        model = open_model(located.folder)
+        design = make_design(recipe, model, located.name, located.revision, report)
+        return result_of(design, recipe, None, planned_files(design, recipe), start)
+    assert recipe.output is not None
+    located = hub.locate(recipe.teacher, report=report)
+    model = open_model(located.folder)
+    design = make_design(recipe, model, located.name, located.revision, report)
+    if recipe.output.resolve() == model.folder.resolve():
+        raise OutputError("the output is the teacher's own folder", "name another one with `-o`")
+    with FolderWriter(recipe.output, force=recipe.force) as writer:
+        check = make(design, recipe, writer, report)
+        files = listing(writer.path)
+    return result_of(design, recipe, check, files, start)
+
+
+def check_recipe(recipe: ConvertRecipe) -> None:
+    """Refuse what can be refused without looking at the teacher."""
+    if not recipe.teacher:
+        raise UsageError("no teacher is given", "`mamtra convert mini -o student`")
+    if recipe.output is None and not recipe.dry_run:
+        raise UsageError("no output folder is given", "add `-o student`, or `--dry-run`")
+    for name, value, known in (
+        ("--init", recipe.init, tuple(INITS)),
+        ("--calibrate", recipe.calibrate, MODES),
+    ):
+        if value not in known:
+            near = nearest(value, known)
+            hint = f"did you mean `{near}`?" if near else f"one of: {', '.join(known)}"
+            raise UsageError(f"`{name} {value}` is not known", hint)
+    check_storage(recipe.dtype)
+    if recipe.output is not None:
+        check_free(recipe.output, force=recipe.force or recipe.dry_run)
+
+
+def mixer_of(recipe: ConvertRecipe) -> MixerConfig:
+    """The preset with the gate that was asked for."""
+    mixer = preset(recipe.mixer)
+    if not recipe.gate:
+        return mixer
+    gate = int(recipe.gate) if re.fullmatch(r"\d+", recipe.gate) else recipe.gate
+    return replace(mixer, gate=gate)
+
+
+def make_design(
+    recipe: ConvertRecipe, model: Model, name: str, revision: str | None, report: Report
+) -> Design:
+    """Decide plan and sizes; fails where the plan does not fit the teacher."""
+    stack = model.family.hybrid(model.config)
+    before = stack.plan
+    report(Stage(name="reading", detail=f"{name}  {before.n_layers} layers"))
+    if before.converted:
+        raise PlanError(
+            f"teacher `{name}` is a hybrid already: {before.pattern}",
+            "convert the model it was made from",
+        )
+    mixer = mixer_of(recipe)
+    text = recipe.plan or f"{recipe.ratio}@{recipe.placement}"
+    plan = LayerPlan.parse(text, before.n_layers, rounded=recipe.round)
+    if mixer.mixer == "swa":
+        plan = replace(plan, kinds=plan.kinds.replace("M", "S"))
+    if not plan.converted:
+        raise PlanError(f"plan `{text}` converts no layer", "`--ratio 1:1` converts every other")
+    report(Stage(name="plan", detail=str(plan)))
+    warning = plan.warning()
+    if warning:
+        report(Note(text=warning, warning=True))
+    config = model.family.with_mixers(model.config, plan.kinds, mixer.to_dict())
+    return Design(
+        teacher=model, name=name, revision=revision, plan=plan, mixer=mixer, config=config
+    )
+
+
+def make(
+    design: Design, recipe: ConvertRecipe, writer: FolderWriter, report: Report
+) -> StartCheck | None:
+    """Make the student, write it, and measure what was written."""
+    model, family = design.teacher, design.teacher.family
+    engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
+    engine.ready(family.lm_part)
+    to_fit, to_check = examples(design, recipe, engine, report)
+    student, fits = make_student(design, recipe, engine.lm, to_fit, report)
+    report(Stage(name="writing", detail=str(recipe.output)))
+    writer.write_config(family.name, design.config)
+    writer.write_tensors(
+        f"{family.lm_part}{SUFFIX}", stored_tensors(design, recipe, student), storage="keep"
+    )
+    del student
+    copy_rest(design, writer)
+    check = None
+    if to_check:
+        report(Stage(name="checking", detail=f"{len(to_check)} held-out sentences"))
+        written = open_model(writer.path).load(family.lm_part)
+        assert isinstance(written, SpeechLM)
+        check = compare(engine.lm, written.to(engine.device), to_check)
+    describe(design, recipe, writer, check, fits)
+    return check
+
+
+def examples(
+    design: Design, recipe: ConvertRecipe, engine: Engine, report: Report
+) -> tuple[list[Example], list[Example]]:
+    """Sentences for the fit and others for the check; none where there is no use for them."""
+    fitted = recipe.calibrate != "none" and "M" in design.plan.kinds
+    fit_tokens = recipe.calibration_tokens if fitted else 0
+    if recipe.data is None:
+        seeds = (recipe.seed, recipe.seed + CHECK_SEED)
+        to_fit, to_check = (
+            make_tokens(engine, tokens, seed=seed, report=report) if tokens else []
+            for tokens, seed in zip((fit_tokens, recipe.check_tokens), seeds, strict=True)
+        )
+        return to_fit, take_tokens(to_check, recipe.check_tokens)
+    lm = engine.config.lm
+    given = read_examples(
+        recipe.data, engine.encode, speech_vocab=lm.speech_vocab, text_vocab=lm.vocab_size
+    )
+    rest, held = hold_out(given, len(given) // 5 if recipe.check_tokens else 0, seed=recipe.seed)
+    return take_tokens(rest, fit_tokens), take_tokens(held, recipe.check_tokens)
+
+
+def make_student(
+    design: Design,
+    recipe: ConvertRecipe,
+    teacher: SpeechLM,
+    to_fit: list[Example],
+    report: Report,
+) -> tuple[SpeechLM, tuple[LayerFit, ...]]:
+    """Transfer and fit; unchanged tensors are the teacher's own."""
+    model, family = design.teacher, design.teacher.family
+    report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
+    stack = student_of(
+        teacher.stack,
+        design.plan.kinds,
+        design.mixer,
+        init=INITS[recipe.init],
+        seed=recipe.seed,
+        share=True,
+    )
+    fits: tuple[LayerFit, ...] = ()
+    if to_fit:
+        tokens = sum(len(example.tokens) for example in to_fit)
+        report(Stage(name="fitting", detail=f"{recipe.calibrate} on {tokens} speech tokens"))
+        fits = calibrate(teacher.stack, stack, batches(teacher, to_fit), mode=recipe.calibrate)
+    first = family.attention_sites(model.config)[0]
+    prefix = first.prefix.removesuffix(f"layers.{first.layer}.")
+    tensors = {f"{prefix}{name}": value for name, value in stack.state_dict().items()}
+    tensors |= {
+        name: value for name, value in teacher.state_dict().items() if not name.startswith(prefix)
+    }
+    student = build_empty(family, design.config, family.lm_part)
+    fill(student, tensors, "the student")
+    assert isinstance(student, SpeechLM)
+    return student.eval(), fits
+
+
+def batches(teacher: SpeechLM, given: list[Example]) -> Iterator[Sequences]:
+    """The teacher's inputs, batch by batch."""
+    positions = [example.positions for example in given]
+    order = BatchOrder(positions, budget=max(POSITIONS, max(positions)), seed=0)
+    for indices in order.epoch(0):
+        batch = teacher_forced(teacher, [given[index] for index in indices])
+        with torch.no_grad():
+            x = teacher.embed(batch)
+        yield Sequences(x=x, positions=batch.positions, pad_mask=batch.tables != PAD)
+
+
+def stored_tensors(
+    design: Design, recipe: ConvertRecipe, student: SpeechLM
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The student's tensors as they go to disk; with `keep`, unchanged ones bit by bit."""
+    source = design.teacher.source
+    if recipe.dtype != "keep":
+        for name, value in student.state_dict().items():
+            yield from encode(name, value, recipe.dtype)
+        return
+    state = student.state_dict()
+    if isinstance(source, ModelFolder):
+        file = source.part(design.teacher.family.lm_part)
+        kept = {name for name in file if name in state}
+        for name, value in file.stored():
+            if name in kept or name.removesuffix(".scale") in kept:
+                yield name, value
+        new = REDUCED.get(file.infos[queries(design)].dtype, "float32")
+        state = {name: value for name, value in state.items() if name not in kept}
+    else:
+        new = "float32"
+    for name, value in state.items():
+        yield from encode(name, value, new)
+
+
+def queries(design: Design) -> str:
+    """Name of the teacher's first query matrix: its stored type stands for the others."""
+    return f"{design.teacher.family.attention_sites(design.teacher.config)[0].q}.weight"
+
+
+def rest_of(design: Design) -> dict[str, Path]:
+    """Files beside the language model that go along as they are, by name."""
+    model = design.teacher
+    if not isinstance(model.source, ModelFolder):
+        return dict(model.source.companions)
+    skip = STAYS | {f"{model.family.lm_part}{SUFFIX}"}
+    found = {}
+    for path in sorted(model.folder.rglob("*")):
+        name = path.relative_to(model.folder).as_posix()
+        hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+        if path.is_file() and not hidden and name not in skip and path.suffix != ".py":
+            found[name] = path
+    return found
+
+
+def copy_rest(design: Design, writer: FolderWriter) -> None:
+    """Copy what is not rewritten; parts of a published folder are put into our format."""
+    model = design.teacher
+    for name, path in rest_of(design).items():
+        writer.copy(path, name)
+    if not isinstance(model.source, ModelFolder):
+        for part in model.parts:
+            if part != model.family.lm_part:
+                writer.write_tensors(f"{part}{SUFFIX}", model.tensors(part).items())
+
+
+def describe(
+    design: Design,
+    recipe: ConvertRecipe,
+    writer: FolderWriter,
+    check: StartCheck | None,
+    fits: tuple[LayerFit, ...],
+) -> None:
+    """Write how it was made, and the card."""
+    model, plan = design.teacher, design.plan
+    readme = model.folder / README
+    license = card.read_license(readme.read_text("utf-8")) if readme.is_file() else card.UNKNOWN
+    source = model.source
+    part = model.family.lm_part
+    weights = source.path / f"{part}{SUFFIX}" if isinstance(source, ModelFolder) else None
+    published = source.parts[part] if not isinstance(source, ModelFolder) else weights
+    assert published is not None
+    provenance = {
+        "mamtra": __version__,
+        "task": "convert",
+        "recipe": recipe,
+        "teacher": {
+            "name": design.name,
+            "revision": design.revision,
+            "sha256": {published.name: sha256(published)},
+        },
+        "license": license,
+        "plan": {**plan.to_dict(), "fingerprint": plan.fingerprint},
+        "mixer": design.mixer.to_dict(),
+        "check": check,
+        "calibration": fits,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "sha256": {entry.name: entry.sha256 for entry in listing(writer.path)},
+    }
+    writer.write_text(PROVENANCE, dump_json(to_dict(provenance)))
+    tables = {}
+    if check is not None:
+        tables["Before training, against its teacher"] = {
+            "held-out speech tokens": str(check.tokens),
+            "cross entropy, teacher": f"{check.ce_teacher:.4f}",
+            "cross entropy, this model": f"{check.ce_student:.4f}",
+            "KL divergence": f"{check.kl:.4f}",
+            "same most likely token": f"{check.agreement:.1%}",
+        }
+    count, total = len(plan.converted), plan.n_layers
+    facts = card.CardFacts(
+        name=recipe.output.name if recipe.output else design.name,
+        license=license,
+        base_model=(design.name,) if design.revision else (),
+        tags=("mamtra", "mamba", "hybrid", model.family.name, ratio_tag(plan)),
+        summary=f"{design.name} with {count} of its {total} attention layers replaced by "
+        f"{recipe.mixer} layers.",
+        plan=str(plan),
+        tables=tables,
+        recipe=to_dict(recipe),
+    )
+    writer.write_text(README, card.model_card(facts))
+
+
+def ratio_tag(plan: LayerPlan) -> str:
+    """`ratio-1-3`, from the layers there are."""
+    kept, gone = len(plan.attention), len(plan.converted)
+    for divisor in range(min(kept, gone), 1, -1):
+        if kept % divisor == 0 and gone % divisor == 0:
+            kept, gone = kept // divisor, gone // divisor
+    return f"ratio-{kept}-{gone}"
+
+
+def listing(folder: Path) -> tuple[FileEntry, ...]:
+    """Every file of a folder with size and hash."""
+    return tuple(
+        FileEntry(
+            name=path.relative_to(folder).as_posix(),
+            bytes=path.stat().st_size,
+            sha256=sha256(path),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
+
+
+def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...]:
+    """Files a dry run would write; sizes of the weights from their shapes."""
+    model, part = design.teacher, design.teacher.family.lm_part
+    width = {"keep": 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}[recipe.dtype]
+    if recipe.dtype == "keep" and isinstance(model.source, ModelFolder) and part in model.parts:
+        info = model.source.part(part).infos[queries(design)]
+        width = 1 if info.packed else info.dtype.itemsize
+    sizes = {f"{part}{SUFFIX}": parameters(model, design.config, part) * width}
+    if not isinstance(model.source, ModelFolder):
+        others = [name for name in model.family.part_names(model.config) if name != part]
+        sizes |= {f"{name}{SUFFIX}": 4 * parameters(model, model.config, name) for name in others}
+    sizes |= {name: path.stat().st_size for name, path in rest_of(design).items()}
+    return tuple(FileEntry(name=name, bytes=size) for name, size in sorted(sizes.items()))
+
+
+def parameters(model: Model, config: Any, part: str) -> int:
+    """Parameters of a part, counted without making it."""
+    return sum(value.numel() for value in build_empty(model.family, config, part).parameters())
+
+
+def result_of(
+    design: Design,
+    recipe: ConvertRecipe,
+    check: StartCheck | None,
+    files: tuple[FileEntry, ...],
+    start: float,
+) -> ConvertResult:
+    """What was made, in numbers."""
+    model, family = design.teacher, design.teacher.family
+    before, after = family.hybrid(model.config), family.hybrid(design.config)
+    only_mamba = set(design.plan.kinds) <= {"T", "M"}
+    per_token = costs.kv_bytes_per_token(after, 2)
+    return ConvertResult(
+        output=recipe.output,
+        teacher=f"{design.name}@{design.revision}" if design.revision else design.name,
+        dry_run=recipe.dry_run,
+        plan=str(design.plan),
+        kinds=design.plan.kinds,
+        mixer=recipe.mixer,
+        parameters_before=parameters(model, model.config, family.lm_part),
+        parameters_after=parameters(model, design.config, family.lm_part),
+        cache_before=costs.kv_bytes_per_token(before, 2),
+        cache_after=per_token,
+        state_bytes=costs.cache_bytes(after, FAR) - per_token * FAR,
+        break_even=costs.break_even(after).memory if only_mamba else None,
+        check=check,
+        files=files,
+        seconds=time.perf_counter() - start,
+    )
