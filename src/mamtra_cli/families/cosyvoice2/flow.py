@@ -167,7 +167,8 @@ class Flow(nn.Module):
 
     def speaker(self, vector: Tensor) -> Tensor:
         """(B, speaker_dim) to (B, mel): unit length, then linear."""
-        y: Tensor = self.spk_embed_affine_layer(F.normalize(vector, dim=1))
+        affine = self.spk_embed_affine_layer
+        y: Tensor = affine(F.normalize(vector.float(), dim=1).to(affine.weight.dtype))
         return y
 
     def encode(

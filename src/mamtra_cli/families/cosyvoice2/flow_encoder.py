@@ -90,6 +90,16 @@ class Upsample(nn.Module):
         return y.transpose(1, 2)
 
 
+def _align(raw: Tensor) -> Tensor:
+    """Shift row r of (B, H, R, C) left by R-1-r; the last R-1 columns lose their meaning."""
+    batch, heads, rows, columns = raw.shape
+    if rows == 1:
+        return raw
+    # Cutting R-1 values off the flat matrix and taking rows of C-1 shifts all rows at once.
+    flat = raw.flatten(-2)[..., rows - 1 : rows * columns - 1]
+    return flat.view(batch, heads, rows, columns - 1)
+
+
 class RelativeAttention(nn.Module):
     """Self-attention whose scores depend on content and on the distance i-j."""
 
@@ -136,9 +146,7 @@ class RelativeAttention(nn.Module):
             columns = rows + keys - 1
             first = length - stop
             raw = place[:, :, start:stop] @ p[..., first : first + columns]
-            # Row r needs columns rows-1-r ..: one flat shift by rows-1 aligns all rows at once.
-            flat = raw.flatten(-2)[..., rows - 1 : rows * columns - 1]
-            bias = flat.view(*raw.shape[:2], rows, columns - 1)[..., :keys]
+            bias = _align(raw)[..., :keys]
             mask = block_mask(start, stop, keys, chunk, pad_mask, x.device)
             if mask is not None:
                 bias = bias.masked_fill(~mask, float("-inf"))
