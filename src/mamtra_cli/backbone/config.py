@@ -46,7 +46,11 @@ class HybridConfig:
                 f"layer plan names {len(self.kinds)} layers, the model has {self.n_layers}",
                 "give a plan of the model's depth",
             )
-        _ = self.plan
+        if "M" in self.plan.kinds and self.mixer.mixer != "mamba2":
+            raise PlanError(
+                f"layers of kind M cannot be built from the mixer `{self.mixer.mixer}`",
+                "write S for sliding-window layers, such as `--plan 1:3,kind=S`",
+            )
 
     @property
     def layer_kinds(self) -> str:
