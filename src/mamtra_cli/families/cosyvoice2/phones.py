@@ -1,0 +1,314 @@
+"""English text as the symbols a phone model reads: phones with stress, pauses, sentence ends.
+
+`PhoneFrontEnd` looks words up in a lexicon, guesses between noun and verb readings, builds forms
+of known words and leaves the rest to `letter_to_sound.py`. Text becomes words in `english.py`.
+Symbols are those of the festival voice the model learned from: `#` first pause, `,` inner pause,
+`.` or `?` last; stressed vowels carry a `1`. Nothing here knows ids beyond their order in
+`symbols.json`.
+"""
+
+import json
+import lzma
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from mamtra_cli.errors import CheckpointError, TextError
+from mamtra_cli.families.cosyvoice2.english import normalise, sentences
+from mamtra_cli.families.cosyvoice2.letter_to_sound import LetterToSound
+
+LEXICON, SYMBOLS, LETTERS = "lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors"
+_LETTER_NAMES = {"a": "ey1"}
+_VERB_AFTER = frozenset(
+    "to will would can could shall should may might must not i you we they who let lets please "
+    "cannot can't won't don't doesn't didn't wouldn't couldn't shouldn't does do did never "
+    "i'll you'll we'll they'll he'll she'll i'd you'd we'd they'd always often help".split()
+)
+_SINGULAR_PRONOUNS = frozenset({"he", "she", "it", "that", "who", "which"})
+_ADJECTIVE_AFTER = frozenset(
+    {"a", "an", "the", "very", "so", "too", "more", "most", "quite", "is", "are", "was", "were"}
+)
+_VERB_START = frozenset({"", ",", ".", "?"})
+_SIBILANTS = frozenset({"s", "z", "sh", "zh", "ch", "jh"})
+_VOICELESS = frozenset({"p", "t", "k", "f", "th", "s", "sh", "ch", "hh"})
+_ENDINGS = {
+    "n't": "ax n t", "'ll": "ax l", "'ve": "v", "'re": "r", "'d": "d", "'m": "m",
+}  # fmt: skip
+
+
+class Lexicon:
+    """Words and their phones, with one line for each reading of a homograph."""
+
+    def __init__(self, lines: str) -> None:
+        self._phones = dict(line.split("\t", 1) for line in lines.splitlines())
+
+    @classmethod
+    def load(cls, path: Path) -> "Lexicon":
+        """Read `word TAB phones` lines from an xz file; homographs are written `word(v)`."""
+        try:
+            return cls(lzma.decompress(path.read_bytes()).decode())
+        except FileNotFoundError:
+            raise CheckpointError(f"no lexicon `{path}`") from None
+        except (lzma.LZMAError, UnicodeDecodeError, ValueError) as error:
+            raise CheckpointError(
+                f"lexicon `{path}` is damaged: {error}", "install the package again"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self._phones)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._phones
+
+    def find(self, word: str, kind: str = "") -> list[str] | None:
+        """Phones of a word, of the reading `kind` (`n`, `v` or `j`) where there are several."""
+        phones = self._phones.get(f"{word}({kind})") or self._phones.get(word)
+        return phones.split() if phones is not None else None
+
+    def readings(self, word: str) -> str:
+        """Kinds of readings of a homograph, such as `nv`; `""` for all other words."""
+        return "".join(kind for kind in "njv" if f"{word}({kind})" in self._phones)
+
+
+class PhoneFrontEnd:
+    """English text to phone symbols.
+
+    Args:
+        symbols: all symbols in the order of their ids.
+        lexicon: the words that need no guess.
+        letters: makes the network for the rest; called once, when first needed.
+    """
+
+    def __init__(
+        self, symbols: list[str], lexicon: Lexicon, letters: Callable[[], LetterToSound]
+    ) -> None:
+        self.vocabulary = tuple(symbols)
+        self.lexicon = lexicon
+        self._ids = {symbol: index for index, symbol in enumerate(symbols)}
+        self._make_letters = letters
+
+    @classmethod
+    def load(cls, folder: Path) -> "PhoneFrontEnd":
+        """Open the front end files of a model folder."""
+        try:
+            symbols = json.loads((folder / SYMBOLS).read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot read `{folder / SYMBOLS}`: {error}") from error
+        lexicon = Lexicon.load(folder / LEXICON)
+        return cls(symbols, lexicon, lambda: LetterToSound.load(folder / LETTERS))
+
+    @cached_property
+    def _letters(self) -> LetterToSound:
+        return self._make_letters()
+
+    def words(self, text: str) -> list[tuple[str, list[str]]]:
+        """Words of a text with their phones; pauses stand among them as (`,`, [`,`]).
+
+        Raises:
+            TextError: nothing to say, or characters that are not English.
+        """
+        spoken = normalise(text, self.lexicon.__contains__).split()
+        if not any(token[0].isalpha() or token[0] == "^" for token in spoken):
+            shown = " ".join(text.split())
+            if not shown:
+                raise TextError("the text is empty", "give a sentence to speak")
+            raise TextError(f"nothing to speak in `{shown[:40]}`", "write at least one word")
+        result = []
+        for index, token in enumerate(spoken):
+            if token in ",.?":
+                last = index == len(spoken) - 1
+                result.append((token, [token if last else ","]))
+            else:
+                before = spoken[index - 1] if index else ""
+                after = spoken[index + 1]
+                result.append((token, self._pronounce(token, before, after)))
+        return result
+
+    def symbols(self, text: str) -> list[str]:
+        """Symbols of a text, `#` first and `.` or `?` last."""
+        return ["#", *(phone for _, phones in self.words(text) for phone in phones)]
+
+    def ids(self, text: str) -> list[int]:
+        """Symbols of a text as ids."""
+        return [self._ids[symbol] for symbol in self.symbols(text)]
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Ids of what the recording of a voice says."""
+        return self.ids(text)
+
+    def split(self, text: str, max_symbols: int) -> list[str]:
+        """Cut a text into pieces of at most `max_symbols` symbols, at sentences where possible.
+
+        A sentence too long is cut at its punctuation, else between words.
+
+        Raises:
+            TextError: nothing to say, or one word that is longer than that.
+        """
+        self.words(text)
+        pieces: list[str] = []
+        for sentence in sentences(text):
+            if self._speakable(sentence):
+                pieces += self._cut(sentence, max_symbols)
+        return pieces
+
+    def _speakable(self, text: str) -> bool:
+        return re.search(r"[a-z]", normalise(text, self.lexicon.__contains__)) is not None
+
+    def _cut(self, text: str, limit: int) -> list[str]:
+        if len(self.symbols(text)) <= limit:
+            return [text]
+        for separator in (r"(?<=[;:.!?])\s+|\s+(?=[(\[—–])", r"(?<=[,)\]])\s+|\s+-+\s+"):
+            parts = [part for part in re.split(separator, text) if part]
+            if len(parts) > 1:
+                pieces: list[str] = []
+                for part in self._gather(parts, limit):
+                    pieces += self._cut(part, limit)
+                return pieces
+        # Between words the cut is made in the spoken form: `Dr.` or `10 am` must not be torn.
+        spoken = [token for token, _ in self.words(text) if token not in ",.?"]
+        parts = [re.sub(r"\^([a-z])", lambda m: m[1].upper(), token) for token in spoken]
+        if text.rstrip()[-1] == "?":
+            parts[-1] += "?"
+        gathered = self._gather(parts, limit)
+        if long := [part for part in gathered if len(self.symbols(part)) > limit]:
+            raise TextError(
+                f"the word `{long[0][:40]}` is too long to be spoken",
+                "break it into shorter words",
+            )
+        return gathered
+
+    def _gather(self, parts: list[str], limit: int) -> list[str]:
+        """Join neighbouring parts as long as they fit."""
+        pieces: list[str] = []
+        for part in parts:
+            joined = f"{pieces[-1]} {part}" if pieces else part
+            if not self._speakable(part) or (pieces and len(self.symbols(joined)) <= limit):
+                pieces[-1:] = [joined]
+            else:
+                pieces.append(part)
+        return pieces
+
+    def _pronounce(self, word: str, before: str, after: str) -> list[str]:
+        if word[0] == "^":
+            phones = self._letter(word[1])
+            return phones + (_ending_phones(phones[-1], "s") if word.endswith("'s") else [])
+        if word == "a" and (after in ",.?" or after[0] == "^"):
+            return ["ey1"]
+        found = self.lexicon.find(word, self._kind(word, before, after))
+        return found or self._formed(word, before, after) or self._guess(word)
+
+    def _known(self, word: str) -> list[str]:
+        found = self.lexicon.find(word)
+        if found is None:
+            raise CheckpointError(f"the lexicon has no `{word}`", "install the package again")
+        return found
+
+    def _kind(self, word: str, before: str, after: str) -> str:
+        """Guess which reading of a homograph is meant from the word before it."""
+        kinds = self.lexicon.readings(word)
+        if not kinds:
+            return ""
+        plural = word.endswith("s") and not word.endswith("ss")
+        if before in _VERB_AFTER and not (plural and before in ("to", "will")):
+            return "v" if "v" in kinds else kinds[0]
+        if plural and before in _SINGULAR_PRONOUNS and "v" in kinds:
+            return "v"
+        if before in _VERB_START and after in (
+            "the",
+            "a",
+            "an",
+            "my",
+            "your",
+            "it",
+            "this",
+            "them",
+        ):
+            return "v" if "v" in kinds else kinds[0]
+        if word == "live":
+            return "j" if before in _ADJECTIVE_AFTER else "v"
+        if "j" in kinds and "n" not in kinds:
+            return "j"
+        return "n" if "n" in kinds else kinds[0]
+
+    def _formed(self, word: str, before: str, after: str) -> list[str] | None:
+        """Build possessives, contractions, inflections and compounds of known words."""
+        if "'" in word:
+            return self._with_apostrophe(word, before, after)
+        for stem, ending in _stems(word):
+            phones = self.lexicon.find(stem, "n")
+            if phones:
+                return phones + _ending_phones(phones[-1], ending)
+        return self._compound(word)
+
+    def _with_apostrophe(self, word: str, before: str, after: str) -> list[str]:
+        if word.startswith("'"):
+            return self._pronounce(word.lstrip("'"), before, after)
+        if word.endswith("'"):
+            return self._pronounce(word.rstrip("'"), before, after)
+        for ending, sound in _ENDINGS.items():
+            if word.endswith(ending) and word != ending:
+                return self._pronounce(word[: -len(ending)], before, after) + sound.split()
+        stem, _, rest = word.rpartition("'")
+        if rest != "s" and word.replace("'", "") in self.lexicon:
+            # The dictionary writes `o'clock` and `O'Brien` as one word.
+            return self._known(word.replace("'", ""))
+        phones = self._pronounce(stem, before, after)
+        if rest == "s":
+            return phones + _ending_phones(phones[-1], "s")
+        return phones + self._pronounce(rest, "", after)
+
+    def _compound(self, word: str) -> list[str] | None:
+        """Join two known words of four letters or more, the longer first part winning."""
+        for cut in range(len(word) - 4, 3, -1):
+            first, second = self.lexicon.find(word[:cut]), self.lexicon.find(word[cut:])
+            if first and second:
+                return first + second
+        return None
+
+    def _guess(self, word: str) -> list[str]:
+        phones = self._letters.pronounce(word)
+        if not any(phone[0] in "aeiou" for phone in phones):
+            # No vowel, such as `pfft`: its letters are the only certain reading.
+            return [phone for letter in word if letter != "'" for phone in self._letter(letter)]
+        return phones
+
+    def _letter(self, letter: str) -> list[str]:
+        return _LETTER_NAMES.get(letter, "").split() or self._known(letter)
+
+
+def _stems(word: str) -> list[tuple[str, str]]:
+    """Words that `word` may be a plural or a past, present or progressive form of."""
+    stems = []
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        stems.append((word[:-1], "s"))
+        if word.endswith("es"):
+            stems.append((word[:-2], "s"))
+        if word.endswith("ies"):
+            stems.append((word[:-3] + "y", "s"))
+    for ending in ("ed", "ing"):
+        base = word[: -len(ending)]
+        if word.endswith(ending) and len(base) > 2:
+            stems.append((base + "e", ending))
+            stems.append((base, ending))
+            if base[-1] == base[-2]:
+                stems.append((base[:-1], ending))
+    if word.endswith("ied") and len(word) > 4:
+        stems.append((word[:-3] + "y", "ed"))
+    if word.endswith("ly") and len(word) > 5:
+        stems.append((word[:-2], "ly"))
+    if word.endswith("ness") and len(word) > 6:
+        stems.append((word[:-4], "ness"))
+    return stems
+
+
+def _ending_phones(last: str, ending: str) -> list[str]:
+    if ending == "s":
+        if last in _SIBILANTS:
+            return ["ax", "z"]
+        return ["s"] if last in _VOICELESS else ["z"]
+    if ending == "ed":
+        if last in ("t", "d"):
+            return ["ax", "d"]
+        return ["t"] if last in _VOICELESS else ["d"]
+    return {"ing": ["ih", "ng"], "ly": ["l", "iy"], "ness": ["n", "ax", "s"]}[ending]
