@@ -261,8 +261,8 @@ class Mamba2Mixer(nn.Module):
                 activation=config.act,
             )
         heads = (batch, length, -1, shape.head_dim)
-        v, k, q = torch.split(mixed, [shape.kv_width, shape.kv_width, shape.q_width], dim=-1)
-        v, k, q = v.reshape(heads), k.reshape(heads), q.reshape(heads)  # (B, T, G or H, P)
+        v = mixed[..., : shape.kv_width].reshape(heads)  # (B, T, G, P)
+        both = mixed[..., shape.kv_width :].reshape(heads)  # (B, T, G + H, P), keys first
 
         # 2. Positions, feature map, expansion of the shared heads.
         if config.rope == "keep":
@@ -271,8 +271,9 @@ class Mamba2Mixer(nn.Module):
                     positions = state.seen + torch.arange(length, device=u.device)
                 wide = torch.float64 if u.dtype == torch.float64 else torch.float32
                 rope = rope_table(positions, shape.head_dim, shape.rope_theta, wide)
-            k, q = apply_rope(k, rope), apply_rope(q, rope)
-        k, q = feature_map(k, config.feature_map), feature_map(q, config.feature_map)
+            both = apply_rope(both, rope)
+        both = feature_map(both, config.feature_map)  # (B, T, G + H, N)
+        k, q = both[:, :, : shape.n_kv_heads], both[:, :, shape.n_kv_heads :]
         repeats = shape.n_heads // shape.n_kv_heads
         if repeats > 1:
             v = v.repeat_interleave(repeats, dim=2)  # (B, T, H, P)
