@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families.cosyvoice2.tiny import random_part, tiny_config, write_random_checkpoint
+from tests.families.cosyvoice2.tiny import (
+    random_part,
+    tiny_config,
+    write_qwen,
+    write_random_checkpoint,
+    yaml_text,
+)
 
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families import registry
@@ -18,7 +24,12 @@ from mamtra_cli.families.cosyvoice2.config import (
     SpeechTokenizerConfig,
 )
 from mamtra_cli.families.cosyvoice2.family import FAMILY
-from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE, read_yaml
+from mamtra_cli.families.cosyvoice2.published import (
+    QWEN_FOLDER,
+    YAML_FILE,
+    read_config,
+    read_yaml,
+)
 from mamtra_cli.families.cosyvoice2.weights import TEXT_HEAD
 
 
@@ -46,10 +57,11 @@ def test_published_folder_is_recognised_with_its_sizes(folder: Path) -> None:
     assert set(model.parts) == {"lm", "flow", "hift"}
 
 
-def test_published_defaults_are_what_the_config_says(folder: Path, copy: Path) -> None:
-    data = CosyVoice2Config()
-    sizes = tiny_config(**{name: getattr(data.lm, name) for name in vars(tiny_config().lm)})
-    assert replace(sizes, flow=data.flow, hift=data.hift) == data
+def test_full_size_files_give_the_published_config(tmp_path: Path) -> None:
+    (tmp_path / QWEN_FOLDER).mkdir()
+    (tmp_path / YAML_FILE).write_text(yaml_text(CosyVoice2Config()), "utf-8")
+    write_qwen(tmp_path / QWEN_FOLDER, CosyVoice2Config())
+    assert read_config(tmp_path) == CosyVoice2Config()
 
 
 def test_yaml_is_data_and_references_are_followed(folder: Path) -> None:

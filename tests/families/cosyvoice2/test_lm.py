@@ -1,56 +1,27 @@
 """The language model against the published one: loss, gradients, decoding; and its own states."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from tests.families.cosyvoice2.golden import Golden, golden_config, golden_lm, read
 from torch import Tensor
 
+from mamtra_cli.backbone.step import FusedStack
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM, accuracy, speech_loss
 from mamtra_cli.families.cosyvoice2.lm_batch import (
     IGNORE,
+    LMSequence,
     concatenate,
     decode_sequence,
     lay_out,
     lay_out_padded,
     length_limits,
 )
-
-Golden = tuple[dict[str, Any], dict[str, Tensor]]
-
-
-def read(goldens: Path, name: str) -> Golden:
-    folder = goldens / "cosyvoice2"
-    return json.loads((folder / f"{name}.json").read_text("utf-8")), load_file(
-        folder / f"{name}.safetensors"
-    )
-
-
-def golden_config(info: dict[str, Any]) -> LMConfig:
-    qwen = info["qwen2"]
-    return LMConfig(
-        d_model=qwen["hidden_size"],
-        n_layers=qwen["num_hidden_layers"],
-        n_heads=qwen["num_attention_heads"],
-        n_kv_heads=qwen["num_key_value_heads"],
-        head_dim=qwen["hidden_size"] // qwen["num_attention_heads"],
-        d_ff=qwen["intermediate_size"],
-        rope_theta=qwen["rope_theta"],
-        norm_eps=qwen["rms_norm_eps"],
-        vocab_size=qwen["vocab_size"],
-        speech_vocab=info["speech_token_size"],
-    )
-
-
-def golden_lm(info: dict[str, Any], tensors: dict[str, Tensor]) -> SpeechLM:
-    lm = SpeechLM(golden_config(info))
-    weights = {k.removeprefix("weights/"): v for k, v in tensors.items() if "weights/" in k}
-    lm.load_state_dict(weights)
-    return lm.eval()
+from mamtra_cli.ops.sampling import Sampling, sample_one
 
 
 @pytest.fixture(scope="module")
@@ -127,37 +98,64 @@ def test_forward_matches_published_model(forward_golden: Golden) -> None:
                 torch.testing.assert_close(gradient, value, atol=atol, rtol=0)
 
 
+RAS = Sampling(top_p=0.8, top_k=25, ras_window=10, ras_threshold=0.1)
+
+
 def decode_cases(info: dict[str, Any], tensors: dict[str, Tensor], kind: str) -> list[str]:
-    return [case for case in info["cases"] if f"out/{case}/{kind}_ids" in tensors]
+    cases = [case for case in info["cases"] if f"out/{case}/{kind}_ids" in tensors]
+    assert cases
+    return cases
 
 
-def inputs(tensors: dict[str, Tensor], case: str) -> list[list[int]]:
-    return [tensors[f"in/{case}/{k}"][0].tolist() for k in ("text", "prompt_text", "prompt_speech")]
+def prompt(lm: SpeechLM, tensors: dict[str, Tensor], case: str) -> LMSequence:
+    names = ("text", "prompt_text", "prompt_speech")
+    return decode_sequence(lm.config, *(tensors[f"in/{case}/{name}"][0].tolist() for name in names))
 
 
-def test_greedy_decoding_matches_published_model(decode_golden: Golden) -> None:
+def follow(lm: SpeechLM, sequence: LMSequence, ids: list[int], fused: bool) -> Iterator[Tensor]:
+    """Scores before each id and after the last, by the modules or by the fused step."""
+    scores, state = lm.extend(sequence)
+    yield scores[0]
+    decoder = FusedStack(lm.stack)
+    decode = decoder.start(state, sequence.ids.shape[1] + 4)
+    for token in torch.tensor(ids)[:, None]:
+        if fused:
+            hidden, decode = decoder.step(lm.speech_embedding(token), decode)
+            scores = torch.log_softmax(lm.llm_decoder(hidden), -1)
+        else:
+            scores, state = lm.step(token, state)
+        yield scores[0].detach()
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["modules", "fused"])
+@pytest.mark.parametrize("kind", ["greedy", "ras"])
+def test_decoding_matches_published_model(decode_golden: Golden, kind: str, fused: bool) -> None:
     info, tensors = decode_golden
     assert tuple(info["stop_token_ids"]) == golden_config(info).stop_ids
-    for case in decode_cases(info, tensors, "greedy"):
+    atol = info["tolerance"]["logp_atol"]
+    for case in decode_cases(info, tensors, kind):
         facts = info["cases"][case]
         lm = golden_lm(info, tensors)
         if f"in/{case}/bias_add" in tensors:
             lm.llm_decoder.bias.data += tensors[f"in/{case}/bias_add"]
-        text, prompt_text, prompt_speech = inputs(tensors, case)
-        scores, state = lm.extend(decode_sequence(lm.config, text, prompt_text, prompt_speech))
-        ids: list[int] = []
-        for row, expected in enumerate(tensors[f"out/{case}/greedy_logp"]):
-            if row < facts["min_len"]:
-                scores[:, lm.config.eos_id] = -torch.inf
-            atol = info["tolerance"]["logp_atol"]
-            torch.testing.assert_close(scores[0], expected, atol=atol, rtol=0)
-            token = scores.argmax(-1)
-            if int(token) in lm.config.stop_ids:
-                assert int(token) == facts["stop_id"]
+        ids = tensors[f"out/{case}/{kind}_ids"].tolist()
+        expected = tensors[f"out/{case}/{kind}_logp"]
+        chosen: list[int] = []
+        torch.manual_seed(facts.get("ras_seed", 0))
+        for row, scores in enumerate(follow(lm, prompt(lm, tensors, case), ids, fused)):
+            if row == len(expected):
                 break
-            ids.append(int(token))
-            scores, state = lm.step(token, state)
-        assert ids == tensors[f"out/{case}/greedy_ids"].tolist()
+            if row < facts["min_len"]:
+                scores[lm.config.eos_id] = -torch.inf
+            torch.testing.assert_close(scores, expected[row], atol=atol, rtol=0)
+            if kind == "greedy":
+                chosen.append(int(scores.argmax()))
+            elif torch.__version__.startswith(info["torch"]):
+                # Draws are the same on the same build of torch only; scores are on any.
+                chosen.append(sample_one(scores, RAS, ids[:row]))
+        stopped = [facts["stop_id"]] if facts["greedy_stopped"] and kind == "greedy" else []
+        assert chosen == ids + stopped or not chosen
+        assert len(expected) <= facts["max_len"]
 
 
 def test_length_limits_follow_the_text_alone() -> None:

@@ -1,13 +1,12 @@
 """Text-in streaming against the published loop, and what it does when text is odd."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from tests.families.cosyvoice2.golden import golden_lm, read
 from torch import Tensor
 
 from mamtra_cli.families.cosyvoice2.config import LMConfig
@@ -33,38 +32,20 @@ ALIGNED = LMConfig(
 
 
 def test_stream_matches_published_loop(goldens: Path) -> None:
-    folder = goldens / "cosyvoice2"
-    info = json.loads((folder / "llm_decode_bistream.json").read_text("utf-8"))
-    sizes = json.loads((folder / "llm_decode.json").read_text("utf-8"))
-    weights = load_file(folder / info["weights_from"])
-    qwen, codes = sizes["qwen2"], sizes["speech_token_size"]
-    lm = SpeechLM(
-        LMConfig(
-            d_model=qwen["hidden_size"],
-            n_layers=qwen["num_hidden_layers"],
-            n_heads=qwen["num_attention_heads"],
-            n_kv_heads=qwen["num_key_value_heads"],
-            head_dim=qwen["hidden_size"] // qwen["num_attention_heads"],
-            d_ff=qwen["intermediate_size"],
-            vocab_size=qwen["vocab_size"],
-            speech_vocab=codes,
-        )
-    )
-    lm.load_state_dict(
-        {k.removeprefix("weights/"): v for k, v in weights.items() if "weights/" in k}
-    )
-    tensors = load_file(folder / "llm_decode_bistream.safetensors")
-    for case in info["cases"]:
+    info, tensors = read(goldens, "llm_decode_bistream")
+    weights, named = read(goldens, info["weights_from"].removesuffix(".safetensors"))
+    lm = golden_lm(weights, named)
+    codes = lm.config.speech_vocab
+    for case, facts in info["cases"].items():
         given = {
             name: tensors[f"in/{case}/{name}"][0].tolist()
             for name in ("prompt_text", "prompt_speech", "text")
         }
-        calls = 0
+        left = [facts["n_out"]]
 
-        def choose(scores: Tensor, out: Sequence[int]) -> int:
-            nonlocal calls
-            calls += 1
-            return codes if calls == 80 else int(scores[:codes].argmax())
+        def choose(scores: Tensor, out: Sequence[int], left: list[int] = left) -> int:
+            left[0] -= 1
+            return codes if left[0] < 0 else int(scores[:codes].argmax())
 
         stream = TextStream.begin(
             lm.config, given["prompt_text"], given["prompt_speech"], compat=True
