@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 STAGES = ("corpus", "features", "tokenizer", "vocoder", "lm", "flow", "pack")
-STEPS = {"tokenizer": 2600, "vocoder": 3600, "lm": 2400, "flow": 3000}
+STEPS = {"tokenizer": 2600, "vocoder": 6000, "lm": 1700, "flow": 2300}
 SMOKE = {"tokenizer": 40, "vocoder": 20, "lm": 30, "flow": 20}
 
 

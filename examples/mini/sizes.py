@@ -17,12 +17,14 @@ FLOW = FlowConfig(
     vocab_size=TOKENIZER.codebook_size,
     steps=5,
     cfg_rate=0.0,
+    temperature=0.2,
     encoder=FlowEncoderConfig(width=160, heads=4, d_ff=480, blocks=3, up_blocks=1),
     estimator=FlowEstimatorConfig(channels=112, heads=2, head_dim=56, n_blocks=1, mid_blocks=4),
 )
 HIFT = HiFTConfig(
     base_channels=128,
     f0_channels=128,
+    harmonics=30,
     resblock_kernels=(3, 7),
     source_resblock_kernels=(5, 5, 5),
 )

@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--init", type=Path, help="vocoder.pt to start from, of any harmonics")
+    parser.add_argument("--lr", type=float, default=8e-4)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -53,6 +55,12 @@ def main() -> None:
     other_rows = corpus.select("mixed")
     valid = corpus.select("valid")[:16]
     model = HiFT(HIFT)
+    if args.init:
+        known = torch.load(args.init, weights_only=True)["model"]
+        mixer = model.m_source.l_linear.weight
+        fresh = torch.full_like(mixer, float(known["m_source.l_linear.weight"].mean()))
+        fresh[:, : known["m_source.l_linear.weight"].shape[1]] = known["m_source.l_linear.weight"]
+        model.load_state_dict(known | {"m_source.l_linear.weight": fresh})
 
     def crops(batch: list[Sentence], seed: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng(seed)
@@ -74,7 +82,7 @@ def main() -> None:
         mel = features.mel24k(wave)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             predicted = model.f0(mel).float()
-            followed = pitch if step < 0.4 * args.steps else predicted.detach()
+            followed = pitch if not args.init and step < 0.4 * args.steps else predicted.detach()
             made = model.decode(mel, model.source(followed)).float()
         mel_error = (features.mel24k(made) - mel).abs().mean()
         spectral = spectral_loss(made, wave)
@@ -93,7 +101,7 @@ def main() -> None:
         batch_loss,
         out=args.out,
         steps=args.steps,
-        lr=8e-4,
+        lr=args.lr,
         betas=(0.8, 0.99),
         weight_decay=0.01,
         validate=lambda: {k: float(v) for k, v in losses(valid, args.steps).items()},

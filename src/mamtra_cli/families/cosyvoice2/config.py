@@ -119,13 +119,17 @@ class FlowEstimatorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """Speech tokens to mel by conditional flow matching."""
+    """Speech tokens to mel by conditional flow matching.
+
+    `temperature` is the scale of the noise the solver starts from (Matcha-TTS' name for it).
+    """
 
     vocab_size: int = 6561
     mel_bins: int = 80
     speaker_dim: int = 192
     steps: int = 10
     cfg_rate: float = 0.7
+    temperature: float = 1.0
     encoder: FlowEncoderConfig = FlowEncoderConfig()
     estimator: FlowEstimatorConfig = FlowEstimatorConfig()
 

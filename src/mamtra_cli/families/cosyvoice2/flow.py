@@ -79,7 +79,8 @@ class FlowMatching(nn.Module):
         """Integrate from noise to mel.
 
         Args:
-            mu, cond, noise: (B, mel, T).
+            mu, cond: (B, mel, T).
+            noise: (B, mel, T) standard normal; scaled by the configured temperature.
             spks: (B, mel).
             streaming: use the chunk mask.
             steps: Euler steps; `None` for the configured number.
@@ -97,7 +98,7 @@ class FlowMatching(nn.Module):
         grid = time_grid(steps)
         # The published accumulation: the step is corrected by what t really became.
         t, dt = grid[0], grid[1] - grid[0]
-        x = noise.float()
+        x = noise.float() * self.config.temperature
         for k in range(1, steps + 1):
             times = t.to(x.device).expand(mu.shape[0])
             noisy = (torch.cat((x, x)) if rate else x).to(dtype)
@@ -135,7 +136,7 @@ class FlowMatching(nn.Module):
         """
         batch = mel.shape[0]
         t = torch.rand((batch,), generator=generator).to(mel.device)
-        z = torch.randn(mel.shape, generator=generator).to(mel.device)
+        z = torch.randn(mel.shape, generator=generator).to(mel.device) * self.config.temperature
         keep = (torch.rand((batch,), generator=generator) > DROP_CONDITION).to(mel.device)
         mu, cond = mu * keep[:, None, None], cond * keep[:, None, None]
         spks = spks * keep[:, None]
