@@ -83,8 +83,6 @@ class SynthRecipe:
     output: str = ""  # file; `-` is stdout
     model: str = "mini"
     voice: str = ""  # "" is the model's first voice
-    ref_audio: Path | None = None  # clip of the voice to copy
-    ref_text: str = ""  # what the clip says
     speed: float = 1.0
     temperature: float | None = None  # None: the model's own
     top_p: float | None = None
@@ -97,7 +95,6 @@ class SynthRecipe:
     max_seconds: float | None = None  # per piece; None: from the length of the text
     sentence_silence: float = 0.2  # seconds between pieces
     volume: float = 1.0
-    text_norm: bool = True  # read numbers and abbreviations as words
     stream: bool = False  # write audio as it is made
     raw: bool = False  # headerless 16-bit samples
     format: str = ""  # wav, flac, mp3 or opus; "" is from the file name

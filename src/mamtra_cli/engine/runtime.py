@@ -120,28 +120,28 @@ class Engine:
     def ready(self, *parts: str) -> None:
         """Load parts now, not when they are first used."""
         for part in parts:
-            self._part(part)
+            self.part(part)
         if "lm" in parts:
             _ = self._decoder
 
     @property
     def lm(self) -> SpeechLM:
         """The language model, in evaluation mode."""
-        lm = self._part("lm")
+        lm = self.part("lm")
         assert isinstance(lm, SpeechLM)
         return lm
 
     @property
     def flow(self) -> Flow:
         """Speech tokens to mel."""
-        flow = self._part("flow")
+        flow = self.part("flow")
         assert isinstance(flow, Flow)
         return flow
 
     @property
     def hift(self) -> HiFT:
         """Mel to samples."""
-        hift = self._part("hift")
+        hift = self.part("hift")
         assert isinstance(hift, HiFT)
         return hift
 
@@ -268,7 +268,7 @@ class Engine:
             self._front_end = self.model.front_end()
         return self._front_end
 
-    def _part(self, name: str) -> nn.Module:
+    def part(self, name: str) -> nn.Module:
         """A part, loaded and placed when it is first asked for."""
         if name not in self._parts:
             if self.model is None:

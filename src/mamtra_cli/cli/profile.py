@@ -1,0 +1,201 @@
+"""`mamtra profile`: flags to a recipe, the result to tables."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from mamtra_cli.cli.console import Console, amount, facts, size, table
+from mamtra_cli.cli.options import (
+    Config,
+    Device,
+    DType,
+    Json,
+    Quiet,
+    Threads,
+    Verbose,
+    read_recipe,
+)
+from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow
+
+WORK = "Work"
+HONEST = (
+    "the hybrid reduces what grows with length and with streams; at one short utterance expect "
+    "no cache saving"
+)
+Show = Callable[[float], str]
+
+
+def profile(
+    ctx: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            show_default="mini beside its hybrid",
+            help="Model to measure: a folder, org/name[@revision] or `mini`.",
+        ),
+    ] = ProfileRecipe.model,
+    compare: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            show_default=False,
+            help="A second model, measured in the same run.",
+            rich_help_panel=WORK,
+        ),
+    ] = ProfileRecipe.compare,
+    seq: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=32,
+            help="Positions in the context: prompt, text and speech tokens.",
+            rich_help_panel=WORK,
+        ),
+    ] = ProfileRecipe.seq,
+    batch: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Sequences at once.", rich_help_panel=WORK),
+    ] = ProfileRecipe.batch,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Formulas only, nothing runs.", rich_help_panel=WORK),
+    ] = ProfileRecipe.estimate,
+    runs: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Measured runs; the median counts.", rich_help_panel=WORK
+        ),
+    ] = ProfileRecipe.runs,
+    warmup: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Runs before them.", rich_help_panel=WORK),
+    ] = ProfileRecipe.warmup,
+    min_speed: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            show_default=False,
+            help="Exit 3 below so many seconds of audio a second.",
+            rich_help_panel=WORK,
+        ),
+    ] = ProfileRecipe.min_speed,
+    json: Json = False,
+    config: Config = None,
+    device: Device = ProfileRecipe.device,
+    dtype: DType = ProfileRecipe.dtype,
+    threads: Threads = ProfileRecipe.threads,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure speed, memory and size.
+
+    Measured numbers and estimates stand apart. Without a model, mini is measured beside a 1:1
+    hybrid of it, and the formulas tell what CosyVoice2-0.5B and its hybrids need.
+
+    \b
+    Examples:
+      $ mamtra profile --seq 4096
+      $ mamtra profile student --compare mini
+      $ mamtra profile student --min-speed 1 --json
+    """
+    with Console.of(ctx) as console:
+        recipe = read_recipe(ProfileRecipe, ctx)
+        from mamtra_cli.tasks.profile import missed
+        from mamtra_cli.tasks.profile import profile as run
+
+        result = run(recipe, console.report)
+        limit = missed(recipe, result)
+        console.result(result, words(result))
+        if limit is not None:
+            if json:
+                raise typer.Exit(limit.exit_code)
+            raise limit
+
+
+def milliseconds(value: float) -> str:
+    """Return a time in words."""
+    return f"{value:.2f} ms" if value < 100 else f"{value:.0f} ms"
+
+
+def factor(value: float) -> str:
+    """Return a ratio in words."""
+    return f"{value:.3f}"
+
+
+def seconds(value: float) -> str:
+    """Return seconds in words."""
+    return f"{value:.2f} s"
+
+
+def whole(value: float) -> str:
+    """Return a count in words."""
+    return f"{value:,.0f}"
+
+
+MEASURED: tuple[tuple[str, str, str, Show], ...] = (
+    ("language model weights", "weights", "lm_bytes", size),
+    ("flow weights", "weights", "flow_bytes", size),
+    ("vocoder weights", "weights", "hift_bytes", size),
+    ("cache and state", "cache", "bytes", size),
+    ("reading the context", "prefill", "ms", milliseconds),
+    ("  cold", "prefill", "cold_ms", milliseconds),
+    ("  most memory", "prefill", "peak_bytes", size),
+    ("one token", "step", "ms", milliseconds),
+    ("  tokens a second", "step", "tokens_per_second", whole),
+    ("  real-time factor", "step", "rtf", factor),
+    ("flow, 4 s of speech", "flow", "ms", milliseconds),
+    ("  real-time factor", "flow", "rtf", factor),
+    ("  most memory", "flow", "peak_bytes", size),
+    ("vocoder, 4 s of speech", "vocoder", "ms", milliseconds),
+    ("  real-time factor", "vocoder", "rtf", factor),
+    ("  most memory", "vocoder", "peak_bytes", size),
+    ("first audio, cold", "speech", "cold_first_audio_s", seconds),
+    ("first audio, warm", "speech", "warm_first_audio_s", seconds),
+    ("real-time factor, warm", "speech", "warm_rtf", factor),
+    ("most memory of the process", "process", "peak_bytes", size),
+)
+ESTIMATED: tuple[tuple[str, str, str, Show], ...] = (
+    ("parameters", "weights", "parameters", amount),
+    ("weights", "weights", "bytes", size),
+    ("cache and state", "cache", "bytes", size),
+    ("  per token", "cache", "bytes_per_token", size),
+    ("  constant", "cache", "constant_bytes", size),
+    ("FLOP a token", "decode", "flops_per_token", amount),
+    ("bytes moved a step", "decode", "bytes_per_step", size),
+    ("smaller from, tokens", "break_even", "memory_tokens", whole),
+    ("less traffic from, tokens", "break_even", "traffic_tokens", whole),
+    ("fewer FLOP from, tokens", "break_even", "flops_tokens", whole),
+)
+
+
+def words(result: ProfileResult) -> list[str]:
+    """Return a table of what was measured, one of what was computed, and what to make of them."""
+    where = {
+        "device": f"{result.device} {result.dtype}, {result.environment.get('threads')} threads",
+        "context": f"{result.seq} positions, {result.batch} at once",
+    }
+    lines = ["profile", *facts(where)]
+    for head, rows, measured in (
+        ("measured here", MEASURED, True),
+        ("estimated by formulas (language model)", ESTIMATED, False),
+    ):
+        chosen = [row for row in result.rows if row.measured is measured]
+        if chosen:
+            lines += ["", *stage_table(head, rows, chosen)]
+    return [*lines, "", HONEST]
+
+
+def stage_table(
+    head: str, stages: tuple[tuple[str, str, str, Show], ...], rows: list[ProfileRow]
+) -> list[str]:
+    """Return a table with a column a model and a line a number."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    values = {(row.model, row.stage): row.values for row in rows}
+    lines = []
+    for label, stage, key, show in stages:
+        cells = [values.get((model, stage), {}).get(key) for model in models]
+        if any(cell is not None for cell in cells):
+            lines.append((label, *("-" if cell is None else show(cell) for cell in cells)))
+    return table((head, *models), lines)

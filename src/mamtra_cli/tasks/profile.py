@@ -1,0 +1,195 @@
+"""Measured and estimated speed, memory and size, stage by stage, in one harness.
+
+Measured rows come from running the models here; estimated rows from formulas over their sizes
+alone. The two are never merged, and no single saving is quoted: what a hybrid saves depends on
+length and batch, so the break-even lengths stand beside it.
+"""
+
+import dataclasses
+
+import torch
+
+from mamtra_cli.backbone import costs
+from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.backbone.plan import LayerPlan
+from mamtra_cli.backbone.transfer import student_of
+from mamtra_cli.engine import bench
+from mamtra_cli.engine.measure import environment, metered, peak_bytes
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.errors import LimitMissedError, UsageError
+from mamtra_cli.events import Report, Stage, ignore
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.layers.mixer_config import MixerConfig
+from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow
+
+BUILT_IN = "mini"
+RATIO = "1:1"
+PUBLISHED = "CosyVoice2-0.5B"
+RATIOS = ("1:0", "1:1", "1:3", "1:11")
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
+    """Measure models here, and estimate them and the published one from formulas.
+
+    Without a model, `mini` is measured beside a hybrid of it, converted in memory.
+    """
+    if recipe.seq < 32 or recipe.batch < 1 or recipe.runs < 1:
+        raise UsageError("`--seq` is 32 or more, `--batch` and `--runs` 1 or more")
+    engines = open_engines(recipe, report)
+    first = engines[0]
+    rows: list[ProfileRow] = []
+    for engine in engines:
+        if not recipe.estimate:
+            rows += measured(engine, recipe, report)
+        element = BYTES[engine.compute.dtype]
+        precision = costs.Precision(weights=element, cache=element, conv=element)
+        rows += estimated(engine.name, engine.config.lm, recipe, precision)
+    if not recipe.model:
+        for ratio in RATIOS:
+            kinds = LayerPlan.parse(ratio, LMConfig().n_layers).kinds
+            lm = CosyVoice2Config(lm=LMConfig(kinds=kinds)).lm
+            rows += estimated(f"{PUBLISHED} {ratio}", lm, recipe, costs.Precision())
+    facts = environment(first.device)
+    facts["reason"] = first.compute.reason
+    facts["attention_cache"] = "preallocated"
+    facts["warmup"] = recipe.warmup
+    return ProfileResult(
+        seq=recipe.seq,
+        batch=recipe.batch,
+        device=str(first.device),
+        dtype=first.compute.dtype,
+        rows=tuple(rows),
+        environment=facts,
+    )
+
+
+def open_engines(recipe: ProfileRecipe, report: Report) -> list[Engine]:
+    """The models to measure, in order."""
+    names = [recipe.model or BUILT_IN, *([recipe.compare] if recipe.compare else [])]
+    engines = [
+        Engine.load(
+            name,
+            device=recipe.device,
+            dtype=recipe.dtype,
+            threads=recipe.threads,
+            report=report,
+        )
+        for name in names
+    ]
+    if not recipe.model and not recipe.compare:
+        engines.append(hybrid_of(engines[0], RATIO))
+    return engines
+
+
+def hybrid_of(teacher: Engine, ratio: str, mixer: MixerConfig | None = None) -> Engine:
+    """A hybrid of a model, converted in memory and not calibrated: its speed, not its speech."""
+    mixer = mixer or MixerConfig()
+    config = teacher.config.lm
+    kinds = LayerPlan.parse(ratio, config.n_layers).kinds
+    lm = with_stack(teacher.lm, kinds, mixer)
+    return teacher.with_lm(lm, f"{teacher.name} {ratio}")
+
+
+def with_stack(teacher: SpeechLM, kinds: str, mixer: MixerConfig) -> SpeechLM:
+    """A language model with other layers that shares everything else with its teacher."""
+    config = dataclasses.replace(teacher.config, kinds=kinds, mixer=dataclasses.asdict(mixer))
+    with torch.device("meta"):
+        lm = SpeechLM(config)
+    inner = lm.llm["model"]
+    assert isinstance(inner, torch.nn.ModuleDict)
+    inner["model"] = student_of(teacher.stack, kinds, mixer, share=True)
+    for name in ("llm_embedding", "llm_decoder", "speech_embedding"):
+        setattr(lm, name, getattr(teacher, name))
+    return lm.eval().requires_grad_(False)
+
+
+def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[ProfileRow]:
+    """Run a model's stages one after the other."""
+
+    def row(stage: str, values: bench.Numbers) -> ProfileRow:
+        return ProfileRow(model=engine.name, stage=stage, measured=True, values=values)
+
+    repeat = {"runs": recipe.runs, "warmup": recipe.warmup}
+    report(Stage(name="measuring", detail=f"{engine.name}, language model"))
+    with metered(engine.device) as memory:
+        engine.ready("lm", "flow", "hift")
+    loaded = bench.weights(engine)
+    if memory.resident is not None:
+        loaded["resident_growth_bytes"] = float(memory.resident)
+    rows = [row("weights", loaded)]
+    stages = bench.language_model(engine, recipe.seq, batch=recipe.batch, **repeat)
+    rows += [row(stage, values) for stage, values in stages.items()]
+    report(Stage(name="measuring", detail=f"{engine.name}, tokens to sound"))
+    rows += [row(name, values) for name, values in bench.token_to_wave(engine, **repeat).items()]
+    report(Stage(name="measuring", detail=f"{engine.name}, text to sound"))
+    rows.append(row("speech", bench.speech(engine)))
+    peak = peak_bytes()
+    if peak is not None:
+        rows.append(row("process", {"peak_bytes": float(peak)}))
+    return rows
+
+
+def estimated(
+    name: str, lm: LMConfig, recipe: ProfileRecipe, precision: costs.Precision
+) -> list[ProfileRow]:
+    """What the formulas say of a language model at this length and batch."""
+    stack = lm.hybrid
+    head = costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+    counted = costs.parameters(stack, head)
+    weights = {
+        "parameters": float(counted.total),
+        "bytes": float(counted.total * precision.weights),
+    }
+    cache = {
+        "tokens": float(recipe.seq),
+        "bytes": float(recipe.batch * costs.cache_bytes(stack, recipe.seq, precision)),
+        "bytes_per_token": float(costs.kv_bytes_per_token(stack, precision.cache)),
+        "constant_bytes": float(costs.state_bytes(stack, precision)),
+    }
+    decode = {
+        "tokens": float(recipe.seq),
+        "flops_per_token": float(costs.decode_flops(stack, recipe.seq, head)),
+        "bytes_per_step": float(
+            costs.decode_bytes(
+                stack, recipe.seq, batch=recipe.batch, head=head, precision=precision
+            )
+        ),
+    }
+    stages = {"weights": weights, "cache": cache, "decode": decode}
+    if "M" in stack.layer_kinds:
+        stages["break_even"] = break_even(stack, precision)
+    return [
+        ProfileRow(model=name, stage=stage, measured=False, values=values)
+        for stage, values in stages.items()
+    ]
+
+
+def break_even(stack: HybridConfig, precision: costs.Precision) -> dict[str, float]:
+    """Contexts from which a converted layer costs no more than the attention it replaced."""
+    found = costs.break_even(stack, precision)
+    return {
+        "memory_tokens": float(found.memory),
+        "traffic_tokens": float(found.traffic),
+        "flops_tokens": float(found.flops),
+    }
+
+
+def missed(recipe: ProfileRecipe, result: ProfileResult) -> LimitMissedError | None:
+    """The limit that the user set and the first model missed, if any."""
+    if recipe.min_speed is None:
+        return None
+    speeds = [
+        1 / row.values["warm_rtf"]
+        for row in result.rows
+        if row.measured and row.stage == "speech" and "warm_rtf" in row.values
+    ]
+    if not speeds:
+        raise UsageError("`--min-speed` needs a measured model", "leave out `--estimate`")
+    if speeds[0] >= recipe.min_speed:
+        return None
+    return LimitMissedError(
+        f"{speeds[0]:.2f} seconds of audio a second are below `--min-speed {recipe.min_speed:g}`",
+        "more `--threads`, a GPU or fewer flow steps make it faster",
+    )

@@ -1,0 +1,118 @@
+"""Speak a text into a file or a pipe, chunk by chunk."""
+
+import sys
+import time
+from pathlib import Path
+
+from mamtra_cli import __version__
+from mamtra_cli.audio import RAW, AudioWriter, check_output, choose_format
+from mamtra_cli.engine.guards import GuardLimits
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.speech import SpeechOptions, speak
+from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.events import Report, ignore
+from mamtra_cli.recipes import SynthRecipe, SynthResult
+
+STDOUT = "-"
+
+
+def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
+    """Speak the text of a recipe.
+
+    Raises:
+        TextError: the text is empty, or holds what the model cannot speak.
+        OutputError: the output exists or cannot be written.
+        AudioRejectedError: a guard refused every attempt; no file is left.
+    """
+    check(recipe)
+    format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
+    target = sys.stdout.buffer if recipe.output == STDOUT else Path(recipe.output)
+    if isinstance(target, Path):
+        # Told before the model is loaded.
+        check_output(target, force=recipe.force)
+    started = time.perf_counter()
+    engine = Engine.load(
+        recipe.model,
+        device=recipe.device,
+        dtype=recipe.dtype,
+        threads=recipe.threads,
+        report=report,
+    )
+    voice = engine.voice(recipe.voice)
+    engine.ready("lm", "flow", "hift")
+    loaded = time.perf_counter()
+    options = SpeechOptions(
+        sampling=engine.sampling_with(
+            temperature=recipe.temperature,
+            top_p=recipe.top_p,
+            top_k=recipe.top_k,
+            min_p=recipe.min_p,
+            greedy=recipe.greedy,
+        ),
+        seed=recipe.seed,
+        speed=recipe.speed,
+        retries=recipe.retries,
+        silence=recipe.sentence_silence,
+        max_seconds=recipe.max_seconds,
+        steps=recipe.steps,
+        volume=recipe.volume,
+        stream=recipe.stream,
+        limits=GuardLimits(),
+    )
+    comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
+    first: float | None = None
+    pieces, samples = [], 0
+    with AudioWriter(
+        target,
+        sample_rate=engine.sample_rate,
+        format=format,
+        output_rate=recipe.sample_rate,
+        tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
+        force=recipe.force,
+    ) as writer:
+        for chunk in speak(engine, recipe.text, voice, options, report):
+            if first is None:
+                first = time.perf_counter()
+            writer.write(chunk.audio.numpy())
+            samples += len(chunk.audio)
+            if chunk.piece is not None:
+                pieces.append(chunk.piece)
+    ended = time.perf_counter()
+    seconds = samples / engine.sample_rate
+    return SynthResult(
+        output=recipe.output,
+        model=engine.name,
+        voice=voice.name,
+        seed=recipe.seed,
+        seconds=seconds,
+        sample_rate=recipe.sample_rate or engine.sample_rate,
+        pieces=len(pieces),
+        tokens=sum(piece.tokens for piece in pieces),
+        attempts=sum(piece.attempts for piece in pieces),
+        load_seconds=loaded - started,
+        first_audio_seconds=(first or ended) - loaded,
+        compute_seconds=ended - loaded,
+        rtf=(ended - loaded) / seconds if seconds else 0.0,
+        rejected=tuple(cause for piece in pieces for cause in piece.rejected),
+        device=str(engine.device),
+    )
+
+
+def check(recipe: SynthRecipe) -> None:
+    """Refuse what cannot be, before anything is loaded."""
+    if not recipe.output:
+        raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
+    if not recipe.text.strip():
+        raise TextError("the text is empty", "give a sentence to speak")
+    if recipe.raw and recipe.format not in ("", RAW):
+        raise UsageError(f"`--raw` and `--format {recipe.format}` contradict each other")
+    ranges = {
+        "speed": (0.25, 4.0, recipe.speed),
+        "volume": (0.0, 10.0, recipe.volume),
+        "sentence-silence": (0.0, 60.0, recipe.sentence_silence),
+        "steps": (1, 1000, recipe.steps),
+        "max-seconds": (0.2, 600.0, recipe.max_seconds),
+    }
+    for name, (low, high, value) in ranges.items():
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"`--{name} {value:g}` is outside {low:g} to {high:g}")

@@ -1,0 +1,184 @@
+"""`distill`: a student comes closer to its teacher, can be stopped, and is a model folder."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
+
+from mamtra_cli.checkpoint import read_model_folder
+from mamtra_cli.engine.data import Example, write_examples
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.trainer import Trainer
+from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
+from mamtra_cli.events import Event, Note
+from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
+from mamtra_cli.tasks.convert import convert
+from mamtra_cli.tasks.distill import distill
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher, its 1:1 student, and pairs that the teacher did not make."""
+    folder = tmp_path_factory.mktemp("distill")
+    write_tiny_model(folder / "teacher")
+    convert(
+        ConvertRecipe(
+            teacher=str(folder / "teacher"),
+            output=folder / "student",
+            calibrate="none",
+            check_tokens=0,
+            device="cpu",
+        )
+    )
+    generator = torch.Generator().manual_seed(0)
+    examples = [
+        Example(
+            id=f"e{i}",
+            text_ids=tuple(torch.randint(SYMBOLS, (6,), generator=generator).tolist()),
+            tokens=tuple(torch.randint(CODES, (14,), generator=generator).tolist()),
+        )
+        for i in range(40)
+    ]
+    write_examples(folder / "pairs.jsonl", examples)
+    return folder
+
+
+def recipe(models: Path, output: Path, **changes: object) -> DistillRecipe:
+    given = {
+        "student": str(models / "student"),
+        "data": models / "pairs.jsonl",
+        "output": output,
+        "steps": 30,
+        "batch_tokens": 140,
+        "warmup": 3,
+        "save_every": 10,
+        "check_tokens": 60,
+        "device": "cpu",
+        **changes,
+    }
+    return DistillRecipe(**given)  # type: ignore[arg-type]
+
+
+def test_training_brings_the_student_closer(models: Path, tmp_path: Path) -> None:
+    result = distill(recipe(models, tmp_path / "tuned", lr=3e-3))
+    assert result.before is not None
+    assert result.after is not None
+    assert result.after.kl < 0.8 * result.before.kl
+    assert result.after.ce_teacher == pytest.approx(result.before.ce_teacher)
+    assert (result.steps, result.tokens > 0) == (30, True)
+    assert not (tmp_path / "tuned.run").exists()
+    lines = (tmp_path / "tuned" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 31))
+    assert {"ce", "skew_forward", "hidden_nmse"} <= json.loads(lines[0]).keys()
+
+
+def test_output_is_a_model_folder_that_keeps_frozen_weights(models: Path, tmp_path: Path) -> None:
+    distill(recipe(models, tmp_path / "tuned", steps=3))
+    before, after = (read_model_folder(path) for path in (models / "student", tmp_path / "tuned"))
+    assert after.config == before.config
+    assert after.provenance["task"] == "distill"
+    assert after.provenance["recipe"]["teacher"] == str(models / "teacher")
+    assert (tmp_path / "tuned" / "voices" / "ann.safetensors").is_file()
+    assert "license" in (tmp_path / "tuned" / "README.md").read_text()
+    old, new = (dict(folder.part("lm").stored()) for folder in (before, after))
+    assert old.keys() == new.keys()
+    changed = {name for name in old if not torch.equal(old[name].float(), new[name].float())}
+    assert changed
+    assert all(".mixer." in name for name in changed)
+    Engine.load(str(tmp_path / "tuned"), device="cpu").ready("lm", "flow", "hift")
+
+
+def test_everything_learns_where_the_rest_has_a_rate(models: Path, tmp_path: Path) -> None:
+    result = distill(recipe(models, tmp_path / "tuned", steps=2, lr_rest=1e-3))
+    assert result.frozen == 0
+    old, new = (
+        dict(read_model_folder(path).part("lm").stored())
+        for path in (models / "student", tmp_path / "tuned")
+    )
+    assert not torch.equal(old["speech_embedding.weight"], new["speech_embedding.weight"])
+
+
+def test_interrupted_run_goes_on_to_the_same_weights(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distill(recipe(models, tmp_path / "whole", steps=8))
+    with monkeypatch.context() as patch:
+        plain = Trainer._update
+
+        def interrupted(self: Trainer, batches: object) -> dict[str, float]:
+            if self.step == 5:
+                self.save()
+                raise KeyboardInterrupt
+            return plain(self, batches)  # type: ignore[arg-type]
+
+        patch.setattr(Trainer, "_update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distill(recipe(models, tmp_path / "cut", steps=8))
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(OutputError, match="unfinished run"):
+        distill(recipe(models, tmp_path / "cut", steps=8))
+    heard: list[Event] = []
+    result = distill(DistillRecipe(resume=tmp_path / "cut.run", device="cpu"), heard.append)
+    assert any(isinstance(event, Note) and "step 5 of 8" in event.text for event in heard)
+    assert result.output == tmp_path / "cut"
+    one, two = (
+        dict(read_model_folder(tmp_path / name).part("lm").stored()) for name in ("whole", "cut")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_teacher_speaks_where_no_data_are_given(models: Path, tmp_path: Path) -> None:
+    result = distill(
+        recipe(models, tmp_path / "tuned", data=None, synthetic=300, steps=2, check_tokens=100)
+    )
+    assert result.before is not None
+    assert result.before.tokens >= 100
+
+
+def test_dry_run_counts_and_writes_nothing(models: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    result = distill(recipe(models, tmp_path / "tuned", dry_run=True), heard.append)
+    lm = Engine.load(str(models / "student"), device="cpu").lm
+    counts = {name: p.numel() for name, p in lm.named_parameters()}
+    assert result.trainable == sum(n for name, n in counts.items() if ".mixer." in name)
+    assert result.trainable + result.frozen == sum(counts.values())
+    assert result.tokens == 30 * 140
+    assert any(isinstance(event, Note) and "MB" in event.text for event in heard)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"student": ""}, UsageError, "no student"),
+        ({"output": None}, UsageError, "no output"),
+        ({"student": "teacher"}, MamtraError, "converted from|no new layers"),
+        ({"data": Path("none.jsonl")}, DataError, "cannot read"),
+        ({"batch_tokens": 1, "check_tokens": 100_000}, DataError, ""),
+        ({"resume": Path("nowhere.run")}, UsageError, "no run to resume"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_cannot_be_is_refused(
+    models: Path, tmp_path: Path, changes: dict[str, object], kind: type[MamtraError], message: str
+) -> None:
+    if changes.get("student") == "teacher":
+        changes = {"student": str(models / "teacher"), "teacher": str(models / "teacher")}
+        kind, message = PlanError, "no new layers"
+    if "check_tokens" in changes:
+        few = tmp_path / "few.jsonl"
+        few.write_text("".join((models / "pairs.jsonl").read_text().splitlines(True)[:3]))
+        changes = {"data": few}
+        message = "too few"
+    with pytest.raises(kind, match=message):
+        distill(replace(recipe(models, tmp_path / "tuned"), **changes))  # type: ignore[arg-type]
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_teacher_of_other_sizes_is_refused(models: Path, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "deep", layers=6)
+    with pytest.raises(PlanError, match="`n_layers` is 6 and 4"):
+        distill(recipe(models, tmp_path / "tuned", teacher=str(tmp_path / "deep")))

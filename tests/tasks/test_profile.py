@@ -1,0 +1,106 @@
+"""`profile`: every stage measured, estimates apart, limits kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.tiny_model import write_tiny_model
+
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.errors import UsageError
+from mamtra_cli.recipes import ProfileRecipe, ProfileResult
+from mamtra_cli.tasks import profile as task
+from mamtra_cli.tasks.profile import hybrid_of, missed, profile
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("profile") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def result(model: Path) -> ProfileResult:
+    return profile(ProfileRecipe(model=str(model), seq=64, runs=1, device="cpu"))
+
+
+def test_every_stage_is_measured(result: ProfileResult) -> None:
+    stages = [row.stage for row in result.rows if row.measured]
+    expected = ["weights", "prefill", "cache", "step", "flow", "vocoder", "speech", "process"]
+    assert stages == expected
+    for row in result.rows:
+        assert row.values
+        assert all(value >= 0 for value in row.values.values()), row
+
+
+def test_context_is_as_long_as_asked_for(result: ProfileResult) -> None:
+    rows = {row.stage: row.values for row in result.rows if row.measured}
+    assert rows["prefill"]["positions"] == rows["step"]["context"] == 64
+    assert rows["step"]["rtf"] == pytest.approx(25 * rows["step"]["ms"] / 1e3)
+
+
+def test_estimates_stand_apart(result: ProfileResult) -> None:
+    estimated = [row for row in result.rows if not row.measured]
+    assert [row.stage for row in estimated] == ["weights", "cache", "decode"]
+    assert result.environment["torch"] == torch.__version__
+
+
+def test_estimate_runs_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "part", lambda self, name: pytest.fail(f"loaded {name}"))
+    result = profile(ProfileRecipe(model=str(model), estimate=True, device="cpu"))
+    assert not any(row.measured for row in result.rows)
+
+
+def test_without_a_model_the_hybrid_stands_beside(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "BUILT_IN", str(model))
+    result = profile(ProfileRecipe(seq=64, runs=1, warmup=0, device="cpu"))
+    measured = list(dict.fromkeys(row.model for row in result.rows if row.measured))
+    assert measured == [str(model), f"{model} 1:1"]
+    published = [row for row in result.rows if row.model.startswith("CosyVoice2-0.5B")]
+    assert not any(row.measured for row in published)
+    cache = {row.model[-4:].strip(): row.values for row in published if row.stage == "cache"}
+    assert [cache[r]["bytes_per_token"] for r in ("1:0", "1:1", "1:3", "1:11")] == [
+        12_288,
+        6144,
+        3072,
+        1024,
+    ]
+    assert {row.model for row in published if row.stage == "break_even"} == {
+        "CosyVoice2-0.5B 1:1",
+        "CosyVoice2-0.5B 1:3",
+        "CosyVoice2-0.5B 1:11",
+    }
+
+
+def test_hybrid_in_memory_shares_what_it_keeps(model: Path) -> None:
+    teacher = Engine.load(str(model), device="cpu")
+    hybrid = hybrid_of(teacher, "1:1")
+    assert hybrid.config.lm.hybrid.layer_kinds == "TMTM"
+    ours = dict(hybrid.lm.named_parameters())
+    theirs = dict(teacher.lm.named_parameters())
+    kept = [name for name in ours if ".mixer." not in name]
+    assert all(ours[name].data_ptr() == theirs[name].data_ptr() for name in kept)
+    assert any(".mixer." in name for name in ours)
+
+
+def test_missed_speed_is_told(model: Path, result: ProfileResult) -> None:
+    wanted = ProfileRecipe(model=str(model))
+    assert missed(wanted, result) is None
+    assert missed(replace(wanted, min_speed=1e-6), result) is None
+    error = missed(replace(wanted, min_speed=1e6), result)
+    assert error is not None
+    assert error.exit_code == 3
+
+
+def test_limit_without_measuring_is_refused(model: Path) -> None:
+    recipe = ProfileRecipe(model=str(model), estimate=True, min_speed=1.0, device="cpu")
+    with pytest.raises(UsageError, match="needs a measured model"):
+        missed(recipe, profile(recipe))
+
+
+@pytest.mark.parametrize("change", [{"seq": 8}, {"batch": 0}, {"runs": 0}], ids=str)
+def test_sizes_that_cannot_be_are_refused(model: Path, change: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        profile(ProfileRecipe(model=str(model), **change))  # type: ignore[arg-type]
