@@ -3,8 +3,10 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 HERE = Path(__file__).parent
 
@@ -27,6 +29,19 @@ def goldens(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def unset_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill `torch.empty` with NaN, so that what was never written cannot pass unseen."""
+    for name in ("empty", "empty_like"):
+        make = getattr(torch, name)
+
+        def filled(*args: Any, _make: Any = make, **options: Any) -> torch.Tensor:
+            tensor: torch.Tensor = _make(*args, **options)
+            return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+        monkeypatch.setattr(torch, name, filled)
+
+
+@pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail any connection that leaves this machine."""
     connect = socket.socket.connect
@@ -44,8 +59,6 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not any("gpu" in item.keywords for item in items):
         return
-    import torch
-
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device on this machine")
