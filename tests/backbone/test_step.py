@@ -128,15 +128,19 @@ def test_given_positions_are_used() -> None:
 
 
 @torch.no_grad()
-def test_shared_weights_follow_updates_in_place() -> None:
+def test_sharing_moves_the_weights_and_keeps_their_values() -> None:
     stack, x = make("TM", PRESETS["mamba2-gqa"]), inputs(1, 4)
-    names = {name: value.clone() for name, value in stack.state_dict().items()}
+    values = {name: value.clone() for name, value in stack.state_dict().items()}
+    want = stack(x).hidden
     fused = FusedStack(stack, share=True)
-    assert all(torch.equal(value, names[name]) for name, value in stack.state_dict().items())
-    for value in stack.parameters():
-        value.mul_(1.01)
+    assert all(torch.equal(value, values[name]) for name, value in stack.state_dict().items())
+    attention = stack.get_submodule("layers.0.self_attn")
+    storages = {
+        attention.get_parameter(f"{c}_proj.weight").untyped_storage().data_ptr() for c in "qkv"
+    }
+    assert len(storages) == 1
     state = fused.start(stack(x[:, :3]).state, capacity=4)
-    same(fused.step(x[:, 3], state)[0], stack(x).hidden[:, 3])
+    same(fused.step(x[:, 3], state)[0], want[:, 3])
 
 
 @torch.no_grad()
@@ -161,3 +165,19 @@ def test_wrong_shapes_are_value_errors() -> None:
         fused.step(inputs(3, 1)[:, 0], state)
     with pytest.raises(ValueError, match="layers"):
         fused.start(make("T", PRESETS["mamba2-gqa"])(inputs(1, 2)).state, capacity=4)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+@pytest.mark.parametrize(("kinds", "mixer"), CASES)
+def test_device_steps_equal_the_processors(kinds: str, mixer: MixerConfig) -> None:
+    stack, x = make(kinds, mixer).float(), inputs(2, 12).float()
+    want = stack(x).hidden
+    stack, x = stack.cuda(), x.cuda()
+    fused = FusedStack(stack)
+    out = stack(x[:, :7])
+    same(out.hidden.cpu(), want[:, :7], 5e-5)
+    state = fused.start(out.state, capacity=12)
+    for t in range(7, 12):
+        hidden, state = fused.step(x[:, t], state)
+        same(hidden.cpu(), want[:, t], 5e-5)
