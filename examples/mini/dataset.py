@@ -129,6 +129,15 @@ class Corpus:
         at = s.logmel_start
         return self._map(s, "logmel.")[at : at + 4 * s.tokens].astype(np.float32)
 
+    def has(self, s: Sentence, what: str) -> bool:
+        """Whether an array of that kind lies beside the sentence's batch."""
+        return s.batch.with_suffix(f".{what}npy").exists()
+
+    def flow_mel(self, s: Sentence) -> np.ndarray:
+        """Return the mel that the flow made of the sentence's tokens, float32 (2 * tokens, 80)."""
+        at = s.mel_start
+        return self._map(s, "flowmel.")[at : at + 2 * s.tokens].astype(np.float32)
+
     def codes(self, s: Sentence) -> np.ndarray:
         """Return the speech tokens, int64 (tokens,)."""
         at = s.token_start

@@ -38,6 +38,57 @@ CORRECTED: Entries = {
     "lead": {"v": ["l", "iy1", "d"]},
     "read": {"n": ["r", "eh1", "d"], "v": ["r", "iy1", "d"]},
 }
+# Words younger than the dictionary, and sounds that are written without vowels. Ours.
+ADDED = """
+airbnb eh1 r b iy1 ax n b iy1 | alibaba aa1 l iy b aa1 b ax | anime ae1 n ax m ey1
+anthropic ae n th r aa1 p ih k | avengers ax v eh1 n jh er z | biofuel b ay1 ow f y uw1 ax l
+bitcoin b ih1 t k oy1 n | blockchain b l aa1 k ch ey1 n | blog b l aa1 g | blogger b l aa1 g er
+blogs b l aa1 g z | bluetooth b l uw1 t uw1 th | brexit b r eh1 k s ih t | brr b er1
+chatbot ch ae1 t b aa1 t | chatgpt ch ae1 t jh iy1 p iy1 t iy1 | cortana k ao r t ae1 n ax
+coronavirus k ax r ow1 n ax v ay1 r ax s | covid k ow1 v ih d
+cybersecurity s ay1 b er s ih k y uh1 r ih t iy | docker d aa1 k er
+download d aw1 n l ow1 d | downloads d aw1 n l ow1 d z | dumbledore d ah1 m b ax l d ao1 r
+dunno d ax n ow1 | ebay iy1 b ey1 | email iy1 m ey1 l | emails iy1 m ey1 l z
+embedding ih m b eh1 d ih ng | emoji ih m ow1 jh iy | emojis ih m ow1 jh iy z
+encoder ih n k ow1 d er | euros y uh1 r ow z | facebook f ey1 s b uh1 k
+firewall f ay1 er w ao1 l | frodo f r ow1 d ow | genomic jh ax n ow1 m ih k
+gigabyte g ih1 g ax b ay1 t | gigahertz g ih1 g ax hh er1 t s | github g ih1 t hh ah1 b
+google g uw1 g ax l | googled g uw1 g ax l d | grr g er1 | guacamole g w aa1 k ax m ow1 l iy
+haha hh aa1 hh aa1 | hashtag hh ae1 sh t ae1 g | hmm hh ah1 m | hobbit hh aa1 b ih t
+hogwarts hh aa1 g w ao1 r t s | homepage hh ow1 m p ey1 jh | huawei w aa1 w ey1
+hummus hh ah1 m ax s | instagram ih1 n s t ax g r ae1 m | ipad ay1 p ae1 d
+iphone ay1 f ow1 n | javascript jh aa1 v ax s k r ih1 p t | jedi jh eh1 d ay
+karaoke k eh1 r iy ow1 k iy | kilobyte k ih1 l ax b ay1 t | kubernetes k uw1 b er n eh1 t iy z
+kyiv k iy1 v | latte l aa1 t ey1 | linux l ih1 n ax k s | login l ao1 g ih1 n
+logout l ao1 g aw1 t | lol l aa1 l | macron m ax k r ow1 n | malware m ae1 l w eh1 r
+mamba m aa1 m b ax | megabyte m eh1 g ax b ay1 t | metformin m eh t f ao1 r m ih n
+microbiome m ay1 k r ow b ay1 ow1 m | milliliter m ih1 l ax l iy1 t er
+minecraft m ay1 n k r ae1 f t | mm m | mmm m | mumbai m uh m b ay1 | netflix n eh1 t f l ih1 k s
+nonbinary n aa n b ay1 n eh r iy | nth eh1 n th | nvidia eh n v ih1 d iy ax
+obama ow b aa1 m ax | offline ao1 f l ay1 n | omicron aa1 m ih k r aa1 n | online aa1 n l ay1 n
+openai ow1 p ax n ey1 ay1 | paracetamol p eh1 r ax s iy1 t ax m aa1 l | parkour p aa r k uh1 r
+paypal p ey1 p ae1 l | pfft f t | pilates p ax l aa1 t iy z | pixel p ih1 k s ax l
+pixels p ih1 k s ax l z | playlist p l ey1 l ih1 s t | podcast p aa1 d k ae1 s t
+pokemon p ow1 k ey m aa1 n | psst p s t | putin p uw1 t ih n | python p ay1 th aa1 n
+quinoa k iy1 n w aa1 | remix r iy1 m ih1 k s | router r aw1 t er | selfie s eh1 l f iy
+shh sh | skype s k ay1 p | skywalker s k ay1 w ao1 k er | smartphone s m aa1 r t f ow1 n
+snapchat s n ae1 p ch ae1 t | snowboard s n ow1 b ao1 r d | sorta s ao1 r t ax
+spacex s p ey1 s eh1 k s | spiderman s p ay1 d er m ae1 n | spotify s p aa1 t ih f ay1
+spyware s p ay1 w eh1 r | terabyte t eh1 r ax b ay1 t | tesla t eh1 s l ax
+tiktok t ih1 k t aa1 k | tokenizer t ow1 k ax n ay1 z er | transgender t r ae n z jh eh1 n d er
+tsk t ih1 s k | twitter t w ih1 t er | ubuntu uw b uh1 n t uw | upload ah1 p l ow1 d
+uploads ah1 p l ow1 d z | username y uw1 z er n ey1 m | vegan v iy1 g ax n | vlog v l aa1 g
+vocoder v ow1 k ow1 d er | voldemort v ow1 l d ax m ao1 r t | webpage w eh1 b p ey1 jh
+website w eh1 b s ay1 t | websites w eh1 b s ay1 t s | whatsapp w aa1 t s ae1 p
+wifi w ay1 f ay1 | wiki w ih1 k iy | wikipedia w ih1 k ih p iy1 d iy ax | xbox eh1 k s b aa1 k s
+xi sh iy1 | xiaomi sh aw1 m iy | yoda y ow1 d ax | youtube y uw1 t uw1 b
+zelensky z ax l eh1 n s k iy | zumba z uw1 m b ax
+"""
+# Lower-case initials that would look like words.
+INITIALS = """adhd aka amd api ascii asap btw cpu diy dna dvd eta faq fyi gps gpu gui html http
+https imo iq json lgbt ngo omg pdf rna sms sql ssd tv uri url usb uv vip vpn wtf www xml
+""".split()
+INITIALS_READ = {"ascii": "ae1 s k iy", "json": "jh ey1 s ax n"}
 
 
 def phones_of(syllables: str) -> list[str]:
@@ -69,6 +120,13 @@ def read_entries(folder: Path) -> Entries:
             added[word.lower()] = {"nil": phones_of(syllables)}
     entries.update(added)
     entries.update(CORRECTED)
+    for entry in re.split(r"[|\n]", ADDED.strip()):
+        word, *phones = entry.split()
+        entries[word] = {"": phones}
+    for word in INITIALS:
+        named = [["ey1"] if c == "a" else next(iter(entries[c].values())) for c in word]
+        spelled = [phone for phones in named for phone in phones]
+        entries[word] = {"": INITIALS_READ[word].split() if word in INITIALS_READ else spelled}
     return entries
 
 

@@ -54,7 +54,7 @@ def main() -> None:
     flow.load_state_dict(weights("flow"))
     flow.eval()
     hift = HiFT(config.hift)
-    hift.load_state_dict(weights("vocoder"))
+    hift.load_state_dict(weights("vocoder2"))
     saved = weights("tokenizer")
     phones = len(saved["phone.2.bias"])
     tokenizer = TokenizerTrainer(phones)

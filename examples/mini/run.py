@@ -3,7 +3,8 @@
     python examples/mini/run.py --out work/mini                  # the shipped recipe
     python examples/mini/run.py --out work/smoke --smoke         # minutes, to see it run
 
-Stages: corpus, features, tokenizer, vocoder, lm, flow, pack. `--from` and `--to` choose some.
+Stages: corpus, features, tokenizer, vocoder, lm, flow, mels, vocoder2, pack; `--from` and `--to`
+choose some.
 """
 
 import argparse
@@ -12,9 +13,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-STAGES = ("corpus", "features", "tokenizer", "vocoder", "lm", "flow", "pack")
-STEPS = {"tokenizer": 2600, "vocoder": 6000, "lm": 1700, "flow": 2300}
-SMOKE = {"tokenizer": 40, "vocoder": 20, "lm": 30, "flow": 20}
+STAGES = ("corpus", "features", "tokenizer", "vocoder", "lm", "flow", "mels", "vocoder2", "pack")
+STEPS = {"tokenizer": 2600, "vocoder": 5000, "lm": 1700, "flow": 2500, "vocoder2": 2000}
+SMOKE = {"tokenizer": 40, "vocoder": 20, "lm": 30, "flow": 20, "vocoder2": 10}
 
 
 def main() -> None:
@@ -36,9 +37,12 @@ def main() -> None:
     commands = {
         "corpus": ["corpus.py", *out, "--jobs", jobs, "--size", "0.01" if args.smoke else "1"],
         "features": ["dataset.py", *out, "--jobs", jobs],
+        "mels": ["flow_mels.py", *out, "--threads", jobs],
+        "vocoder2": ["train_vocoder.py", *out, "--name", "vocoder2", "--flow-mels"],
         "lm": ["train_lm.py", *out, "--symbols", str(front / "symbols.json")],
         "pack": ["pack.py", *out, "--front-end", str(front)],
     }
+    commands["vocoder2"] += ["--init", str(args.out / "vocoder.pt"), "--lr", "6e-4"]
     for name in STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]:
         command = commands.get(name, [f"train_{name}.py", *out])
         if name in steps:

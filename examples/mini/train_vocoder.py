@@ -45,8 +45,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--name", default="vocoder", help="of the file to write")
     parser.add_argument("--init", type=Path, help="vocoder.pt to start from, of any harmonics")
     parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--flow-mels", action="store_true", help="read the mels of flow_mels.py")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -54,6 +56,9 @@ def main() -> None:
     main_rows = corpus.select("closed", "open")[:3000]
     other_rows = corpus.select("mixed")
     valid = corpus.select("valid")[:16]
+    if args.flow_mels:
+        main_rows = [s for s in corpus.select("closed", "open") if corpus.has(s, "flowmel.")]
+        other_rows = [s for s in corpus.select("mixed") if corpus.has(s, "flowmel.")]
     model = HiFT(HIFT)
     if args.init:
         known = torch.load(args.init, weights_only=True)["model"]
@@ -62,10 +67,10 @@ def main() -> None:
         fresh[:, : known["m_source.l_linear.weight"].shape[1]] = known["m_source.l_linear.weight"]
         model.load_state_dict(known | {"m_source.l_linear.weight": fresh})
 
-    def crops(batch: list[Sentence], seed: int) -> tuple[Tensor, Tensor]:
+    def crops(batch: list[Sentence], seed: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng(seed)
         need = FRAMES * 480
-        waves, pitches = [], []
+        waves, pitches, mels = [], [], []
         for s in batch:
             wave = corpus.audio(s)
             start = 480 * int(rng.integers(0, max(1, len(wave) // 480 - FRAMES)))
@@ -75,16 +80,20 @@ def main() -> None:
             pitches.append(F.pad(f0, (0, FRAMES - len(f0))))
             cut = torch.from_numpy(wave[start : start + need])
             waves.append(F.pad(cut, (0, need - len(cut))))
-        return torch.stack(waves), torch.stack(pitches)
+            mel = features.mel24k(waves[-1])
+            if args.flow_mels and rng.random() < 0.7 and corpus.has(s, "flowmel."):
+                made = torch.from_numpy(corpus.flow_mel(s)[start // 480 :][:FRAMES]).T
+                mel[:, : made.shape[1]] = made
+            mels.append(mel)
+        return torch.stack(waves), torch.stack(pitches), torch.stack(mels)
 
     def losses(batch: list[Sentence], step: int) -> Losses:
-        wave, pitch = crops(batch, step)
-        mel = features.mel24k(wave)
+        wave, pitch, mel = crops(batch, step)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             predicted = model.f0(mel).float()
             followed = pitch if not args.init and step < 0.4 * args.steps else predicted.detach()
             made = model.decode(mel, model.source(followed)).float()
-        mel_error = (features.mel24k(made) - mel).abs().mean()
+        mel_error = (features.mel24k(made) - features.mel24k(wave)).abs().mean()
         spectral = spectral_loss(made, wave)
         f0_error = (predicted - pitch).abs().mean() / 100
         loss = spectral + mel_error + f0_error
@@ -96,7 +105,7 @@ def main() -> None:
         return losses(batch, step)
 
     train(
-        "vocoder",
+        args.name,
         model,
         batch_loss,
         out=args.out,

@@ -1,0 +1,50 @@
+"""Stage 6b: the flow's own mels of some batches, for the last lesson of the vocoder.
+
+Teacher forcing for the vocoder: the mel that the flow makes of a sentence's true tokens lies on
+the time axis of the true speech, so the vocoder can learn to repair what the flow blurs.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from dataset import Corpus, Sentence
+from rich.progress import track
+from train_flow import FlowTrainer, speaker_features
+
+PREFIXES = {"f1-closed": 12, "f1-open": 12, "m1-mixed": 3, "m2-mixed": 3, "m3-mixed": 3}
+PREFIXES |= {"m4-mixed": 3}
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Write BATCH.flowmel.npy for the first batches of every kind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    corpus = Corpus(args.out)
+    model = FlowTrainer()
+    model.load_state_dict(torch.load(args.out / "flow.pt", weights_only=True)["model"])
+    model.eval()
+    groups: dict[Path, list[Sentence]] = {}
+    for s in corpus.sentences:
+        groups.setdefault(s.batch, []).append(s)
+    chosen = []
+    for prefix, n in PREFIXES.items():
+        chosen += sorted(p for p in groups if p.name.startswith(prefix))[:n]
+    empty = torch.zeros(1, 0, dtype=torch.long)
+    for path in track(chosen, description="mels"):
+        rows, mels = groups[path], []
+        for s, other in zip(rows, [*rows[1:], rows[0]], strict=True):
+            vector = model.speaker(speaker_features(corpus.audio(other))[None])
+            codes = torch.from_numpy(corpus.codes(s))[None]
+            made = model.flow.inference(codes, empty, torch.zeros(1, 0, 80), vector)
+            mels.append(made[0].T.half().numpy())
+        np.save(path.with_suffix(".flowmel.npy"), np.concatenate(mels))
+
+
+if __name__ == "__main__":
+    main()
