@@ -136,6 +136,7 @@ class DistillRecipe:
     synthetic: int = 40_000  # speech tokens the teacher makes where no data are given
     output: Path | None = None
     resume: Path | None = None  # run folder to go on with
+    align_steps: int = 0  # steps before that fit each new layer alone to the one it replaced
     steps: int = 200
     batch_tokens: int = 4096  # speech tokens a step
     lr: float = 1e-3  # of the new layers

@@ -99,6 +99,13 @@ def test_length_is_judged_against_the_text() -> None:
     assert outcome.rejection.cause == "too_short"
 
 
+def test_speech_too_long_for_its_text_ends_early() -> None:
+    said, outcome = say(list(range(40)), max_tokens=1000, expected=5.0)
+    assert len(said) < 30
+    assert outcome.rejection is not None
+    assert outcome.rejection.cause == "too_long"
+
+
 def test_scores_that_are_not_finite_are_refused() -> None:
     script = Script([[1, 2, EOS]])
     broken = script.scores([(0, 0)]) * float("nan")

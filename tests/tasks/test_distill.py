@@ -9,11 +9,12 @@ import torch
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.checkpoint import read_model_folder
+from mamtra_cli.cli.app import run
 from mamtra_cli.engine.data import Example, write_examples
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.trainer import Trainer
 from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
-from mamtra_cli.events import Event, Note
+from mamtra_cli.events import Event, Metrics, Note
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
@@ -130,6 +131,18 @@ def test_interrupted_run_goes_on_to_the_same_weights(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_aligning_each_layer_alone_comes_first(models: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    changes = {"align_steps": 30, "steps": 1, "lr": 3e-3, "kl_weight": 0.0, "ce_weight": 0.0}
+    result = distill(recipe(models, tmp_path / "tuned", **changes), heard.append)
+    measured = [event.values for event in heard if isinstance(event, Metrics)]
+    aligned = [values for values in measured if "layer_1" in values]
+    assert aligned[-1]["loss"] < 0.9 * aligned[0]["loss"]
+    assert result.before is not None
+    assert result.after is not None
+    assert result.after.kl < result.before.kl
+
+
 def test_teacher_speaks_where_no_data_are_given(models: Path, tmp_path: Path) -> None:
     result = distill(
         recipe(models, tmp_path / "tuned", data=None, synthetic=300, steps=2, check_tokens=100)
@@ -182,3 +195,14 @@ def test_teacher_of_other_sizes_is_refused(models: Path, tmp_path: Path) -> None
     write_tiny_model(tmp_path / "deep", layers=6)
     with pytest.raises(PlanError, match="`n_layers` is 6 and 4"):
         distill(recipe(models, tmp_path / "tuned", teacher=str(tmp_path / "deep")))
+
+
+def test_command_tells_what_it_would_train(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["distill", str(models / "student"), "-o", str(tmp_path / "tuned"), "--dry-run"]
+    assert run([*args, "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("would train")
+    assert "frozen" in captured.out
+    assert "MB" in captured.err

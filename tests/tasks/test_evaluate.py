@@ -1,5 +1,6 @@
 """`eval`: what is heard is counted, the teacher stands beside, limits are kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.cli.app import run
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.recipes import ConvertRecipe, EvalRecipe
@@ -126,3 +128,17 @@ def test_recogniser_knows_words_that_no_dictionary_has(models: Path) -> None:
     engine = Engine.load(str(models / "teacher"), device="cpu")
     ears = recogniser(["The zorblatt hummed."], engine, built_in=False)
     assert ears.transcribe(np.zeros(8000, np.float32), 16_000) == ""
+
+
+@pytest.mark.usefixtures("parrot")
+def test_command_prints_scores_and_exits_3_above_the_limit(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jiwer")
+    args = ["eval", str(models / "teacher"), "--sentences", "2", "--device", "cpu"]
+    assert run([*args, "--max-wer", "0"]) == 3
+    captured = capsys.readouterr()
+    assert "word errors" in captured.out
+    assert "--max-wer 0" in captured.err
+    assert run([*args, "--max-wer", "0", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["scores"]["wer"] > 0

@@ -1,5 +1,6 @@
 """`profile`: every stage measured, estimates apart, limits kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.cli.app import run
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.errors import UsageError
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult
@@ -104,3 +106,18 @@ def test_limit_without_measuring_is_refused(model: Path) -> None:
 def test_sizes_that_cannot_be_are_refused(model: Path, change: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         profile(ProfileRecipe(model=str(model), **change))  # type: ignore[arg-type]
+
+
+def test_command_prints_both_tables_and_exits_3_below_the_limit(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["profile", str(model), "--seq", "64", "--runs", "1", "--warmup", "0"]
+    assert run([*args, "--min-speed", "1000000"]) == 3
+    captured = capsys.readouterr()
+    assert "measured here" in captured.out
+    assert "estimated by formulas" in captured.out
+    assert "expect no cache saving" in captured.out
+    assert "--min-speed" in captured.err
+    assert run([*args, "--estimate", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["measured"] for row in told["rows"]} == {False}

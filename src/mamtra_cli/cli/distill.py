@@ -71,6 +71,15 @@ def distill(
             rich_help_panel=DATA,
         ),
     ] = DistillRecipe.check_tokens,
+    align_steps: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Steps before, fitting each new layer alone to the one it replaced.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = DistillRecipe.align_steps,
     steps: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Optimizer steps.", rich_help_panel=TRAINING),

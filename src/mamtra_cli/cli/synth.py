@@ -216,7 +216,7 @@ def synth(
     \b
     Examples:
       $ mamtra synth "Hello there." -o hello.wav
-      $ mamtra synth -i letter.txt -m student --voice slt -o letter.mp3
+      $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
     """
     with Console.of(ctx) as console:

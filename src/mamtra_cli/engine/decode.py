@@ -18,6 +18,7 @@ from mamtra_cli.engine.guards import (
     TokenWatch,
     check_finite,
     check_length,
+    too_long,
 )
 from mamtra_cli.ops.sampling import Sampling, sample_one
 
@@ -207,7 +208,7 @@ def _choose(
     if token in stop_ids:
         return _end(row, limits, capped=False)
     said.append(token)
-    rejection = row.watch.add(token)
+    rejection = row.watch.add(token) or too_long(len(said), utterance.expected, limits)
     return None if rejection is None else Outcome(tokens=tuple(said), rejection=rejection)
 
 

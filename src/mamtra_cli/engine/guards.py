@@ -114,17 +114,20 @@ def check_length(
         return Rejection(cause="runaway", detail=f"no end after {count} tokens")
     if count == 0:
         return Rejection(cause="too_short", detail="no speech tokens")
-    if expected is None:
-        return None
-    if count + limits.slack < limits.min_share * expected:
+    if expected is not None and count + limits.slack < limits.min_share * expected:
         return Rejection(
             cause="too_short", detail=f"{count} tokens where about {expected:.0f} were expected"
         )
-    if count - limits.slack > limits.max_share * expected:
-        return Rejection(
-            cause="too_long", detail=f"{count} tokens where about {expected:.0f} were expected"
-        )
-    return None
+    return too_long(count, expected, limits)
+
+
+def too_long(count: int, expected: float | None, limits: GuardLimits) -> Rejection | None:
+    """Refuse more tokens than the text can take, finished or not."""
+    if expected is None or count - limits.slack <= limits.max_share * expected:
+        return None
+    return Rejection(
+        cause="too_long", detail=f"{count} tokens where about {expected:.0f} were expected"
+    )
 
 
 def check_finite(values: Tensor, what: str) -> Rejection | None:

@@ -172,7 +172,9 @@ def _streamed(
                     yield Chunk(audio=audio)
         if rejection is None:
             audio = waver.finish(state)
-            rejection = check_finite(audio, "samples") if heard else check_audio(audio)
+            rejection = (
+                check_finite(audio, "samples") if heard else check_audio(audio, options.limits)
+            )
             if rejection is None:
                 yield Chunk(audio=audio, piece=_piece_report(piece, said, refused))
                 return

@@ -8,7 +8,7 @@ in `<output>.run`, until it is done; the result is a model folder like any other
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,39 +29,42 @@ from mamtra_cli.checkpoint import (
 from mamtra_cli.config import dump_json, from_dict, to_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
 from mamtra_cli.engine.data import (
-    Batch,
     BatchSource,
     Example,
     hold_out,
     read_examples,
     write_examples,
 )
-from mamtra_cli.engine.losses import IGNORE, Divergence, LossWeights, distillation_loss
+from mamtra_cli.engine.distillation import (
+    AlignLoss,
+    DistillLoss,
+    Pair,
+    open_pair,
+    share_frozen,
+)
+from mamtra_cli.engine.losses import Divergence, LossWeights
 from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.trainer import METRICS_FILE, Loss, Trainer, TrainOptions
+from mamtra_cli.engine.trainer import (
+    METRICS_FILE,
+    STATE_FILE,
+    LossFunction,
+    Trainer,
+    TrainOptions,
+)
 from mamtra_cli.errors import DataError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.families.cosyvoice2 import lm_batch
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
 from mamtra_cli.tensors import SCALE, encode
 
 RUN = "run.json"
 PAIRS = "pairs.jsonl"
+ALIGN = "align"
 README = "README.md"
 POSITIONS = 8192  # padded positions of one forward pass; a step takes as many passes as it needs
 NEW = ".mixer."
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 REMADE = (CONFIG, PROVENANCE, README, METRICS_FILE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """The two models of a run."""
-
-    teacher: Engine
-    student: Engine
 
 
 def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
@@ -76,7 +79,7 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
         KeyboardInterrupt: Ctrl-C, after the run was saved.
     """
     recipe, before = resumed(recipe)
-    pair = open_pair(recipe, report)
+    pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
     student = pair.student.lm
     trainable = choose_trainable(student, recipe)
     share_frozen(pair)
@@ -93,11 +96,21 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     if before is None and held:
         before = compare(pair.teacher.lm, student, held)
     _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
-    trainer = make_trainer(recipe, pair, training, run, report)
-    if recipe.resume is not None:
+    student.train()
+    loss = DistillLoss(
+        pair.teacher.lm,
+        student,
+        weights=LossWeights(
+            ce=recipe.ce_weight, divergence=recipe.kl_weight, hidden=recipe.hidden_weight
+        ),
+        divergence=Divergence(alpha=recipe.skew, temperature=recipe.temperature),
+    )
+    trainer = make_trainer(recipe, pair, training, run, report, loss)
+    if recipe.resume is not None and (run / STATE_FILE).is_file():
         trainer.resume()
         report(Note(text=f"going on at step {trainer.step} of {recipe.steps}"))
-    student.train()
+    elif recipe.align_steps:
+        align(recipe, pair, training, run, report)
     done = trainer.run()
     student.eval()
     after = compare(pair.teacher.lm, student, held) if held else None
@@ -131,43 +144,6 @@ def resumed(recipe: DistillRecipe) -> tuple[DistillRecipe, StartCheck | None]:
     return replace(kept, resume=recipe.resume, device=recipe.device, force=recipe.force), check
 
 
-def open_pair(recipe: DistillRecipe, report: Report) -> Pair:
-    """Load both language models and check that one can teach the other."""
-    if not recipe.student:
-        raise UsageError("no student is given", "`mamtra distill student -o student-tuned`")
-    # Training keeps float32 weights; half precision is a matter of autocast.
-    student = Engine.load(recipe.student, device=recipe.device, dtype="float32", report=report)
-    if not isinstance(getattr(student.model, "source", None), ModelFolder):
-        raise UsageError(
-            f"`{recipe.student}` is a published model, not a converted one",
-            f"convert it first, `mamtra convert {recipe.student} -o student`",
-        )
-    name = recipe.teacher or teacher_of(student)
-    teacher = Engine.load(name, device=recipe.device, dtype="float32", report=report)
-    ours, theirs = student.config.lm, teacher.config.lm
-    for field in ("speech_vocab", "vocab_size", "n_layers", "d_model"):
-        if getattr(ours, field) != getattr(theirs, field):
-            raise PlanError(
-                f"`{name}` cannot teach `{recipe.student}`: `{field}` is "
-                f"{getattr(theirs, field)} and {getattr(ours, field)}",
-                "name the model the student was converted from, `--teacher`",
-            )
-    return Pair(teacher=teacher, student=student)
-
-
-def teacher_of(student: Engine) -> str:
-    """The model a student was converted from, as its folder tells."""
-    path = student.folder / PROVENANCE
-    told = read_json(path).get("recipe", {}) if path.is_file() else {}
-    name = told.get("teacher") if isinstance(told, dict) else None
-    if not isinstance(name, str) or not name:
-        raise UsageError(
-            f"`{student.name}` does not tell which model it was converted from",
-            "name it with `--teacher`",
-        )
-    return name
-
-
 def choose_trainable(student: SpeechLM, recipe: DistillRecipe) -> int:
     """Let the new layers learn, and the rest where it has a rate; return the trainable count."""
     for name, parameter in student.named_parameters():
@@ -179,17 +155,6 @@ def choose_trainable(student: SpeechLM, recipe: DistillRecipe) -> int:
             "convert it first, or train everything with `--lr-rest 1e-5`",
         )
     return count
-
-
-def share_frozen(pair: Pair) -> None:
-    """Hold frozen tensors that teacher and student have in common once."""
-    theirs = dict(pair.teacher.lm.named_parameters())
-    for name, parameter in pair.student.lm.named_parameters():
-        other = theirs.get(name)
-        if parameter.requires_grad or other is None or other.shape != parameter.shape:
-            continue
-        if torch.equal(parameter, other):
-            parameter.data = other.data
 
 
 def begin(recipe: DistillRecipe, output: Path) -> Path:
@@ -235,8 +200,28 @@ def examples_for(
     return training, take_tokens(held, recipe.check_tokens)
 
 
-def make_trainer(
+def align(
     recipe: DistillRecipe, pair: Pair, examples: list[Example], run: Path, report: Report
+) -> None:
+    """Fit the new layers one by one, on what the teacher gives each, before training together."""
+    folder = run / ALIGN
+    folder.mkdir(exist_ok=True)
+    first = replace(recipe, steps=recipe.align_steps)
+    loss = AlignLoss(pair.teacher.lm, pair.student.lm)
+    trainer = make_trainer(first, pair, examples, folder, report, loss)
+    if (folder / STATE_FILE).is_file():
+        trainer.resume()
+    report(Note(text=f"aligning each new layer alone, from step {trainer.step} of {first.steps}"))
+    trainer.run()
+
+
+def make_trainer(
+    recipe: DistillRecipe,
+    pair: Pair,
+    examples: list[Example],
+    run: Path,
+    report: Report,
+    loss: LossFunction,
 ) -> Trainer:
     """A trainer whose steps take `batch_tokens` speech tokens, in passes of bounded size."""
     tokens = sum(len(example.tokens) for example in examples)
@@ -259,7 +244,7 @@ def make_trainer(
     settled = replace(recipe, resume=None, device="", force=False)
     return Trainer(
         pair.student.lm,
-        DistillLoss(pair, recipe),
+        loss,
         BatchSource(examples, budget=budget, seed=recipe.seed),
         options,
         folder=run,
@@ -267,57 +252,6 @@ def make_trainer(
         is_new=lambda name: NEW in name,
         report=report,
     )
-
-
-class DistillLoss:
-    """The weighted sum of the three losses on one batch."""
-
-    def __init__(self, pair: Pair, recipe: DistillRecipe) -> None:
-        self.teacher, self.student = pair.teacher.lm, pair.student.lm
-        self.weights = LossWeights(
-            ce=recipe.ce_weight, divergence=recipe.kl_weight, hidden=recipe.hidden_weight
-        )
-        self.divergence = Divergence(alpha=recipe.skew, temperature=recipe.temperature)
-        kinds = self.student.config.hybrid.layer_kinds
-        # What block i gives is what block i + 1 is given; the last one shows in the final norm.
-        replaced = [i for i, kind in enumerate(kinds) if kind != "T"] or list(range(len(kinds)))
-        self.inner = [i + 1 for i in replaced if i + 1 < len(kinds)]
-        self.last = len(kinds) - 1 in replaced
-
-    def __call__(self, batch: Batch) -> Loss:
-        """Run both models on a batch."""
-        student = self.student
-        laid = lm_batch.lay_out_padded(
-            student.config, batch.text_ids, batch.text_lengths, batch.tokens, batch.token_lengths
-        ).to(student.speech_embedding.weight.device)
-        capture = self.inner if self.weights.hidden else []
-        with torch.no_grad():
-            theirs = self.teacher.stack(
-                self.teacher.embed(laid),
-                positions=laid.positions,
-                capture=capture,
-                keep_state=False,
-            )
-        ours = student.stack(
-            student.embed(laid), positions=laid.positions, capture=capture, keep_state=False
-        )
-        layers = [(ours.captured[i], theirs.captured[i]) for i in capture]
-        if self.last:
-            layers.append((ours.hidden, theirs.hidden))
-        targets = laid.targets.masked_fill(laid.targets == lm_batch.IGNORE, IGNORE)
-        losses = distillation_loss(
-            ours.hidden,
-            theirs.hidden,
-            student.llm_decoder,
-            self.teacher.llm_decoder,
-            targets,
-            weights=self.weights,
-            divergence=self.divergence,
-            layers=layers,
-            pad_mask=laid.tables != lm_batch.PAD,
-        )
-        count = int((targets != IGNORE).sum())
-        return Loss(value=losses.total, tokens=count, parts=dict(losses.parts))
 
 
 def tell_memory(pair: Pair, trainable: int, report: Report) -> None:
