@@ -251,7 +251,7 @@ def test_windows_do_not_grow_with_the_length_of_the_speech(
 ) -> None:
     ours = TokenToWave(small_flow, small_hift, replace(FAST, whole_tokens=30))
     widest = []
-    for copies in (2, 6):
+    for copies in (1, 3):
         with monkeypatch.context() as patch:
             calls = Calls(patch, small_flow, small_hift)
             state = ours.start(prompt)
@@ -263,7 +263,7 @@ def test_windows_do_not_grow_with_the_length_of_the_speech(
                 kept = state.tokens.shape[0] + state.vocoder.mel.shape[2]
                 assert kept <= 20 + 5 + 20 + 3 + 16 + 12
         sizes = [c["tokens"] for c in calls.flow]
-        assert len(sizes) > 4 * copies
+        assert len(sizes) >= 4 * copies
         # context and hop, both rounded to the grid of 5, and the look-ahead
         assert max(sizes) <= 20 + 4 + 20 + 4 + 3
         assert max(calls.frames) <= 2 * (20 + 4 + 3) + 16 + 8 + 12
