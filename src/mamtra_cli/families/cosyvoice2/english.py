@@ -172,7 +172,9 @@ def _is_abbreviation(text: str, stop: re.Match[str]) -> bool:
     if name in _NEVER_LAST:
         return True
     if len(last) == 1 and last.isupper() and last != "I":
-        return True
+        before = text[: stop.start() - 1].split()
+        named = not before or before[-1][0].isupper()
+        return named or goes_on
     dotted = re.fullmatch(r"(?:[A-Za-z]\.)+[A-Za-z]", last) is not None
     return (name in _ABBREVIATION or dotted) and goes_on
 
@@ -208,6 +210,8 @@ def _abbreviation(text: str) -> str:
         rf"\b({names})\.\s?(?=\d)", lambda m: _NUMBERED[m[1].lower()] + " ", text, flags=re.I
     )
     text = re.sub(r"#(?=\d)", "number ", text)
+    text = re.sub(r"\band/or\b", "and or", text)
+    text = re.sub(r"(?<=[a-z])\.?-(?=[A-Z][a-z]{2}\.)", ". to ", text)
 
     def street(match: re.Match[str]) -> str:
         word = match[2].lower()
@@ -294,6 +298,12 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
     text = _URL.sub(lambda m: _address(m, known), text)
     text = _abbreviation(text)
     text = re.sub(
+        r"\b((?i:world war|chapter|part|act|scene|phase|type|class|volume|book|section))"
+        r"\s(I|V|X)\b(?!')",
+        _roman,
+        text,
+    )
+    text = re.sub(
         r"\b([A-Z][a-z]+)\s((?:X{1,3})?(?:IX|IV|VI{0,3}|I{2,3})|X{1,3}I{0,3})\b", _roman, text
     )
     text = re.sub(r"(?<=\d)\s?\*\s?(?=\d)", " times ", text)
@@ -301,7 +311,7 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
     text = re.sub(r"(\*\*|__|\*|_)(?=\S)(.+?)(?<=\S)\1(?!\w)", r"\2", text)
     text = say_numbers(text)
     text = re.sub(r"\b(?:[A-Za-z]\.){2,}(?:[A-Za-z]\b)?", _initials, text)
-    text = re.sub(r"(?<=\s)([A-HJ-Z])\.(?=\s[A-Z])", lambda m: spell(m[1]), " " + text)
+    text = _INITIAL.sub(_initial, " " + text)
     text = re.sub(r"\bPhD", "^p ^h ^d", text)
     text = re.sub(
         r"\b[A-Z]{1,2}(?:&[A-Z]{1,2})+\b", lambda m: " and ".join(map(spell, m[0].split("&"))), text
@@ -318,6 +328,16 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
     shouting = not re.search(r"[a-z]", re.sub(r"\^[a-z]", "", text))
     text = re.sub(r"[A-Za-z^][A-Za-z^']*", lambda m: _cased(m[0], known, shouting), text)
     return _pauses(text)
+
+
+_INITIAL = re.compile(r"(?<=\s)([A-HJ-Z])\.(?=\s)")
+
+
+def _initial(match: re.Match[str]) -> str:
+    """Drop the stop of the initial of a name, keep it after `plan B.`"""
+    before, after = match.string[: match.start()].split(), match.string[match.end() :].lstrip()
+    named = not before or before[-1][0].isupper() or before[-1] in _SAID.values()
+    return spell(match[1]) + ("" if named or not after[:1].isupper() else ".")
 
 
 def _initials(match: re.Match[str]) -> str:

@@ -201,6 +201,8 @@ def _iso_date(match: re.Match[str]) -> str:
 
 def _fraction(match: re.Match[str]) -> str:
     whole, top, bottom = match["whole"], int(match["top"]), int(match["bottom"])
+    if 1 < top <= bottom and bottom in (20, 25, 30, 40, 50, 60, 75, 80, 100, 120, 200, 500, 1000):
+        return f" {number(match['top'])} out of {number(match['bottom'])} "
     if not 0 < top < bottom or bottom not in _DENOMINATORS:
         # No part of a whole: `24/7`, `9/11`.
         return (
@@ -229,12 +231,15 @@ def _telephone(match: re.Match[str]) -> str:
     return f" {sign}{', '.join(digit_string(group) for group in groups)} "
 
 
+def _plural(words: str) -> str:
+    if words.endswith("y"):
+        return words[:-1] + "ies"
+    return words + ("es" if words.endswith("x") else "s")
+
+
 def _decade(match: re.Match[str]) -> str:
     digits = match["digits"]
-    words = (year(digits) if len(digits) == 4 else cardinal(digits)).split()
-    last = words[-1]
-    words[-1] = last[:-1] + "ies" if last.endswith("y") else last + "s"
-    return f" {' '.join(words)} "
+    return f" {_plural(year(digits) if len(digits) == 4 else cardinal(digits))} "
 
 
 def _range(match: re.Match[str]) -> str:
@@ -263,7 +268,8 @@ _TELEPHONE = re.compile(
     r"(?:\+?\d{1,2}[ -])?\(\d{3}\)\s?\d{3}[ -]\d{4}|"
     r"(?:\d{1,2}[ -])?\d{3}([-. ])\d{3}\1\d{4}|"
     r"\d{3}-\d{4}|"
-    r"0\d{2,4}(?:[ -]\d{3,4})+"
+    r"0\d{2,4}(?:[ -]\d{3,4})+|"
+    r"\d+(?:-\d+){2,}"
     r")(?![\w]|[.,]\d)"
 )
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
@@ -320,6 +326,15 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(_NUMBER), _bare),
 ]
 _MINUS = re.compile(r"(?<![\w)])-(?=[.\d])")
+_SUM = re.compile(r"(?<=\d)\s-\s(?=\d)")
+_HOURS = re.compile(r"(?<=\d[ap]m)\s?-\s?(?=\d)|(?<=\d [ap]m)\s?-\s?(?=\d)", re.I)
+# A name with a number: `MP3s`, `COVID-19`; and `3-year-old`.
+_NAMED_PLURAL = re.compile(r"(?<=[A-Za-z])(\d+)s\b")
+_JOINED = re.compile(r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])")
+
+
+def _many(match: re.Match[str]) -> str:
+    return f" {_plural(cardinal(match[1]))} "
 
 
 def say_numbers(text: str) -> str:
@@ -329,6 +344,11 @@ def say_numbers(text: str) -> str:
     """
     if not any(character.isdigit() for character in text):
         return text
+    text = _HOURS.sub(" to ", text)
+    if "=" in text:
+        text = _SUM.sub(" minus ", text)
+    text = _JOINED.sub(" ", text)
+    text = _NAMED_PLURAL.sub(_many, text)
     text = _MINUS.sub(" minus ", text)
     for pattern, say in _RULES:
         text = pattern.sub(say, text)

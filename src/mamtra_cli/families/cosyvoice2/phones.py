@@ -32,6 +32,10 @@ _ADJECTIVE_AFTER = frozenset(
 _VERB_START = frozenset({"", ",", ".", "?"})
 _SIBILANTS = frozenset({"s", "z", "sh", "zh", "ch", "jh"})
 _VOICELESS = frozenset({"p", "t", "k", "f", "th", "s", "sh", "ch", "hh"})
+_SPELLINGS = (
+    (r"our", "or"), (r"is(?=e|ing|ation)", "iz"), (r"ys(?=e|ing)", "yz"), (r"re\b", "er"),
+    (r"ogue\b", "og"), (r"ll(?=ed|ing|er)", "l"), (r"ae|oe", "e"),
+)  # fmt: skip
 _ENDINGS = {
     "n't": "ax n t", "'ll": "ax l", "'ve": "v", "'re": "r", "'d": "d", "'m": "m",
 }  # fmt: skip
@@ -232,14 +236,22 @@ class PhoneFrontEnd:
         return "n" if "n" in kinds else kinds[0]
 
     def _formed(self, word: str, before: str, after: str) -> list[str] | None:
-        """Build possessives, contractions, inflections and compounds of known words."""
+        """Build possessives, contractions and inflections of known words.
+
+        These beat the network on held-out words (83-88 % right against 74-83 %); joining two
+        known words and adding `-ly` did not, and are left to it.
+        """
         if "'" in word:
             return self._with_apostrophe(word, before, after)
+        for british, american in _SPELLINGS:
+            other = re.sub(british, american, word)
+            if other != word and other in self.lexicon:
+                return self._known(other)
         for stem, ending in _stems(word):
             phones = self.lexicon.find(stem, "n")
             if phones:
                 return phones + _ending_phones(phones[-1], ending)
-        return self._compound(word)
+        return None
 
     def _with_apostrophe(self, word: str, before: str, after: str) -> list[str]:
         if word.startswith("'"):
@@ -257,14 +269,6 @@ class PhoneFrontEnd:
         if rest == "s":
             return phones + _ending_phones(phones[-1], "s")
         return phones + self._pronounce(rest, "", after)
-
-    def _compound(self, word: str) -> list[str] | None:
-        """Join two known words of four letters or more, the longer first part winning."""
-        for cut in range(len(word) - 4, 3, -1):
-            first, second = self.lexicon.find(word[:cut]), self.lexicon.find(word[cut:])
-            if first and second:
-                return first + second
-        return None
 
     def _guess(self, word: str) -> list[str]:
         phones = self._letters.pronounce(word)
@@ -295,8 +299,6 @@ def _stems(word: str) -> list[tuple[str, str]]:
                 stems.append((base[:-1], ending))
     if word.endswith("ied") and len(word) > 4:
         stems.append((word[:-3] + "y", "ed"))
-    if word.endswith("ly") and len(word) > 5:
-        stems.append((word[:-2], "ly"))
     if word.endswith("ness") and len(word) > 6:
         stems.append((word[:-4], "ness"))
     return stems
@@ -311,4 +313,4 @@ def _ending_phones(last: str, ending: str) -> list[str]:
         if last in ("t", "d"):
             return ["ax", "d"]
         return ["t"] if last in _VOICELESS else ["d"]
-    return {"ing": ["ih", "ng"], "ly": ["l", "iy"], "ness": ["n", "ax", "s"]}[ending]
+    return {"ing": ["ih", "ng"], "ness": ["n", "ax", "s"]}[ending]
