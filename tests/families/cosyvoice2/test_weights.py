@@ -22,6 +22,11 @@ def manifest(goldens: Path, part: str) -> dict[str, Any]:
     return data
 
 
+def full_size(part: str) -> torch.nn.Module:
+    with torch.device("meta"):
+        return build_empty(FAMILY, CosyVoice2Config(), part)
+
+
 def meta_tensors(keys: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name: torch.empty(entry["shape"], device="meta") for name, entry in keys.items()}
 
@@ -30,7 +35,7 @@ def meta_tensors(keys: dict[str, Any]) -> dict[str, torch.Tensor]:
 def test_published_names_and_shapes_are_those_of_the_modules(part: str, goldens: Path) -> None:
     keys = manifest(goldens, part)["keys"]
     ours = weights.to_ours(part, meta_tensors(keys))
-    module = build_empty(FAMILY, CosyVoice2Config(), part)
+    module = full_size(part)
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     assert {name: tuple(value.shape) for name, value in ours.items()} == expected
 
@@ -46,7 +51,7 @@ def test_our_names_lead_back_to_the_published_ones(part: str, goldens: Path) -> 
 
 def test_parameters_are_as_many_as_published(goldens: Path) -> None:
     for part in ("lm", "flow"):
-        module = build_empty(FAMILY, CosyVoice2Config(), part)
+        module = full_size(part)
         count = sum(parameter.numel() for parameter in module.parameters())
         assert count == manifest(goldens, part)["parameters"]["total"]
 
