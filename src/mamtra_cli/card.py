@@ -91,20 +91,10 @@ def header(facts: CardFacts) -> str:
 
 def read_license(card: str) -> str:
     """Return the licence a card's header states, `unknown` where it states none."""
-    match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
-    found = re.search(r"^license:[ \t]*(.+?)[ \t]*$", match[1], re.MULTILINE) if match else None
+    match = re.match(r"---[ \t]*\r?\n(.*?)\n---", card, re.DOTALL)
+    found = re.search(r"^license:[ \t]*(.+?)\s*$", match[1], re.MULTILINE) if match else None
     value = found[1].strip("\"'") if found else ""
     return value if re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value) else UNKNOWN
-
-
-def with_license(card: str, license: str) -> str:
-    """Return the card with a licence in its header, adding line or header where missing."""
-    line = f"license: {json.dumps(license)}"
-    match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
-    if match is None:
-        return f"---\n{line}\n---\n\n{card}"
-    kept = [old for old in match[1].split("\n") if not old.startswith("license:")]
-    return "\n".join(["---", line, *kept, "---"]) + card[match.end() :]
 
 
 def escape(text: str) -> str:

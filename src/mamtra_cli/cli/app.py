@@ -4,7 +4,6 @@ Commands import their task inside their body, so help, completion and usage erro
 torch. Usage errors are worded here in the house form; everything later ends in `Console`.
 """
 
-import importlib.util
 import itertools
 import re
 import sys
@@ -73,8 +72,6 @@ def root(
 
 
 for _name, _module in COMMANDS.items():
-    if importlib.util.find_spec(f"mamtra_cli.cli.{_module}") is None:  # TEMPORARY while files land
-        continue
     _command = getattr(import_module(f"mamtra_cli.cli.{_module}"), _module)
     app.command(_name, cls=HeadedCommand, context_settings=CONTEXT)(_command)
 

@@ -4,6 +4,7 @@ Each option names its heading in `rich_help_panel`; here they become sections of
 help. Knows nothing of the commands.
 """
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -29,7 +30,7 @@ class HeadedCommand(TyperCommand):
             record = param.get_help_record(ctx)
             if record is None:
                 continue
-            name, text = record
+            name, text = record[0], plain(record[1])
             if param.param_type_name == "argument":
                 sections.setdefault(ARGUMENTS, []).append((name.split(" ")[0], text))
             else:
@@ -38,6 +39,13 @@ class HeadedCommand(TyperCommand):
         for heading in sorted(sections, key=lambda name: name == GENERAL):
             with formatter.section(heading):
                 formatter.write_dl(sections[heading])
+
+
+def plain(text: str) -> str:
+    """Return an option's help with its defaults and ranges in words."""
+    text = re.sub(r"default: \((.*?)\)(?=[;\]])", r"default: \1", text)
+    text = re.sub(r"\b(\S+?)<=x<=(\S+?)(?=[;\]])", r"\1 to \2", text)
+    return re.sub(r"\bx>=(\S+?)(?=[;\]])", r"at least \1", text)
 
 
 class OrderedGroup(TyperGroup):

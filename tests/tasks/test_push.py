@@ -1,0 +1,259 @@
+"""`mamtra push` and pulling, by the genuine hub client against a hub on loopback."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.command import Worker, environment, mamtra
+from tests.loopback_hub import TOKEN, Fault, Hub, loopback_hub
+from tests.tiny_model import write_tiny_model
+
+from mamtra_cli import hub as ground_hub
+from mamtra_cli.card import CardFacts, model_card
+from mamtra_cli.checkpoint import FolderWriter, sha256
+from mamtra_cli.errors import CheckpointError, MamtraError, ModelNotFoundError, UsageError
+from mamtra_cli.recipes import PushRecipe
+from mamtra_cli.tasks.push import push
+
+NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """A hub, a client process that knows only it, and a repository name nobody has used."""
+
+    hub: Hub
+    worker: Worker
+    repo: str
+
+    def push(self, folder: Path, *args: str, token: str | None = TOKEN) -> Any:
+        return self.run("push", folder, self.repo, *args, token=token)
+
+    def run(self, *args: str | Path, token: str | None = TOKEN, **env: str) -> Any:
+        done = self.worker.run(*args, "--json", env={"HF_TOKEN": token, **env})
+        return {"rc": done.rc, **done.json}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small model folder with a card, weights and two voices."""
+    target = tmp_path / "student"
+    with FolderWriter(target) as writer:
+        # New numbers each time: the hub keeps objects, and an old one is not sent again.
+        weights = torch.arange(4096, dtype=torch.float32).view(64, 64) + next(NUMBERS)
+        writer.write_tensors("lm.safetensors", [("weight", weights)])
+        for voice in ("ann", "bob"):
+            writer.write_tensors(f"voices/{voice}.safetensors", [("embedding", torch.ones(192))])
+        writer.write_config("cosyvoice2", {"lm": {"n_layers": 2, "d_model": 64, "vocab_size": 9}})
+        writer.write_text("README.md", model_card(CardFacts(name="student", license="apache-2.0")))
+    (target / "trainer.safetensors").write_bytes(b"not for the hub")
+    (target / ".hidden").write_text("not for the hub")
+    return target
+
+
+@pytest.fixture(scope="module", params=["lfs", "regular"])
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Hub, Worker]]:
+    with loopback_hub(request.param) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("home"))}
+        env |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": str(int(hub.mode == "lfs"))}
+        with Worker(env) as worker:
+            yield hub, worker
+
+
+@pytest.fixture
+def desk(both: tuple[Hub, Worker]) -> Desk:
+    return Desk(hub=both[0], worker=both[1], repo=f"loop/student-{next(NUMBERS)}")
+
+
+def test_push_dry_run_lists_files_and_sends_nothing(folder: Path, desk: Desk) -> None:
+    asked = len(desk.hub.log)
+    done = desk.worker.run("push", folder, desk.repo, "--dry-run")
+    assert done.rc == 0, done.err
+    assert "lm.safetensors" in done.out
+    assert "apache-2.0" in done.out
+    assert f"{desk.hub.url}/{desk.repo}" in done.out
+    assert "voices" not in done.out
+    assert len(desk.hub.log) == asked
+
+
+def test_push_uploads_exactly_the_model(folder: Path, desk: Desk) -> None:
+    made = desk.push(folder, "--voice", "ann", "--tag", "v1")
+    assert made["rc"] == 0, made
+    there = desk.hub.repos[desk.repo].find("v1")
+    assert there is not None
+    assert there.oid == made["commit"]
+    names = ["README.md", "config.json", "lm.safetensors", "voices/ann.safetensors"]
+    assert sorted(there.files) == names
+    for name, file in there.files.items():
+        assert file.data == (folder / name).read_bytes()
+    assert there.files["lm.safetensors"].lfs == (desk.hub.mode == "lfs")
+    assert not made["unchanged"]
+
+
+def test_push_twice_makes_no_second_commit(folder: Path, desk: Desk) -> None:
+    first = desk.push(folder)
+    commits = len(desk.hub.repos[desk.repo].commits)
+    second = desk.push(folder)
+    assert second["rc"] == 0, second
+    assert len(desk.hub.repos[desk.repo].commits) == commits
+    assert second["unchanged"]
+    assert second["commit"] == first["commit"]
+
+
+def test_pushed_model_comes_back_by_name_tag_and_commit(folder: Path, desk: Desk) -> None:
+    assert desk.push(folder, "--tag", "v1")["rc"] == 0
+    commit = desk.hub.repos[desk.repo].tags["v1"]
+    for name in (desk.repo, f"{desk.repo}@v1", f"{desk.repo}@{commit}"):
+        said = desk.run("convert", name, "--dry-run")
+        assert said["rc"] == 0, said
+        assert said["teacher"] == f"{desk.repo}@{commit}"
+    fetched = [entry for entry in desk.hub.log if f"{desk.repo}/resolve/{commit}" in entry]
+    assert f"GET /{desk.repo}/resolve/{commit}/config.json" in fetched
+    assert not any("lm.safetensors" in entry for entry in fetched)
+
+
+def test_pushed_model_speaks_under_its_hub_name(tmp_path: Path, desk: Desk) -> None:
+    tiny = write_tiny_model(tmp_path / "tiny")
+    assert desk.push(tiny, "--voice", "ann")["rc"] == 0
+    said = desk.run("synth", "Hello.", "-m", desk.repo, "-o", tmp_path / "o.wav", "--retries", "20")
+    assert said["rc"] == 0, said
+    assert said["voice"] == "ann"
+    assert (tmp_path / "o.wav").stat().st_size > 1000
+
+
+def test_snapshot_of_a_pushed_model_is_bitwise_the_same(folder: Path, desk: Desk) -> None:
+    assert desk.push(folder)["rc"] == 0
+    env = environment(
+        {
+            "HF_ENDPOINT": desk.hub.url,
+            "HF_HOME": str(folder.parent / "home"),
+            "HF_HUB_OFFLINE": "0",
+        }
+    )
+    code = (
+        "import os, sys; from mamtra_cli.hub import locate; from huggingface_hub import constants\n"
+        "first = locate(sys.argv[1]); constants.HF_HUB_OFFLINE = True\n"
+        "again = locate(sys.argv[1]); print(first.folder, again.folder, again.revision)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, desk.repo],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, again, revision = done.stdout.split()
+    assert first == again
+    assert revision == desk.hub.repos[desk.repo].branches["main"]
+    assert sha256(Path(first) / "lm.safetensors") == sha256(folder / "lm.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "code", "words"),
+    [
+        pytest.param("loop/none", TOKEN, "not_found", "there is no model", id="missing"),
+        pytest.param("@v9", TOKEN, "not_found", "no revision `v9`", id="revision"),
+        pytest.param("", None, "not_found", "there is no model", id="private-no-token"),
+        pytest.param("", "hf_wrong", "hub", "refused the token", id="private-wrong-token"),
+    ],
+)
+def test_pull_says_what_is_wrong(
+    folder: Path, desk: Desk, name: str, token: str | None, code: str, words: str
+) -> None:
+    assert desk.push(folder, "--private")["rc"] == 0
+    assert desk.hub.repos[desk.repo].private
+    asked = name if "/" in name else f"{desk.repo}{name}"
+    said = desk.run("convert", asked, "--dry-run", token=token)
+    assert said["rc"] == 1, said
+    assert said["code"] == code
+    assert words in said["error"]
+
+
+@pytest.mark.parametrize("token", [None, "hf_wrong"], ids=["no-token", "wrong-token"])
+def test_push_without_login_says_how_to_log_in(folder: Path, desk: Desk, token: str | None) -> None:
+    said = desk.push(folder, token=token)
+    assert said["rc"] == 1
+    assert said["code"] == "hub"
+    assert "HF_TOKEN" in said["hint"]
+    assert desk.repo not in desk.hub.repos
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        pytest.param(("POST", "/commit/", 412), "changed during the upload", id="stale"),
+        pytest.param(("POST", "/repos/create", 403), "may not write", id="forbidden"),
+        pytest.param(("POST", "/commit/", 409), "refused", id="conflict"),
+    ],
+)
+def test_push_names_the_refusal(
+    folder: Path, desk: Desk, fault: tuple[str, str, int], words: str
+) -> None:
+    desk.hub.faults.append(Fault(*fault))
+    said = desk.push(folder)
+    assert said["rc"] == 1, said
+    assert said["code"] == "hub"
+    assert words in said["error"]
+
+
+def test_push_survives_one_server_error(folder: Path, desk: Desk) -> None:
+    fault = Fault("PUT" if desk.hub.mode == "lfs" else "POST", "/lfs/|/preupload/", 500)
+    desk.hub.faults.append(fault)
+    assert desk.push(folder)["rc"] == 0
+    assert fault.times == 0
+    data = (folder / "lm.safetensors").read_bytes()
+    assert desk.hub.repos[desk.repo].commits[-1].files["lm.safetensors"].data == data
+
+
+def test_push_offline_says_so(folder: Path) -> None:
+    done = mamtra("push", folder, "loop/student")
+    assert done.rc == 1
+    lines = ["error: offline mode is on", "hint: unset `HF_HUB_OFFLINE`"]
+    assert done.err.splitlines()[-2:] == lines
+
+
+def test_push_without_licence_refuses(folder: Path) -> None:
+    (folder / "README.md").write_text("# no header\n")
+    with pytest.raises(MamtraError, match="is not known"):
+        push(PushRecipe(folder=folder, repo="loop/student", dry_run=True))
+
+
+def test_push_of_a_pickle_refuses(folder: Path) -> None:
+    (folder / "llm.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"`llm\.pt` is a pickle"):
+        push(PushRecipe(folder=folder, repo="loop/student", dry_run=True))
+
+
+def test_push_of_truncated_weights_refuses(folder: Path) -> None:
+    path = folder / "lm.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        push(PushRecipe(folder=folder, repo="loop/student"))
+
+
+def test_push_of_an_unknown_voice_names_the_nearest(folder: Path) -> None:
+    with pytest.raises(ModelNotFoundError) as said:
+        push(PushRecipe(folder=folder, repo="loop/student", voices=("anne",), dry_run=True))
+    assert said.value.hint == "did you mean `ann`?"
+
+
+@pytest.mark.parametrize("repo", ["", "student", "a/b/c", "../x", "a/.."], ids=repr)
+def test_push_to_no_repository_is_a_usage_error(folder: Path, repo: str) -> None:
+    with pytest.raises(UsageError):
+        push(PushRecipe(folder=folder, repo=repo, dry_run=True))
+
+
+@pytest.mark.parametrize("name", ["nosuch", "./nosuch/folder", "", "a/b/c", "minni"], ids=repr)
+def test_locate_of_no_model_says_so(name: str) -> None:
+    with pytest.raises(ModelNotFoundError) as said:
+        ground_hub.locate(name)
+    assert said.value.hint

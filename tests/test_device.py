@@ -1,0 +1,83 @@
+"""Device, type and threads, and why."""
+
+import pytest
+import torch
+
+from mamtra_cli.device import apply_threads, choose
+from mamtra_cli.errors import UsageError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_without_a_gpu_is_cpu_in_float32_and_says_why() -> None:
+    got = choose()
+    assert (got.device, got.dtype) == ("cpu", "float32")
+    assert got.threads == torch.get_num_threads()
+    assert "no GPU" in got.reason
+    assert got.torch_device == torch.device("cpu")
+    assert got.torch_dtype == torch.float32
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_auto_with_a_gpu_takes_the_first_in_bfloat16() -> None:
+    got = choose()
+    assert (got.device, got.dtype) == ("cuda:0", "bfloat16")
+    assert "Some GPU" in got.reason
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("name", "wanted"), [("cuda", "cuda:0"), ("cuda:1", "cuda:1")])
+def test_numbered_gpu_is_the_one_asked_for(name: str, wanted: str) -> None:
+    assert choose(name, "float32").device == wanted
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [("cuda", "torch finds none"), ("mps", "needs an Apple GPU"), ("cude", "unknown device")],
+)
+@pytest.mark.usefixtures("no_gpu")
+def test_absent_device_is_refused_with_a_way_out(device: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as said:
+        choose(device)
+    assert said.value.hint
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_gpu_number_beyond_the_last_is_refused() -> None:
+    with pytest.raises(UsageError, match="no device `cuda:2`"):
+        choose("cuda:2")
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("bf16", "bfloat16"), ("float16", "float16")])
+def test_dtype_has_short_names(name: str, wanted: str) -> None:
+    assert choose("cpu", name).dtype == wanted
+
+
+def test_unknown_dtype_names_the_nearest() -> None:
+    with pytest.raises(UsageError) as said:
+        choose("cpu", "bfloat")
+    assert said.value.hint == "did you mean `bfloat16`?"
+
+
+def test_threads_are_applied_only_when_asked() -> None:
+    before = torch.get_num_threads()
+    try:
+        apply_threads(choose("cpu", threads=before))
+        assert torch.get_num_threads() == before
+        apply_threads(choose("cpu", threads=before + 1))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,38 @@
+"""The import contracts of pyproject.toml hold."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "mamtra_cli"
+
+
+def test_import_contracts_hold() -> None:
+    pytest.importorskip("importlinter")
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_package_init_files_hold_a_docstring_only() -> None:
+    for path in SOURCE.rglob("__init__.py"):
+        if path.parent == SOURCE:
+            continue
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        assert lines[0].startswith('"""'), path
+        assert lines[-1].endswith('"""'), path
+
+
+@pytest.mark.parametrize("word", ["utils", "common", "misc", "manager", "helpers"])
+def test_no_file_is_named_after_nothing(word: str) -> None:
+    assert [path for path in SOURCE.rglob("*.py") if word in path.stem] == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert path.read_text().startswith('"""'), path
