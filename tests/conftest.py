@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._device import _device_constructors
 
 HERE = Path(__file__).parent
+
+# Torch looks its constructors up once: were `empty` replaced by then, `torch.device("meta")` and
+# the like would no longer apply to it.
+_device_constructors()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
