@@ -294,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dictionary", type=Path, default=DICTIONARY, help="folder of festlex-cmu")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write into")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=8.0, help="hard limit of training time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lexicon-only", action="store_true", help="keep the network as it is")

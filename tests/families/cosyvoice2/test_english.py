@@ -1,9 +1,12 @@
 """English text as spoken words: readings, folding, sentences, and what is refused."""
 
+import random
+
 import pytest
 
 from mamtra_cli.errors import TextError
 from mamtra_cli.families.cosyvoice2.english import fold, normalise, sentences
+from mamtra_cli.families.cosyvoice2.english_numbers import cardinal, ordinal
 
 KNOWN = {
     "the", "nasa", "not", "saint", "louis", "mrs", "example", "com", "john", "doe", "a", "i", "at",
@@ -91,6 +94,18 @@ def test_numbers_are_read(text: str, spoken: str) -> None:
 )  # fmt: skip
 def test_words_are_read(text: str, spoken: str) -> None:
     assert said(text) == spoken
+
+
+@pytest.mark.parametrize("exponent", range(1, 16), ids=lambda n: f"digits{n}")
+def test_cardinals_and_ordinals_agree_with_inflect(exponent: int) -> None:
+    engine = pytest.importorskip("inflect").engine()
+    draw = random.Random(exponent)
+    numbers = [0, 10 ** (exponent - 1), *(draw.randrange(10**exponent) for _ in range(20))]
+    for value in numbers:
+        words = engine.number_to_words(value, andword="")
+        both = (words, engine.ordinal(words))
+        plain = [text.replace(",", "").replace("-", " ") for text in both]
+        assert [cardinal(str(value)), ordinal(str(value))] == plain
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "...", "?!", "--", "''"], ids=repr)
