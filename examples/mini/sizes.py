@@ -15,9 +15,9 @@ TOKENIZER = SpeechTokenizerConfig(width=192, heads=3, layers=4, levels=(7, 7, 5,
 SPEAKER = SpeakerEncoderConfig(width=96, layers=3)
 FLOW = FlowConfig(
     vocab_size=TOKENIZER.codebook_size,
-    steps=5,
+    steps=3,
     cfg_rate=0.0,
-    temperature=0.2,
+    temperature=0.05,
     encoder=FlowEncoderConfig(width=160, heads=4, d_ff=480, blocks=3, up_blocks=1),
     estimator=FlowEstimatorConfig(channels=112, heads=2, head_dim=56, n_blocks=1, mid_blocks=4),
 )
@@ -61,4 +61,6 @@ def mini(durations: tuple[float, ...]) -> CosyVoice2Config:
         temperature=0.7,
         top_k=0,
         ras_window=0,
+        context_tokens=50,
+        whole_tokens=150,
     )

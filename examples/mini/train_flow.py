@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--name", default="flow", help="of the file to write")
+    parser.add_argument("--init", type=Path, help="an earlier flow to start from")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -60,6 +62,8 @@ def main() -> None:
     by_voice |= {v: corpus.select("mixed", voices=(v,)) for v in ("m3", "m4")}
     valid = corpus.select("valid")[:24]
     model = FlowTrainer()
+    if args.init:
+        model.load_state_dict(torch.load(args.init, weights_only=True)["model"])
 
     def reference(s: Sentence, rng: np.random.Generator) -> Tensor:
         need = int(REFERENCE_SECONDS * 24_000)
@@ -87,7 +91,7 @@ def main() -> None:
         draws = torch.rand(3, len(batch), generator=generator)
         known = (0.3 * draws[0] * 2 * lens).long() * (draws[1] < 0.5)
         cond = target * (torch.arange(2 * CROP)[None] < known[:, None])[:, None]
-        t = draws[2] ** 2
+        t = draws[2] ** 4
         z = FLOW.temperature * torch.randn(target.shape, generator=generator)
         y = (1 - t)[:, None, None] * z + t[:, None, None] * target
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
@@ -125,7 +129,7 @@ def main() -> None:
         return {"mel": error} | {k: float(v) for k, v in losses(valid, 2).items()}
 
     train(
-        "flow",
+        args.name,
         model,
         batch_loss,
         out=args.out,

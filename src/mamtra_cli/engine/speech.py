@@ -234,6 +234,8 @@ def _waver(
     wave = WaveOptions(
         hop_tokens=engine.config.hop_tokens,
         max_hop_tokens=engine.config.max_hop_tokens,
+        context_tokens=engine.config.context_tokens,
+        whole_tokens=engine.config.whole_tokens,
         speed=options.speed,
         steps=options.steps,
         seed=options.seed + attempt,

@@ -203,7 +203,8 @@ class CosyVoice2Config:
     """One whole model. `text` is `bpe` (upstream) or `phones` (mini's English front end).
 
     `speech_tokenizer` and `speaker_encoder` are `None` where the model uses ONNX files.
-    `lookahead` and `hop_tokens` of streaming are in tokens of 40 ms.
+    Windows of token-to-wave are in tokens of 40 ms: `hop_tokens` of the first, growing to
+    `max_hop_tokens`, `context_tokens` heard again before each, and up to `whole_tokens` in one pass.
     """
 
     text: str = "bpe"
@@ -220,3 +221,5 @@ class CosyVoice2Config:
     ras_threshold: float = 0.1
     hop_tokens: int = 25
     max_hop_tokens: int = 100
+    context_tokens: int = 100
+    whole_tokens: int = 250
