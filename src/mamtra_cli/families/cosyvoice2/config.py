@@ -204,7 +204,7 @@ class CosyVoice2Config:
 
     `speech_tokenizer` and `speaker_encoder` are `None` where the model uses ONNX files.
     Windows of token-to-wave are in tokens of 40 ms: `hop_tokens` of the first, growing to
-    `max_hop_tokens`, `context_tokens` heard again before each, and up to `whole_tokens` in one pass.
+    `max_hop_tokens`, `context_tokens` heard again before each, up to `whole_tokens` at once.
     """
 
     text: str = "bpe"
