@@ -30,6 +30,7 @@ _ADJECTIVE_AFTER = frozenset(
     {"a", "an", "the", "very", "so", "too", "more", "most", "quite", "is", "are", "was", "were"}
 )
 _VERB_START = frozenset({"", ",", ".", "?"})
+_OBJECT_STARTS = frozenset({"the", "a", "an", "my", "your", "it", "this", "them"})
 _SIBILANTS = frozenset({"s", "z", "sh", "zh", "ch", "jh"})
 _VOICELESS = frozenset({"p", "t", "k", "f", "th", "s", "sh", "ch", "hh"})
 _SPELLINGS = (
@@ -218,16 +219,7 @@ class PhoneFrontEnd:
             return "v" if "v" in kinds else kinds[0]
         if plural and before in _SINGULAR_PRONOUNS and "v" in kinds:
             return "v"
-        if before in _VERB_START and after in (
-            "the",
-            "a",
-            "an",
-            "my",
-            "your",
-            "it",
-            "this",
-            "them",
-        ):
+        if before in _VERB_START and after in _OBJECT_STARTS:
             return "v" if "v" in kinds else kinds[0]
         if word == "live":
             return "j" if before in _ADJECTIVE_AFTER else "v"
