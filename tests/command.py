@@ -58,8 +58,11 @@ def mamtra(
     stdin: str | None = None,
     timeout: float = 300,
     cwd: Path | None = None,
+    stdout_closed: bool = False,
 ) -> Done:
-    """Run one command line in a new process."""
+    """Run one command line in a new process, into a pipe that nobody reads if so asked."""
+    if stdout_closed:
+        return _into_closed_pipe(list(map(str, args)), environment(env), timeout)
     done = subprocess.run(
         [sys.executable, "-m", "mamtra_cli", *map(str, args)],
         env=environment(env),
@@ -71,6 +74,23 @@ def mamtra(
         check=False,
     )
     return Done(rc=done.returncode, out=done.stdout, err=done.stderr)
+
+
+def _into_closed_pipe(args: list[str], env: dict[str, str], timeout: float) -> Done:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "mamtra_cli", *args],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    os.close(writer)
+    return Done(rc=done.returncode, out="", err=done.stderr)
 
 
 class Worker:

@@ -16,6 +16,7 @@ from typer.main import get_command
 from mamtra_cli import __version__
 from mamtra_cli.cli.console import show_error, silence_stdout, write_line
 from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
+from mamtra_cli.config import nearest
 
 COMMANDS = {
     "convert": "convert",
@@ -100,25 +101,25 @@ def run(args: list[str]) -> int:
         usage = getattr(error, "format_message", None)
         if usage is None:
             raise
-        message, hint = usage_words(error, usage())
+        message, hint = usage_words(error, usage(), args)
         before = itertools.takewhile(lambda arg: arg != "--", args)
         show_error(message, hint, "usage", as_json="--json" in before)
         return 2
     return code if isinstance(code, int) else 0
 
 
-def usage_words(error: Any, text: str) -> tuple[str, str | None]:
+def usage_words(error: Any, text: str, args: list[str]) -> tuple[str, str]:
     """Return a usage error in the house form: fact and hint, literals in backticks."""
-    known = [f"`{word}`" for word in sorted(getattr(error, "possibilities", None) or [])]
-    text, _, more = text.partition(" (Possible options:")
-    text, _, near = text.partition(". Did you mean ")
+    known = list(getattr(error, "possibilities", None) or [])
+    text = text.partition(" (Possible options:")[0]
+    text, _, more = text.partition(". Did you mean ")
+    known += re.findall(r"'([^']*)'", more)
+    word = str(getattr(error, "option_name", "") or (args or [""])[0])
     text = re.sub(r"'([^']*)'", r"`\1`", text).rstrip(".")
-    if near:
-        known = [f"`{word}`" for word in re.findall(r"'([^']*)'", near)]
-    if more or near:
-        hint = f"did you mean {' or '.join(known)}?"
-    else:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "mamtra"
-        hint = f"see `{path} --help`"
-    return text[:1].lower() + text[1:], hint
+    text = re.sub(r"option: (\S+)$", r"option `\1`", text)
+    text = re.sub(r": Input (.*?), unable .*$", r": input \1", text)
+    fact = text[:1].lower() + text[1:]
+    if known:
+        return fact, f"did you mean `{nearest(word, known) or known[0]}`?"
+    command = " ".join(["mamtra", *(arg for arg in args[:1] if arg in COMMANDS)])
+    return fact, f"see `{command} --help`"

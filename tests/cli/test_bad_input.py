@@ -1,0 +1,227 @@
+"""What a user can get wrong: each ends in a clear message and the right exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.command import environment, mamtra
+from tests.families.cosyvoice2.tiny import write_random_checkpoint
+from tests.tiny_model import write_tiny_model
+
+from mamtra_cli.cli.app import run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A model folder that a test may damage."""
+    return write_tiny_model(tmp_path / "tiny")
+
+
+def said(capsys: pytest.CaptureFixture[str], *args: str | Path) -> dict[str, Any]:
+    """Run a command line that fails; return its JSON error with the exit code under `rc`."""
+    rc = run([*map(str, args), "--json"])
+    out = capsys.readouterr().out
+    return {"rc": rc, **json.loads(out)}
+
+
+def commands(model: Path, tmp_path: Path) -> list[list[str | Path]]:
+    """One command line a command that reads the weights of the language model."""
+    return [
+        ["synth", "Hello.", "-m", model, "-o", tmp_path / "o.wav"],
+        ["convert", model, "-o", tmp_path / "student", "--check-tokens", "100"],
+    ]
+
+
+@pytest.mark.parametrize("what", ["truncated", "empty", "missing"])
+def test_bad_weights_exit_1_and_name_the_file(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    path = copy / "lm.safetensors"
+    data = path.read_bytes()
+    path.unlink()
+    if what != "missing":
+        path.write_bytes(data[:-10] if what == "truncated" else b"")
+    for command in commands(copy, tmp_path):
+        got = said(capsys, *command)
+        assert (got["rc"], got["code"]) == (1, "bad_checkpoint"), got
+        assert "lm" in got["error"]
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tiny"]
+
+
+def edit_config(folder: Path, key: str, value: object) -> None:
+    path = folder / "config.json"
+    data = json.loads(path.read_text())
+    data["config"]["lm"][key] = value
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("d_ff", 24, "of another shape"),
+        ("n_layers", 6, "missing"),
+        ("n_layer", 4, "unknown key `n_layer`"),
+        ("d_model", "wide", "is not a whole number"),
+    ],
+    ids=["shape", "names", "unknown-key", "type"],
+)
+def test_config_that_does_not_fit_exits_1_and_says_how(
+    copy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    key: str,
+    value: object,
+    words: str,
+) -> None:
+    edit_config(copy, key, value)
+    for command in commands(copy, tmp_path):
+        got = said(capsys, *command)
+        assert (got["rc"], got["code"]) == (1, "bad_checkpoint"), got
+        assert words in got["error"]
+
+
+class Evil:
+    """Unpickles to a call."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("pwned",)
+
+
+def test_pickle_with_code_exits_1_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = write_random_checkpoint(tmp_path / "published")
+    torch.save({"weight": torch.ones(2), "evil": Evil()}, teacher / "llm.pt")
+    got = said(capsys, "convert", teacher, "-o", tmp_path / "s", "--check-tokens", "0")
+    assert (got["rc"], got["code"]) == (1, "bad_checkpoint")
+    assert "could run code" in got["error"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["published"]
+
+
+def test_newer_format_exits_1_with_the_upgrade(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**data, "format_version": 99}))
+    got = said(capsys, "convert", copy, "--dry-run")
+    assert (got["rc"], got["code"]) == (1, "format_version")
+    assert "pip install -U" in got["hint"]
+
+
+@pytest.mark.parametrize(
+    ("args", "rc", "code"),
+    [
+        pytest.param(["convert", "MODEL", "-r", "1:2", "-n"], 2, "bad_plan", id="ratio"),
+        pytest.param(["convert", "MODEL", "-r", "x", "-n"], 2, "bad_plan", id="not-a-ratio"),
+        pytest.param(["convert", "nosuch", "-n"], 1, "not_found", id="no-model"),
+        pytest.param(["convert", "-n"], 2, "usage", id="no-teacher"),
+        pytest.param(["convert", "MODEL"], 2, "usage", id="no-output"),
+        pytest.param(["synth", " ", "-m", "MODEL", "-o", "OUT"], 1, "bad_text", id="empty-text"),
+        pytest.param(["synth", "...", "-m", "MODEL", "-o", "OUT"], 1, "bad_text", id="no-words"),
+        pytest.param(["synth", "你好", "-m", "MODEL", "-o", "OUT"], 1, "bad_text", id="script"),
+        pytest.param(
+            ["synth", "Hello.", "-m", "MODEL", "-o", "OUT", "--voice", "anm"],
+            1,
+            "not_found",
+            id="voice",
+        ),
+        pytest.param(
+            ["synth", "Hello.", "-m", "MODEL", "-o", "OUT", "--device", "cude"],
+            2,
+            "usage",
+            id="device",
+        ),
+        pytest.param(["push", "nosuch", "a/b", "-n"], 1, "not_found", id="push-nothing"),
+        pytest.param(["push", "MODEL", "ab", "-n"], 2, "usage", id="push-nowhere"),
+        pytest.param(["convert", "-c", "nosuch.toml", "-n"], 2, "usage", id="no-recipe"),
+    ],
+)
+def test_wrong_request_has_its_code_and_a_hint(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    rc: int,
+    code: str,
+) -> None:
+    places = {"MODEL": str(model), "OUT": str(tmp_path / "o.wav")}
+    got = said(capsys, *(places.get(arg, arg) for arg in args))
+    assert (got["rc"], got["code"]) == (rc, code), got
+    assert got["hint"] or code in {"usage", "not_found"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_output_needs_force(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "precious").write_text("x")
+    (tmp_path / "o.wav").write_text("x")
+    for command in commands(model, tmp_path):
+        got = said(capsys, *command)
+        assert (got["rc"], got["code"]) == (1, "output"), got
+        assert "--force" in got["hint"]
+    assert (tmp_path / "student" / "precious").read_text() == "x"
+    assert (tmp_path / "o.wav").read_text() == "x"
+
+
+def test_unwritable_output_is_found_before_any_work(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for command in commands(model, tmp_path / "file"):
+        got = said(capsys, *command)
+        assert (got["rc"], got["code"]) == (1, "output"), got
+        assert str(tmp_path / "file") in got["error"]
+
+
+SLOW_WRITING = """
+import sys, time
+import safetensors.torch
+def slow(*args, **kwargs):
+    sys.stderr.write("now\\n"); sys.stderr.flush(); time.sleep(60)
+safetensors.torch.save_file = slow
+from mamtra_cli.cli.app import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_while_writing_exits_130_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "student"
+    args = ["convert", str(model), "-o", str(output), "--check-tokens", "0", "--calibrate", "none"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITING, *args],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line == "now\n":
+            break
+    assert [entry.suffix for entry in tmp_path.iterdir()] == [".partial"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.splitlines() == ["error: interrupted"]
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_closed_pipe_after_the_work_exits_1_quietly(model: Path) -> None:
+    done = mamtra("convert", model, "--dry-run", "--quiet", stdout_closed=True)
+    assert (done.rc, done.err) == (1, "")
