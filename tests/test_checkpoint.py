@@ -395,3 +395,10 @@ def test_unknown_storage_names_the_nearest() -> None:
     with pytest.raises(UsageError) as said:
         check_storage("flaot16")
     assert said.value.hint == "did you mean `float16`?"
+
+
+def test_written_files_may_be_read_by_others(tmp_path: Path) -> None:
+    with FolderWriter(tmp_path / "out") as writer:
+        tensors = writer.write_tensors("a.safetensors", [("x", torch.zeros(2))])
+        text = writer.write_text("b.txt", "b")
+        assert tensors.stat().st_mode == text.stat().st_mode

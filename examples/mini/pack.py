@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from dataset import Corpus
-from safetensors.torch import save_file
 from sizes import mini
 from train_flow import FlowTrainer, speaker_features
 from train_lm import LMTrainer
@@ -81,11 +80,10 @@ def main() -> None:
             with torch.inference_mode():
                 for s in rows[:VOICE_CLIPS]:
                     vectors.append(flow.speaker(speaker_features(corpus.audio(s))[None])[0])
-            (writer.path / "voices").mkdir(exist_ok=True)
-            save_file(
-                {"embedding": torch.stack(vectors).mean(0)},
-                str(writer.path / "voices" / f"{voice}.safetensors"),
-                metadata={"format": "pt", "name": voice, "description": DESCRIPTIONS[voice]},
+            writer.write_tensors(
+                f"voices/{voice}.safetensors",
+                [("embedding", torch.stack(vectors).mean(0))],
+                metadata={"name": voice, "description": DESCRIPTIONS[voice]},
             )
         card = Path(__file__).with_name("CARD.md")
         if card.exists():

@@ -188,7 +188,11 @@ class FolderWriter:
                 stored[entry] = data.clone() if shared else data
         path = self._file(name)
         with output_errors(path):
+            path.touch()
+            mode = path.stat().st_mode
             save_file(stored, str(path), metadata={"format": "pt", **(metadata or {})})
+            # safetensors writes files that only their owner may read, whatever the umask says.
+            path.chmod(mode)
         return path
 
     def write_text(self, name: str, text: str) -> Path:
