@@ -6,6 +6,7 @@ suites whose environment must be set before the first import (the hub client rea
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,11 @@ for line in sys.stdin:
 
 
 @dataclass(frozen=True, kw_only=True)
+def hear_ctrl_c() -> None:
+    """Undo, in a child, that shells let background jobs ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Done:
     """Exit code and output of a command."""
 

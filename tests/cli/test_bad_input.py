@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.command import environment, mamtra
+from tests.command import environment, hear_ctrl_c, mamtra
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 
@@ -208,6 +208,7 @@ def test_ctrl_c_while_writing_exits_130_and_leaves_nothing(model: Path, tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     assert process.stderr is not None
     for line in process.stderr:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.command import hear_ctrl_c
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
@@ -225,7 +226,9 @@ def test_closed_pipe_ends_quietly_with_1(model: Path) -> None:
 def test_ctrl_c_leaves_nothing_and_exits_130(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mamtra_cli", "synth", TEXT * 200, "-m", str(model)]
     command += ["-o", str(tmp_path / "a.wav"), "--retries", "200"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c
+    )
     deadline = time.monotonic() + 300
     while not list(tmp_path.iterdir()) and process.poll() is None:
         assert time.monotonic() < deadline
