@@ -6,6 +6,7 @@ in `<output>.run`, until it is done; the result is a model folder like any other
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -191,7 +192,9 @@ def examples_for(
     if not recipe.check_tokens:
         return examples, []
     mean = sum(len(example.tokens) for example in examples) / len(examples)
-    training, held = hold_out(examples, round(recipe.check_tokens / mean), seed=recipe.seed)
+    # One more than the mean asks for: `take_tokens` gives back what is too much.
+    wanted = math.ceil(recipe.check_tokens / mean) + 1
+    training, held = hold_out(examples, wanted, seed=recipe.seed)
     if not held:
         raise DataError(
             f"{len(examples)} examples are too few to hold some out",
