@@ -172,3 +172,11 @@ def test_damaged_lexicon_is_refused(tmp_path: Path) -> None:
     path.write_bytes(lzma.compress(b"a\tax\n")[:-8])
     with pytest.raises(CheckpointError, match="damaged"):
         Lexicon.load(path)
+
+
+def test_long_sentence_is_not_cut_after_an_abbreviation(front: PhoneFrontEnd) -> None:
+    text = "Dr. Smith paid 3.50 dollars on May 5th, 2024, at 10:30 a.m., for the NASA report."
+    pieces = front.split(text, 60)
+    assert len(pieces) > 1
+    assert pieces[0].startswith("Dr. Smith")
+    assert " ".join(pieces).split() == text.split()

@@ -163,7 +163,8 @@ class PhoneFrontEnd:
     def _cut(self, text: str, limit: int) -> list[str]:
         if len(self.symbols(text)) <= limit:
             return [text]
-        for separator in (r"(?<=[;:.!?])\s+|\s+(?=[(\[—–])", r"(?<=[,)\]])\s+|\s+-+\s+"):
+        # Inside a sentence a full stop belongs to an abbreviation.
+        for separator in (r"(?<=[;:])\s+|\s+(?=[(\[—–])", r"(?<=[,)\]])\s+|\s+-+\s+"):
             parts = [part for part in re.split(separator, text) if part]
             if len(parts) > 1:
                 pieces: list[str] = []
