@@ -61,6 +61,7 @@ from mamtra_cli.tensors import SCALE, encode
 RUN = "run.json"
 PAIRS = "pairs.jsonl"
 ALIGN = "align"
+SHORT = 5  # the warm-up takes at most this part of a run
 README = "README.md"
 POSITIONS = 8192  # padded positions of one forward pass; a step takes as many passes as it needs
 NEW = ".mixer."
@@ -236,7 +237,7 @@ def make_trainer(
         steps=recipe.steps,
         lr=recipe.lr,
         lr_rest=recipe.lr_rest,
-        warmup=recipe.warmup,
+        warmup=min(recipe.warmup, recipe.steps // SHORT),  # a short run is not all warm-up
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,
         accumulate=passes,
