@@ -32,12 +32,12 @@ for line in sys.stdin:
 """
 
 
-@dataclass(frozen=True, kw_only=True)
 def hear_ctrl_c() -> None:
     """Undo, in a child, that shells let background jobs ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Done:
     """Exit code and output of a command."""
 

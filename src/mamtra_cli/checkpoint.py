@@ -26,6 +26,7 @@ from mamtra_cli.errors import (
     ModelNotFoundError,
     OutputError,
 )
+from mamtra_cli.recipes import FileEntry
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +113,19 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(folder: Path) -> tuple[FileEntry, ...]:
+    """Return every file of a folder with size and hash, by name."""
+    return tuple(
+        FileEntry(
+            name=path.relative_to(folder).as_posix(),
+            bytes=path.stat().st_size,
+            sha256=sha256(path),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
 
 
 class FolderWriter:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families.cosyvoice2.tiny import write_random_checkpoint
+from tests.families.cosyvoice2.tiny import write_qwen, write_random_checkpoint, yaml_text
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.checkpoint import read_model_folder, sha256
 from mamtra_cli.config import from_dict
 from mamtra_cli.errors import CheckpointError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Note, Stage
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
@@ -244,6 +246,26 @@ def test_published_folder_becomes_one_of_ours(tmp_path: Path) -> None:
         made.load(part)
     assert made.front_end().ids("hello") == published.front_end().ids("hello")
     assert 'license: "unknown"' in (tmp_path / "s" / "README.md").read_text()
+
+
+def test_dry_run_of_the_published_teacher_needs_its_configs_only(tmp_path: Path) -> None:
+    teacher, config = tmp_path / "CosyVoice2-0.5B", CosyVoice2Config()
+    (teacher / QWEN_FOLDER).mkdir(parents=True)
+    write_qwen(teacher / QWEN_FOLDER, config)
+    (teacher / YAML_FILE).write_text(yaml_text(config))
+    for path in teacher.rglob("*.txt"):
+        path.unlink()
+    recipe = of(teacher, tmp_path / "s", ratio="1:3", mixer="mamtra-paper", dry_run=True)
+    got = convert(recipe)
+    assert got.parameters_before == 505_803_812
+    assert got.parameters_after == 505_803_812 + 18 * (2_658_218 - 1_836_160)
+    assert (got.cache_before, got.cache_after) == (12_288, 3_072)
+    assert got.state_bytes == 18 * (57_344 * 4 + 1_152 * 3 * 2)
+    assert got.break_even == 462
+    sizes = {entry.name: entry.bytes for entry in got.files}
+    assert sizes["flow.safetensors"] == 4 * 112_549_360
+    with pytest.raises(CheckpointError, match="lacks"):
+        convert(replace(recipe, dry_run=False))
 
 
 def test_layer_zero_converted_is_warned_of(teacher: Path, tmp_path: Path) -> None:

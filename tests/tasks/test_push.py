@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from tests.command import Worker, environment, mamtra
-from tests.loopback_hub import TOKEN, Fault, Hub, loopback_hub
+from tests.families.cosyvoice2.tiny import write_random_checkpoint
+from tests.loopback_hub import TOKEN, Fault, File, Hub, Repo, loopback_hub
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli import hub as ground_hub
@@ -118,6 +119,20 @@ def test_pushed_model_comes_back_by_name_tag_and_commit(folder: Path, desk: Desk
     fetched = [entry for entry in desk.hub.log if f"{desk.repo}/resolve/{commit}" in entry]
     assert f"GET /{desk.repo}/resolve/{commit}/config.json" in fetched
     assert not any("lm.safetensors" in entry for entry in fetched)
+
+
+def test_dry_run_on_a_published_teacher_fetches_configs_only(tmp_path: Path, desk: Desk) -> None:
+    teacher = write_random_checkpoint(tmp_path / "published")
+    names = [path.relative_to(teacher) for path in teacher.rglob("*") if path.is_file()]
+    files = {
+        name.as_posix(): File((teacher / name).read_bytes(), name.suffix == ".pt") for name in names
+    }
+    desk.hub.repos[desk.repo] = Repo(private=False)
+    desk.hub.repos[desk.repo].commit("main", "as published", files)
+    said = desk.run("convert", desk.repo, "--dry-run")
+    assert said["rc"] == 0, said
+    assert said["kinds"] == "TMTM"
+    assert not any(".pt" in entry for entry in desk.hub.log if f"{desk.repo}/resolve" in entry)
 
 
 def test_pushed_model_speaks_under_its_hub_name(tmp_path: Path, desk: Desk) -> None:

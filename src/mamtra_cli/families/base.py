@@ -113,8 +113,11 @@ class Family(Protocol):
         """Make one part with new weights, on the current default device."""
         ...
 
-    def upstream(self, folder: Path) -> Upstream | None:
-        """What a published folder holds, or `None` where it is none of this family."""
+    def upstream(self, folder: Path, *, configs_only: bool = False) -> Upstream | None:
+        """What a published folder holds, or `None` where it is none of this family.
+
+        With `configs_only` the weights may be missing: a dry run has not fetched them.
+        """
         ...
 
     def to_ours(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -52,8 +52,12 @@ def family(name: str) -> "Family":
         ) from error
 
 
-def open_model(folder: Path) -> "Model":
+def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
     """Find out what a folder holds: our format, or one that a family recognises.
+
+    Args:
+        folder: the folder.
+        configs_only: accept a published folder whose weights were not fetched.
 
     Raises:
         ModelNotFoundError: there is no such folder, or no family knows it.
@@ -75,7 +79,7 @@ def open_model(folder: Path) -> "Model":
         return Model(family=owner, folder=folder, config=config, source=source)
     for name in names():
         owner = family(name)
-        upstream = owner.upstream(folder)
+        upstream = owner.upstream(folder, configs_only=configs_only)
         if upstream is not None:
             return Model(family=owner, folder=folder, config=upstream.config, source=upstream)
     raise ModelNotFoundError(

@@ -17,9 +17,8 @@ import torch
 
 from mamtra_cli import __version__, card, hub
 from mamtra_cli.backbone import costs
-from mamtra_cli.backbone.calibrate import MODES, LayerFit, Sequences, calibrate
+from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.plan import LayerPlan
-from mamtra_cli.backbone.transfer import student_of
 from mamtra_cli.checkpoint import (
     CONFIG,
     PROVENANCE,
@@ -27,18 +26,19 @@ from mamtra_cli.checkpoint import (
     FolderWriter,
     ModelFolder,
     check_free,
+    list_files,
     sha256,
 )
 from mamtra_cli.config import dump_json, nearest, to_dict
-from mamtra_cli.engine.agreement import POSITIONS, compare, take_tokens, teacher_forced
-from mamtra_cli.engine.data import BatchOrder, Example, hold_out, read_examples
+from mamtra_cli.engine.agreement import compare, take_tokens
+from mamtra_cli.engine.data import Example, hold_out, read_examples
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.families.base import Model, build_empty, fill
+from mamtra_cli.families.base import Model
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.lm_batch import PAD
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
@@ -86,7 +86,7 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     check_recipe(recipe)
     if recipe.dry_run:
         located = hub.locate(recipe.teacher, configs_only=True, report=report)
-        model = open_model(located.folder)
+        model = open_model(located.folder, configs_only=True)
         design = make_design(recipe, model, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
     assert recipe.output is not None
@@ -97,7 +97,7 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
         raise OutputError("the output is the teacher's own folder", "name another one with `-o`")
     with FolderWriter(recipe.output, force=recipe.force) as writer:
         check = make(design, recipe, writer, report)
-        files = listing(writer.path)
+        files = list_files(writer.path)
     return result_of(design, recipe, check, files, start)
 
 
@@ -166,7 +166,14 @@ def make(
     engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
     engine.ready(family.lm_part)
     to_fit, to_check = examples(design, recipe, engine, report)
-    student, fits = make_student(design, recipe, engine.lm, to_fit, report)
+    kinds = design.plan.kinds
+    report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
+    student = hybrid_of(engine.lm, kinds, design.mixer, init=INITS[recipe.init], seed=recipe.seed)
+    fits: tuple[LayerFit, ...] = ()
+    if to_fit:
+        tokens = sum(len(example.tokens) for example in to_fit)
+        report(Stage(name="fitting", detail=f"{recipe.calibrate} on {tokens} speech tokens"))
+        fits = fit(engine.lm, student, to_fit, mode=recipe.calibrate)
     report(Stage(name="writing", detail=str(recipe.output)))
     writer.write_config(family.name, design.config)
     writer.write_tensors(
@@ -203,52 +210,6 @@ def examples(
     )
     rest, held = hold_out(given, len(given) // 5 if recipe.check_tokens else 0, seed=recipe.seed)
     return take_tokens(rest, fit_tokens), take_tokens(held, recipe.check_tokens)
-
-
-def make_student(
-    design: Design,
-    recipe: ConvertRecipe,
-    teacher: SpeechLM,
-    to_fit: list[Example],
-    report: Report,
-) -> tuple[SpeechLM, tuple[LayerFit, ...]]:
-    """Transfer and fit; unchanged tensors are the teacher's own."""
-    model, family = design.teacher, design.teacher.family
-    report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
-    stack = student_of(
-        teacher.stack,
-        design.plan.kinds,
-        design.mixer,
-        init=INITS[recipe.init],
-        seed=recipe.seed,
-        share=True,
-    )
-    fits: tuple[LayerFit, ...] = ()
-    if to_fit:
-        tokens = sum(len(example.tokens) for example in to_fit)
-        report(Stage(name="fitting", detail=f"{recipe.calibrate} on {tokens} speech tokens"))
-        fits = calibrate(teacher.stack, stack, batches(teacher, to_fit), mode=recipe.calibrate)
-    first = family.attention_sites(model.config)[0]
-    prefix = first.prefix.removesuffix(f"layers.{first.layer}.")
-    tensors = {f"{prefix}{name}": value for name, value in stack.state_dict().items()}
-    tensors |= {
-        name: value for name, value in teacher.state_dict().items() if not name.startswith(prefix)
-    }
-    student = build_empty(family, design.config, family.lm_part)
-    fill(student, tensors, "the student")
-    assert isinstance(student, SpeechLM)
-    return student.eval(), fits
-
-
-def batches(teacher: SpeechLM, given: list[Example]) -> Iterator[Sequences]:
-    """The teacher's inputs, batch by batch."""
-    positions = [example.positions for example in given]
-    order = BatchOrder(positions, budget=max(POSITIONS, max(positions)), seed=0)
-    for indices in order.epoch(0):
-        batch = teacher_forced(teacher, [given[index] for index in indices])
-        with torch.no_grad():
-            x = teacher.embed(batch)
-        yield Sequences(x=x, positions=batch.positions, pad_mask=batch.tables != PAD)
 
 
 def stored_tensors(
@@ -337,7 +298,7 @@ def describe(
         "check": check,
         "calibration": fits,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "sha256": {entry.name: entry.sha256 for entry in listing(writer.path)},
+        "sha256": {entry.name: entry.sha256 for entry in list_files(writer.path)},
     }
     writer.write_text(PROVENANCE, dump_json(to_dict(provenance)))
     tables = {}
@@ -373,19 +334,6 @@ def ratio_tag(plan: LayerPlan) -> str:
     return f"ratio-{kept}-{gone}"
 
 
-def listing(folder: Path) -> tuple[FileEntry, ...]:
-    """Every file of a folder with size and hash."""
-    return tuple(
-        FileEntry(
-            name=path.relative_to(folder).as_posix(),
-            bytes=path.stat().st_size,
-            sha256=sha256(path),
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
-
-
 def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...]:
     """Files a dry run would write; sizes of the weights from their shapes."""
     model, part = design.teacher, design.teacher.family.lm_part
@@ -403,7 +351,9 @@ def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...
 
 def parameters(model: Model, config: Any, part: str) -> int:
     """Parameters of a part, counted without making it."""
-    return sum(value.numel() for value in build_empty(model.family, config, part).parameters())
+    with torch.device("meta"):
+        module = model.family.build_part(config, part)
+    return sum(value.numel() for value in module.parameters())
 
 
 def result_of(

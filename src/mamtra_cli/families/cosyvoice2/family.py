@@ -55,9 +55,9 @@ class CosyVoice2:
             f"it has {', '.join(self.part_names(config))}",
         )
 
-    def upstream(self, folder: Path) -> Upstream | None:
+    def upstream(self, folder: Path, *, configs_only: bool = False) -> Upstream | None:
         """Recognise a published folder."""
-        return published.upstream(folder)
+        return published.upstream(folder, configs_only=configs_only)
 
     def to_ours(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors under our names."""

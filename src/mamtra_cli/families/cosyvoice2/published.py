@@ -144,8 +144,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def upstream(folder: Path) -> Upstream | None:
+def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
     """What a published folder holds; `None` if it is none of CosyVoice.
+
+    Args:
+        folder: the folder.
+        configs_only: do not ask for weights and text files, of which none will be read.
 
     Raises:
         CheckpointError: it is another version, incomplete or damaged.
@@ -155,6 +159,8 @@ def upstream(folder: Path) -> Upstream | None:
     qwen = folder / QWEN_FOLDER
     needed = [folder / YAML_FILE, *(folder / name for name in FILES.values())]
     needed += [qwen / name for name in ("config.json", VOCAB_FILE, MERGES_FILE)]
+    if configs_only:
+        needed = [folder / YAML_FILE, qwen / "config.json"]
     missing = [str(path.relative_to(folder)) for path in needed if not path.is_file()]
     if YAML_FILE in missing:
         for name, version in OTHER_VERSIONS.items():
@@ -168,7 +174,9 @@ def upstream(folder: Path) -> Upstream | None:
             f"`{folder}` lacks {len(missing)} of the published files: {', '.join(missing[:5])}",
             HINT,
         )
-    companions = {name: qwen / name for name in (VOCAB_FILE, MERGES_FILE)}
+    companions = {
+        name: qwen / name for name in (VOCAB_FILE, MERGES_FILE) if (qwen / name).is_file()
+    }
     companions |= {name: folder / name for name in ONNX_FILES if (folder / name).is_file()}
     return Upstream(
         config=read_config(folder),
