@@ -89,7 +89,7 @@ def original(folder: Path) -> dict[str, Speaker]:
     def copy(texts: list[str]) -> list[np.ndarray]:
         import soxr
 
-        tokenizer = engine.model.part("speech_tokenizer")
+        tokenizer = engine.model.load("speech_tokenizer")
         prompt = engine.voice_prompt(engine.voice("f1"))
         waves = []
         for wave in clean(texts):
