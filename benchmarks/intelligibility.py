@@ -25,8 +25,9 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
-import sentences
 
+
+from mamtra_cli.engine import sentences
 from mamtra_cli.engine.metrics import plain_words, score
 from mamtra_cli.engine.recognise import WordRecogniser
 

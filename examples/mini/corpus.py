@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import sentences
 import soundfile
 import soxr
+
+from mamtra_cli.engine import sentences
 
 SAMPLE_RATE = 24_000
 BATCH = 60
