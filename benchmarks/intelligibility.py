@@ -65,7 +65,7 @@ def recognisers(tests: dict[str, list[str]], order: int) -> dict[str, WordRecogn
     }
 
 
-def original(folder: Path) -> dict[str, Speaker]:
+def original(folder: Path, model: str) -> dict[str, Speaker]:
     """Return the rows that start from the synthesizer's own speech."""
     from dataset import Corpus
 
@@ -75,7 +75,7 @@ def original(folder: Path) -> dict[str, Speaker]:
 
     corpus = Corpus(folder)
     by_text = {s.text: s for s in corpus.select("test-closed", "test-open", voices=("f1",))}
-    engine = Engine.load("mini")
+    engine = Engine.load(model)
 
     def clean(texts: list[str]) -> list[np.ndarray]:
         return [corpus.audio(by_text[t]) for t in texts]
@@ -123,7 +123,7 @@ def main() -> None:
     rows: dict[str, Speaker] = {}
     wanted = args.rows.split(",")
     if args.corpus and {"original", "vocoder", "copy"} & set(wanted):
-        rows |= {k: v for k, v in original(args.corpus).items() if k in wanted}
+        rows |= {k: v for k, v in original(args.corpus, args.model).items() if k in wanted}
     if "teacher" in wanted:
         rows["teacher"] = speaker(args.model, args.voice, args.seed)
     for folder in args.student if "student" in wanted else []:
