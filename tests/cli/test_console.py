@@ -42,6 +42,11 @@ def test_result_for_programs_is_one_object(capsys: pytest.CaptureFixture[str]) -
     assert err == ""
 
 
+def test_numbers_that_are_not_finite_become_null(capsys: pytest.CaptureFixture[str]) -> None:
+    Console("x", as_json=True).result(Result(path=Path("out"), value=float("nan")))
+    assert json.loads(capsys.readouterr().out)["value"] is None
+
+
 def leave(error: BaseException, **options: bool) -> int:
     """Return the exit code of a command that fails."""
     with pytest.raises(typer.Exit) as left, Console("x", **options):

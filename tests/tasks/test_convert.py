@@ -107,6 +107,7 @@ def test_card_copies_the_licence_and_states_the_check(student: Path) -> None:
     card = (student / "README.md").read_text()
     assert 'license: "apache-2.0"' in card
     assert "ratio-1-1" in card
+    assert str(student.parent) not in card
     assert "KL divergence" in card
 
 

@@ -8,6 +8,7 @@ ends in `__exit__`. Exit codes: 0 done, 1 failed for a stated reason, 2 wrong co
 
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -149,8 +150,16 @@ def paint(text: str, colour: str) -> str:
 
 
 def dump(fields: Mapping[str, Any]) -> str:
-    """Return one JSON object on one line."""
-    return json.dumps(fields, ensure_ascii=False)
+    """Return one JSON object on one line; a number that is not finite becomes null."""
+    return json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def write_line(text: str) -> None:

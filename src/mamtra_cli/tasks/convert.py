@@ -47,6 +47,7 @@ from mamtra_cli.tensors import check_storage, encode
 INITS = {"transfer": "transfer", "random": "xavier"}
 README = "README.md"
 STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
+LOCAL = {"teacher", "output", "data", "device", "force", "dry_run"}  # of this machine, not the card
 FAR = 1 << 20  # tokens after which every window is full
 CHECK_SEED = 1 << 16  # added to the seed, so that the check has sentences of its own
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -70,6 +71,11 @@ class Design:
     plan: LayerPlan
     mixer: MixerConfig
     config: Any
+
+    @property
+    def shown(self) -> str:
+        """The teacher's name without the folders of this machine."""
+        return self.name if self.revision else Path(self.name).name
 
 
 def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
@@ -316,11 +322,11 @@ def describe(
         license=license,
         base_model=(design.name,) if design.revision else (),
         tags=("mamtra", "mamba", "hybrid", model.family.name, ratio_tag(plan)),
-        summary=f"{design.name} with {count} of its {total} attention layers replaced by "
+        summary=f"{design.shown} with {count} of its {total} attention layers replaced by "
         f"{recipe.mixer} layers.",
         plan=str(plan),
         tables=tables,
-        recipe=to_dict(recipe),
+        recipe={key: value for key, value in to_dict(recipe).items() if key not in LOCAL},
     )
     writer.write_text(README, card.model_card(facts))
 
