@@ -13,7 +13,7 @@ from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.errors import UsageError
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult
 from mamtra_cli.tasks import profile as task
-from mamtra_cli.tasks.profile import hybrid_of, missed, profile
+from mamtra_cli.tasks.profile import converted, missed, profile
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_without_a_model_the_hybrid_stands_beside(
 
 def test_hybrid_in_memory_shares_what_it_keeps(model: Path) -> None:
     teacher = Engine.load(str(model), device="cpu")
-    hybrid = hybrid_of(teacher, "1:1")
+    hybrid = converted(teacher, "1:1")
     assert hybrid.config.lm.hybrid.layer_kinds == "TMTM"
     ours = dict(hybrid.lm.named_parameters())
     theirs = dict(teacher.lm.named_parameters())

@@ -5,21 +5,16 @@ alone. The two are never merged, and no single saving is quoted: what a hybrid s
 length and batch, so the break-even lengths stand beside it.
 """
 
-import dataclasses
-
-import torch
-
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.plan import LayerPlan
-from mamtra_cli.backbone.transfer import student_of
 from mamtra_cli.engine import bench
 from mamtra_cli.engine.measure import environment, metered, peak_bytes
 from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.student import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow
 
@@ -79,30 +74,17 @@ def open_engines(recipe: ProfileRecipe, report: Report) -> list[Engine]:
         for name in names
     ]
     if not recipe.model and not recipe.compare:
-        engines.append(hybrid_of(engines[0], RATIO))
+        engines.append(converted(engines[0], RATIO))
     return engines
 
 
-def hybrid_of(teacher: Engine, ratio: str, mixer: MixerConfig | None = None) -> Engine:
+def converted(teacher: Engine, ratio: str, mixer: MixerConfig | None = None) -> Engine:
     """A hybrid of a model, converted in memory and not calibrated: its speed, not its speech."""
     mixer = mixer or MixerConfig()
     config = teacher.config.lm
     kinds = LayerPlan.parse(ratio, config.n_layers).kinds
-    lm = with_stack(teacher.lm, kinds, mixer)
+    lm = hybrid_of(teacher.lm, kinds, mixer)
     return teacher.with_lm(lm, f"{teacher.name} {ratio}")
-
-
-def with_stack(teacher: SpeechLM, kinds: str, mixer: MixerConfig) -> SpeechLM:
-    """A language model with other layers that shares everything else with its teacher."""
-    config = dataclasses.replace(teacher.config, kinds=kinds, mixer=dataclasses.asdict(mixer))
-    with torch.device("meta"):
-        lm = SpeechLM(config)
-    inner = lm.llm["model"]
-    assert isinstance(inner, torch.nn.ModuleDict)
-    inner["model"] = student_of(teacher.stack, kinds, mixer, share=True)
-    for name in ("llm_embedding", "llm_decoder", "speech_embedding"):
-        setattr(lm, name, getattr(teacher, name))
-    return lm.eval().requires_grad_(False)
 
 
 def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[ProfileRow]:
