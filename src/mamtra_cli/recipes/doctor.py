@@ -1,0 +1,28 @@
+"""Every knob of `doctor`, and what it returns."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorRecipe:
+    """Look at this installation."""
+
+    dtype: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorResult:
+    """What is installed here, and which implementation runs."""
+
+    mamtra: str
+    python: str
+    platform: str
+    packages: dict[str, str]  # version, or "" where missing
+    device: str
+    dtype: str
+    threads: int
+    reason: str
+    ops: dict[str, str]
+    models: tuple[str, ...]

@@ -1,0 +1,54 @@
+"""Every knob of `synth`, and what it returns."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthRecipe:
+    """Speak a text."""
+
+    text: str = ""
+    output: str = ""  # file; `-` is stdout
+    model: str = "mini"
+    voice: str = ""  # "" is the model's first voice
+    speed: float = 1.0
+    temperature: float | None = None  # None: the model's own
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float = 0.0
+    greedy: bool = False
+    steps: int | None = None  # flow steps; None: the model's own
+    seed: int = 0
+    retries: int = 2  # new attempts when a guard rejects the audio
+    max_seconds: float | None = None  # per piece; None: from the length of the text
+    sentence_silence: float = 0.2  # seconds between pieces
+    volume: float = 1.0
+    stream: bool = False  # write audio as it is made
+    raw: bool = False  # headerless 16-bit samples
+    format: str = ""  # wav, flac, mp3 or opus; "" is from the file name
+    sample_rate: int | None = None  # None: the model's own
+    dtype: str = "auto"
+    device: str = "auto"
+    threads: int = 0  # 0: chosen from the machine
+    force: bool = False  # replace an existing output
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthResult:
+    """What `synth` wrote."""
+
+    output: str
+    model: str
+    voice: str
+    seed: int
+    seconds: float  # of audio
+    sample_rate: int
+    pieces: int
+    tokens: int
+    attempts: int
+    load_seconds: float
+    first_audio_seconds: float  # after loading
+    compute_seconds: float
+    rtf: float
+    rejected: tuple[str, ...] = ()  # guards that sent an attempt back
+    device: str = ""
