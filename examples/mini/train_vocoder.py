@@ -1,7 +1,7 @@
 """Stage 4: the HiFT vocoder, without adversarial training.
 
-Losses: log-magnitude and spectral convergence at four resolutions, the mel itself, and the F0
-predictor against the tracked pitch. The source runs on the tracked pitch for the first part of
+Losses: log-magnitude and spectral convergence at four resolutions, mels at three (what a listener
+of cepstra hears; these weigh most), and the F0 predictor against the tracked pitch. The source runs on the tracked pitch for the first part of
 the training and on the predicted one, as in use, for the rest.
 """
 
@@ -22,6 +22,9 @@ from mamtra_cli.families.cosyvoice2.hift import HiFT
 
 FRAMES = 32
 RESOLUTIONS = ((512, 120), (1024, 240), (2048, 480), (256, 60))
+MELS = ((512, 120, 32), (1024, 240, 64), (2048, 480, 80))  # FFT size, hop, bands
+MEL_WEIGHT = 4.0
+MEL_FLOOR = 1e-3  # about the mel of white noise 66 dB under full scale
 
 
 def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
@@ -36,6 +39,21 @@ def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
         distance = (spectra[1] - spectra[0]).norm() / spectra[1].norm().clamp_min(1e-3)
         total = total + distance + (spectra[1].log() - spectra[0].log()).abs().mean()
     return total / len(RESOLUTIONS)
+
+
+def mel_loss(made: Tensor, real: Tensor) -> Tensor:
+    """Return the mean distance in nepers between mels of three resolutions up to 8 kHz."""
+    total = made.new_zeros(())
+    for size, hop, bands in MELS:
+        window = torch.hann_window(size)
+        basis = features.slaney_filters(24_000, size, bands, 0.0, 8000.0)
+        mels = [
+            torch.matmul(basis, torch.stft(x, size, hop, window=window, return_complex=True).abs())
+            for x in (made, real)
+        ]
+        logs = [mel.clamp_min(MEL_FLOOR * size / 1920).log() for mel in mels]
+        total = total + (logs[0] - logs[1]).abs().mean()
+    return total / len(MELS)
 
 
 def main() -> None:
@@ -96,8 +114,10 @@ def main() -> None:
         mel_error = (features.mel24k(made) - features.mel24k(wave)).abs().mean()
         spectral = spectral_loss(made, wave)
         f0_error = (predicted - pitch).abs().mean() / 100
-        loss = spectral + mel_error + f0_error
-        return {"loss": loss, "mel": mel_error, "spectral": spectral, "f0": f0_error}
+        mels = mel_loss(made, wave)
+        loss = spectral + mel_error + MEL_WEIGHT * mels + f0_error
+        parts = {"mel": mel_error, "mels": mels, "spectral": spectral, "f0": f0_error}
+        return {"loss": loss} | parts
 
     def batch_loss(step: int) -> Losses:
         half = args.batch // 2
