@@ -44,6 +44,22 @@ def test_only_the_language_model_is_halved(folder: Path) -> None:
     assert engine.hift.conv_post.weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize("published", [False, True], ids=["own", "published"])
+def test_parts_loaded_in_inference_mode_can_still_be_trained(
+    folder: Path, tmp_path: Path, published: bool
+) -> None:
+    where = write_random_checkpoint(tmp_path) if published else folder
+    engine = Engine.load(str(where), device="cpu")
+    with torch.inference_mode():
+        engine.ready("lm", "flow", "hift")
+    for name in ("lm", "flow", "hift"):
+        state = engine.part(name).state_dict(keep_vars=True)
+        assert not [key for key, value in state.items() if value.is_inference()], name
+    weight = engine.lm.speech_embedding.weight.requires_grad_()
+    engine.lm.speech_embedding(torch.tensor([1, 2])).sum().backward()
+    assert weight.grad is not None
+
+
 @pytest.mark.parametrize(
     ("spoil", "part"),
     [

@@ -257,7 +257,10 @@ class Engine:
     @cached_property
     def _decoder(self) -> FusedStack:
         """The stack arranged for single tokens; its weights are the stack's own."""
-        return FusedStack(self.lm.stack, share=True)
+        lm = self.lm
+        # Sharing gives the stack new parameters, which must not be of inference mode.
+        with torch.inference_mode(False):
+            return FusedStack(lm.stack, share=True)
 
     @property
     def front_end(self) -> FrontEnd:
@@ -275,6 +278,7 @@ class Engine:
                 raise ValueError(f"this engine was made without the part {name!r}")
             # Half precision breaks flow and vocoder; only the language model gains by it.
             dtype = self.compute.torch_dtype if name == "lm" else torch.float32
-            part = self.model.load(name, dtype).requires_grad_(False)
-            self._parts[name] = part.to(self.device)
+            with torch.inference_mode(False):
+                part = self.model.load(name, dtype).requires_grad_(False)
+                self._parts[name] = part.to(self.device)
         return self._parts[name]

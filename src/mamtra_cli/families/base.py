@@ -196,11 +196,13 @@ class Model:
         """
         if part not in self.parts:
             raise CheckpointError(f"model `{self.folder.name}` has no `{part}`")
-        module = build_empty(self.family, self.config, part)
-        if isinstance(self.source, Upstream):
-            fill(module, self.tensors(part), self.source.parts[part].name, dtype)
-        else:
-            load_module(module, self.source.part(part), dtype)
+        # Tensors made in inference mode stay unfit for training, and parts are kept for later.
+        with torch.inference_mode(False):
+            module = build_empty(self.family, self.config, part)
+            if isinstance(self.source, Upstream):
+                fill(module, self.tensors(part), self.source.parts[part].name, dtype)
+            else:
+                load_module(module, self.source.part(part), dtype)
         return module.eval()
 
 
