@@ -1,6 +1,7 @@
 """`mamtra push` and pulling, by the genuine hub client against a hub on loopback."""
 
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,25 @@ def test_push_uploads_exactly_the_model(folder: Path, desk: Desk) -> None:
         assert file.data == (folder / name).read_bytes()
     assert there.files["lm.safetensors"].lfs == (desk.hub.mode == "lfs")
     assert not made["unchanged"]
+
+
+def test_pushed_provenance_names_no_local_path(folder: Path, desk: Desk) -> None:
+    told = {
+        "recipe": {"teacher": "/home/ann/models/big", "data": "../pairs.jsonl", "seed": 0},
+        "made_from": [{"output": "C:\\Users\\ann\\student"}, {"teacher": "org/name"}],
+        "plan": {"source": "1:1@block-begin"},
+    }
+    (folder / "mamtra.json").write_text(json.dumps(told))
+    made = desk.push(folder)
+    assert made["rc"] == 0, made
+    there = desk.hub.repos[desk.repo].find("main")
+    assert there is not None
+    assert json.loads(there.files["mamtra.json"].data) == {
+        "recipe": {"teacher": "big", "data": "pairs.jsonl", "seed": 0},
+        "made_from": [{"output": "student"}, {"teacher": "org/name"}],
+        "plan": {"source": "1:1@block-begin"},
+    }
+    assert json.loads((folder / "mamtra.json").read_text()) == told
 
 
 def test_push_twice_makes_no_second_commit(folder: Path, desk: Desk) -> None:

@@ -1,15 +1,22 @@
 """A model folder to the hub: what would go, under which licence, and then the upload.
 
 Refuses what should not be published: a folder whose licence nobody states, damaged weights,
-pickles. Voices go along only when named: a voice belongs to someone.
+pickles. Voices go along only when named: a voice belongs to someone. Local paths in the
+provenance shrink to their last name: a home folder is nobody else's business.
 """
 
+import os
 import re
-from pathlib import Path
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from mamtra_cli import card, hub
-from mamtra_cli.checkpoint import SUFFIX, ModelFolder, read_model_folder
-from mamtra_cli.config import nearest
+from mamtra_cli.checkpoint import PROVENANCE, SUFFIX, ModelFolder, read_json, read_model_folder
+from mamtra_cli.config import dump_json, nearest
 from mamtra_cli.errors import CheckpointError, MamtraError, ModelNotFoundError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.recipes import FileEntry, PushRecipe, PushResult
@@ -49,16 +56,17 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
         for name in names:
             if name.endswith(SUFFIX):
                 read_header(folder.path / name)
-        done = hub.upload(
-            folder.path,
-            names,
-            recipe.repo,
-            revision=recipe.revision,
-            private=recipe.private,
-            message=recipe.message or subject(folder),
-            tag=recipe.tag,
-            report=report,
-        )
+        with public_copy(folder.path, names) as ready:
+            done = hub.upload(
+                ready,
+                names,
+                recipe.repo,
+                revision=recipe.revision,
+                private=recipe.private,
+                message=recipe.message or subject(folder),
+                tag=recipe.tag,
+                report=report,
+            )
         commit, unchanged = done.commit, done.unchanged
     return PushResult(
         repo=recipe.repo,
@@ -112,6 +120,37 @@ def files_of(folder: Path, voices: tuple[str, ...]) -> list[str]:
             )
         names.append(name)
     return names
+
+
+@contextmanager
+def public_copy(folder: Path, names: list[str]) -> Iterator[Path]:
+    """Give a folder with these files for the time of an upload, its provenance without paths."""
+    with tempfile.TemporaryDirectory(prefix="mamtra-push-") as temporary:
+        ready = Path(temporary)
+        for name in names:
+            target = ready / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if name == PROVENANCE:
+                target.write_text(dump_json(without_paths(read_json(folder / name))), "utf-8")
+            elif os.name == "nt":  # links need a privilege there
+                shutil.copyfile(folder / name, target)
+            else:
+                target.symlink_to((folder / name).resolve())
+        yield ready
+
+
+def without_paths(value: Any) -> Any:
+    """Return JSON data in which each local path is its last name only; org/name stays."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            path = kind(value)
+            if path.is_absolute() or path.parts[:1] in (("..",), ("~",)):
+                return path.name
+    return value
 
 
 def subject(folder: ModelFolder) -> str:
