@@ -1,0 +1,294 @@
+"""Prepared speech on disk: Parquet shards of text ids, speech tokens and speaker vectors.
+
+A shard is one file; a folder of shards is a corpus, and corpora are merged by putting their files
+into one folder. Each shard states which model's tokenizer and front end made its ids, by hash: ids
+of another tokenizer look the same and mean something else. Knows files, not audio;
+shard_writer.py writes what is read here, both by pyarrow (extra `train`).
+Format: https://parquet.apache.org.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamtra_cli.checkpoint import sha256
+from mamtra_cli.config import from_dict
+from mamtra_cli.engine.data import Example
+from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
+from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
+from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
+from mamtra_cli.families.cosyvoice2.phones import LETTERS, LEXICON, SYMBOLS
+from mamtra_cli.families.cosyvoice2.published import ONNX_FILES, QWEN_FOLDER
+
+FORMAT_VERSION = 1
+KEY = b"mamtra"
+SUFFIX = ".parquet"
+TOKENIZER_FILES = ("speech_tokenizer.safetensors", ONNX_FILES[1])
+FRONT_ENDS = {"phones": (SYMBOLS, LEXICON, LETTERS), "bpe": (VOCAB_FILE, MERGES_FILE)}
+REDO = "prepare the data again with this model, `mamtra prepare INPUT -o DIR --model MODEL`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelHashes:
+    """SHA-256 of what turns speech and text into ids; "" where the model has no such file."""
+
+    speech_tokenizer: str = ""
+    front_end: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardHeader:
+    """What a shard says of itself.
+
+    Attributes:
+        speech_tokenizer, front_end: see `ModelHashes`.
+        token_rate: speech tokens a second.
+        speech_vocab, text_vocab: sizes that ids stay below.
+        speaker_dim: numbers of a speaker vector.
+        synthetic: whether the tokens are the model's own speech.
+        made: seed and options of what was made, for people.
+    """
+
+    format_version: int = FORMAT_VERSION
+    model: str
+    family: str
+    speech_tokenizer: str
+    front_end: str
+    token_rate: float
+    speech_vocab: int
+    text_vocab: int
+    speaker_dim: int = 192
+    synthetic: bool = False
+    made: dict[str, Any] = field(default_factory=dict)
+
+
+def model_hashes(engine: Engine) -> ModelHashes:
+    """Hash the files that turn speech and text into ids."""
+    folder, config = engine.folder, engine.config
+    tokenizer = next((folder / n for n in TOKENIZER_FILES if (folder / n).is_file()), None)
+    names = FRONT_ENDS.get(config.text, ())
+    home = folder if names and (folder / names[0]).is_file() else folder / QWEN_FOLDER
+    files = [home / name for name in names if (home / name).is_file()]
+    joined = "".join(f"{file.name} {sha256(file)}\n" for file in files)
+    return ModelHashes(
+        speech_tokenizer=sha256(tokenizer) if tokenizer is not None else "",
+        front_end=hashlib.sha256(joined.encode()).hexdigest() if files else "",
+    )
+
+
+def header_of(engine: Engine, *, synthetic: bool = False, **made: Any) -> ShardHeader:
+    """Return the header of shards that a model makes."""
+    config, hashes = engine.config, model_hashes(engine)
+    family = "cosyvoice2" if engine.model is None else engine.model.family.name
+    return ShardHeader(
+        model=Path(engine.name).name if Path(engine.name).is_dir() else engine.name,
+        family=family,
+        speech_tokenizer=hashes.speech_tokenizer,
+        front_end=hashes.front_end,
+        token_rate=float(TOKENS_PER_SECOND),
+        speech_vocab=config.lm.speech_vocab,
+        text_vocab=config.lm.vocab_size,
+        speaker_dim=config.flow.speaker_dim,
+        synthetic=synthetic,
+        made=made,
+    )
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """Return the shards of a folder by name; a shard itself is a folder of one.
+
+    Raises:
+        DataError: there is none.
+    """
+    if folder.is_file() and folder.suffix == SUFFIX:
+        return [folder]
+    found = sorted(p for p in folder.glob(f"*{SUFFIX}") if not p.name.startswith("."))
+    if not found:
+        raise DataError(
+            f"`{folder}` holds no prepared shards (*{SUFFIX})",
+            hint=f"make them with `mamtra prepare INPUT -o {folder}`",
+        )
+    return found
+
+
+def read_header(path: Path) -> ShardHeader:
+    """Read what a shard says of itself.
+
+    Raises:
+        DataError: the file is damaged, or no shard of ours, or of a newer format.
+    """
+    _, parquet = arrow_parts()
+    with _shard_errors(path):
+        metadata = parquet.read_schema(path).metadata or {}
+    if KEY not in metadata:
+        raise DataError(
+            f"`{path}` was not written by `mamtra prepare`",
+            hint=f"prepare it first, `mamtra prepare {path.parent} -o DIR`",
+        )
+    try:
+        data = json.loads(metadata[KEY])
+        version = data["format_version"]
+        if version > FORMAT_VERSION:
+            raise DataError(
+                f"shard `{path}` was written by format {version}; this version reads up to "
+                f"{FORMAT_VERSION}",
+                hint="upgrade with `pip install -U mamtra-cli`",
+            )
+        return from_dict(ShardHeader, data, f"the header of `{path}`")
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise DataError(f"the header of shard `{path}` is damaged: {error}") from error
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a shard as dictionaries, a row group at a time.
+
+    Ids are int32 arrays and speaker a float32 array or `None`.
+    """
+    _, parquet = arrow_parts()
+    with _shard_errors(path), parquet.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=list(columns) if columns else None)
+            arrays = {name: _values(table.column(name)) for name in table.column_names}
+            for index in range(table.num_rows):
+                yield {name: values[index] for name, values in arrays.items()}
+
+
+def iterate_folder(
+    folder: Path,
+    *,
+    speech_tokenizer: str | None = None,
+    front_end: str | None = None,
+    text_vocab: int,
+    speech_vocab: int,
+) -> Iterator[Example]:
+    """Yield the examples of a folder of shards; see `read_folder`."""
+    for path in list_shards(folder):
+        header = read_header(path)
+        check_header(header, path, speech_tokenizer=speech_tokenizer, front_end=front_end)
+        for row in read_rows(path, ("id", "text_ids", "speech_tokens")):
+            where = f"row `{row['id']}` of shard `{path}`"
+            _check_ids(row["text_ids"], text_vocab, "text id", where)
+            _check_ids(row["speech_tokens"], speech_vocab, "speech token", where)
+            yield Example(
+                id=row["id"],
+                text_ids=tuple(row["text_ids"].tolist()),
+                tokens=tuple(row["speech_tokens"].tolist()),
+            )
+
+
+def read_folder(
+    folder: Path,
+    *,
+    speech_tokenizer: str | None = None,
+    front_end: str | None = None,
+    text_vocab: int,
+    speech_vocab: int,
+) -> list[Example]:
+    """Read a folder of shards, or one shard, whole.
+
+    Args:
+        folder: as `mamtra prepare` writes it.
+        speech_tokenizer, front_end: hashes of the model that will read the ids (`model_hashes`);
+            `None` does not ask, and a side that has no such file ("") is not compared.
+        text_vocab, speech_vocab: sizes that ids must stay below.
+
+    Raises:
+        DataError: no shards, a damaged one (named), or one made with another tokenizer.
+    """
+    return list(
+        iterate_folder(
+            folder,
+            speech_tokenizer=speech_tokenizer,
+            front_end=front_end,
+            text_vocab=text_vocab,
+            speech_vocab=speech_vocab,
+        )
+    )
+
+
+def check_header(
+    header: ShardHeader,
+    path: Path,
+    *,
+    speech_tokenizer: str | None = None,
+    front_end: str | None = None,
+) -> None:
+    """Refuse a shard whose ids another tokenizer or front end made."""
+    pairs = (
+        ("speech tokenizer", header.speech_tokenizer, speech_tokenizer),
+        ("text front end", header.front_end, front_end),
+    )
+    for what, theirs, ours in pairs:
+        if theirs and ours and theirs != ours:
+            raise DataError(
+                f"shard `{path}` was made with the {what} {theirs[:12]} of `{header.model}`, "
+                f"the model has {ours[:12]}",
+                hint=REDO,
+            )
+
+
+class _shard_errors:
+    """Turns what pyarrow says of a damaged file into a `DataError` that names it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        arrow, _ = arrow_parts()
+        if isinstance(error, arrow.ArrowException | OSError | KeyError | UnicodeDecodeError):
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                f"shard `{self.path}` cannot be read: {first}",
+                hint="delete it and run the same `mamtra prepare` again: only its rows are redone",
+            ) from error
+
+
+def _values(column: Any) -> Sequence[Any]:
+    """Return a column as a sequence: arrays where its values are lists."""
+    arrow, _ = arrow_parts()
+    if not arrow.types.is_list(column.type) and not arrow.types.is_fixed_size_list(column.type):
+        found: list[Any] = column.to_pylist()
+        return found
+    return [
+        None if not value.is_valid else value.values.to_numpy(zero_copy_only=False)
+        for value in column
+    ]
+
+
+def _check_ids(ids: NDArray[np.int32], size: int, what: str, where: str) -> None:
+    """Refuse ids that are missing, none, or outside 0..size-1."""
+    if ids is None or not len(ids):
+        raise DataError(f"{where} has no {what}s")
+    wrong = ids[(ids < 0) | (ids >= size)]
+    if len(wrong):
+        raise DataError(
+            f"{what} {wrong[0]} in {where} is outside 0..{size - 1}",
+            hint="the data may be made for another model",
+        )
+
+
+def arrow_parts() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet part."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingDependencyError(
+            "prepared data need the package pyarrow", "pip install 'mamtra-cli[train]'"
+        ) from None
+    return pyarrow, parquet
