@@ -7,7 +7,7 @@ Snake (arXiv:2006.08195); FunAudioLLM/CosyVoice, cosyvoice/hifigan/generator.py.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,11 @@ NORM_SUFFIXES = (
 MAX_MAGNITUDE = 100.0
 POST_SLOPE = 0.01
 EPSILON = 1e-9
+SOURCE_BLOCK = 32  # mel frames whose source is made at once
+
+Noise = Tensor | Callable[[int, int], Tensor]
+"""Normal draws (1 or B, S, harmonics + 1) of a whole source, or a function that gives those of
+the mel frames from the first argument up to the second."""
 
 
 class SnakeFunction(torch.autograd.Function):
@@ -166,7 +171,7 @@ class HiFT(nn.Module):
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
 
     def forward(
-        self, mel: Tensor, *, noise: Tensor | None = None, generator: Generator | None = None
+        self, mel: Tensor, *, noise: Noise | None = None, generator: Generator | None = None
     ) -> Tensor:
         """Speak a mel.
 
@@ -187,10 +192,11 @@ class HiFT(nn.Module):
         return predicted
 
     def source(
-        self, f0: Tensor, *, noise: Tensor | None = None, generator: Generator | None = None
+        self, f0: Tensor, *, noise: Noise | None = None, generator: Generator | None = None
     ) -> Tensor:
         """Excite the filter: harmonics where voiced, noise everywhere.
 
+        Made in blocks, so that the harmonics of a long sound are never there all at once.
         Gradients reach the mixing weights, not `f0`.
 
         Args:
@@ -203,8 +209,14 @@ class HiFT(nn.Module):
             (B, 1, S) float32.
         """
         with torch.autocast(f0.device.type, enabled=False):
-            mixed: Tensor = self.m_source(self._harmonic_waves(f0.detach(), noise, generator))
-            return mixed
+            f0 = f0.detach()
+            draw, cycles = self._draws(f0, noise, generator), self._cycles(f0)
+            blocks = []
+            for start in range(0, f0.shape[1], SOURCE_BLOCK):
+                stop = min(start + SOURCE_BLOCK, f0.shape[1])
+                waves = self._harmonic_waves(f0, cycles, start, stop, draw(start, stop))
+                blocks.append(self.m_source(waves))
+            return torch.cat(blocks, dim=2)
 
     def decode(self, mel: Tensor, source: Tensor) -> Tensor:
         """Filter a source by a mel.
@@ -231,28 +243,52 @@ class HiFT(nn.Module):
             if i == len(self.ups) - 1:
                 x = F.pad(x, (1, 0), mode="reflect")
             x = x + self.source_resblocks[i](self.source_downs[i](spectrum))
-            blocks = [self.resblocks[i * kinds + j](x) for j in range(kinds)]
-            x = sum(blocks[1:], blocks[0]) / kinds
+            # One after the other: only their sum is kept.
+            total = self.resblocks[i * kinds](x)
+            for j in range(1, kinds):
+                total = total + self.resblocks[i * kinds + j](x)
+            x = total / kinds
         return self._istft(self.conv_post(F.leaky_relu(x, POST_SLOPE)))
 
-    def _harmonic_waves(
-        self, f0: Tensor, noise: Tensor | None, generator: Generator | None
-    ) -> Tensor:
-        """Make sines and noise before mixing: (B, S, harmonics + 1).
+    def _draws(
+        self, f0: Tensor, noise: Noise | None, generator: Generator | None
+    ) -> Callable[[int, int], Tensor]:
+        """The noise of any frames, as `Noise` gives it."""
+        scale = self.config.samples_per_frame
+        if noise is None:
+            shape = (f0.shape[0], scale * f0.shape[1], self.config.harmonics + 1)
+            noise = torch.randn(shape, generator=generator, device=f0.device)
+        if not isinstance(noise, Tensor):
+            return noise
+        whole = noise
+        if whole.shape[1] == 1:
+            return lambda start, stop: whole
+        return lambda start, stop: whole[:, start * scale : stop * scale]
+
+    def _cycles(self, f0: Tensor) -> Tensor:
+        """Turns of each harmonic at each frame: (B, harmonics + 1, T) float64.
 
         The phase is a running sum over the whole utterance (10⁵ radians), so it is summed and
         interpolated in float64 and wrapped before it becomes float32.
         """
         config = self.config
-        scale = config.samples_per_frame
         order = torch.arange(1, config.harmonics + 2, device=f0.device, dtype=torch.float32)
         step = torch.remainder(f0.float()[:, None] * order[:, None] / config.sample_rate, 1.0)
-        cycles = step.double().cumsum(-1) * scale  # (B, H, T)
-        cycles = F.interpolate(cycles, scale_factor=float(scale), mode="linear")  # (B, H, S)
-        turns = torch.remainder(cycles, 1.0).float().transpose(1, 2)  # (B, S, H)
-        voiced = (f0 > config.voiced_threshold).float().repeat_interleave(scale, 1)[..., None]
-        if noise is None:
-            noise = torch.randn(turns.shape, generator=generator, device=f0.device)
+        return step.double().cumsum(-1) * config.samples_per_frame
+
+    def _harmonic_waves(
+        self, f0: Tensor, cycles: Tensor, start: int, stop: int, noise: Tensor
+    ) -> Tensor:
+        """Sines and noise of frames start..stop before mixing: (B, S, harmonics + 1)."""
+        config = self.config
+        scale = config.samples_per_frame
+        # A neighbour on each side makes the interpolation that of the whole.
+        first, last = max(0, start - 1), min(f0.shape[1], stop + 1)
+        fine = F.interpolate(cycles[..., first:last], scale_factor=float(scale), mode="linear")
+        fine = fine[..., (start - first) * scale : (stop - first) * scale]  # (B, H, S)
+        turns = torch.remainder(fine, 1.0).float().transpose(1, 2)  # (B, S, H)
+        voiced = (f0[:, start:stop] > config.voiced_threshold).float()
+        voiced = voiced.repeat_interleave(scale, 1)[..., None]
         spread = voiced * config.noise_sigma + (1.0 - voiced) * (config.sine_amplitude / 3.0)
         sines = config.sine_amplitude * torch.sin((2.0 * math.pi) * turns)
         return sines * voiced + spread * noise

@@ -54,10 +54,14 @@ class WaveOptions:
     """How tokens become sound.
 
     Attributes:
-        hop_tokens: new tokens of the first window (rounded up to the chunk grid).
+        first_tokens: fewest new tokens of the first window. It ends at the first point of the
+            chunk grid that has so many, the earliest where its mel is already final.
+        hop_tokens: new tokens of the second window (rounded up to the chunk grid); if smaller
+            than `first_tokens`, of the first as well.
         hop_growth, max_hop_tokens: later windows grow by this factor up to this size.
         context_tokens: spoken tokens that the flow hears again before new ones.
         whole_tokens: `synthesize` makes up to this many tokens in one pass with full attention.
+        vocoder_frames: most new mel frames that the vocoder takes at once.
         vocoder_context: old mel frames that the vocoder hears again before the cross-fade.
         overlap_frames: mel frames of a cross-fade.
         guard_frames: newest mel frames whose sound waits for what follows them; the cross-fade
@@ -68,11 +72,13 @@ class WaveOptions:
         source_noise: False leaves that noise out.
     """
 
+    first_tokens: int = 15
     hop_tokens: int = 25
     hop_growth: int = 2
     max_hop_tokens: int = 100
     context_tokens: int = 100
     whole_tokens: int = 250
+    vocoder_frames: int = 200
     vocoder_context: int = 16
     overlap_frames: int = 8
     guard_frames: int = 4
@@ -83,8 +89,9 @@ class WaveOptions:
     source_noise: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.hop_tokens, self.hop_growth, self.max_hop_tokens, self.overlap_frames) < 1:
-            raise ValueError(f"hops, growth and overlap must be at least 1: {self}")
+        hops = (self.first_tokens, self.hop_tokens, self.hop_growth, self.max_hop_tokens)
+        if min(*hops, self.vocoder_frames, self.overlap_frames) < 1:
+            raise ValueError(f"hops, growth, frames and overlap must be at least 1: {self}")
         if min(self.context_tokens, self.whole_tokens, self.vocoder_context, self.guard_frames) < 0:
             raise ValueError(f"contexts and guard must not be negative: {self}")
         if not (math.isfinite(self.speed) and self.speed > 0):
@@ -149,7 +156,7 @@ class TokenToWave:
             tokens=torch.zeros((0,), dtype=torch.long, device=device),
             first=0,
             done=0,
-            hop=self.options.hop_tokens,
+            hop=min(self.options.first_tokens, self.options.hop_tokens),
             pace=PaceState(mel=torch.zeros((1, self.flow.config.mel_bins, 0), device=device)),
             vocoder=self.vocoder.start(),
         )
@@ -204,6 +211,7 @@ class TokenToWave:
             return self.finish(replace(self.start(prompt), tokens=ids))
         patient = replace(
             self.options,
+            first_tokens=max(self.options.max_hop_tokens, self.options.hop_tokens),
             hop_tokens=max(self.options.max_hop_tokens, self.options.hop_tokens),
             guard_frames=max(self.options.guard_frames, PATIENT_GUARD),
         )
@@ -230,20 +238,29 @@ class TokenToWave:
         pace, mel = change_pace(
             state.pace, self._mel(state, end, final=final), self.options.speed, final=final
         )
-        vocoder, wave = self.vocoder.step(state.vocoder, mel, final=final)
+        vocoder, waves = state.vocoder, []
+        pieces = mel.split(self.options.vocoder_frames, dim=2)
+        for number, piece in enumerate(pieces, 1):
+            vocoder, wave = self.vocoder.step(vocoder, piece, final=final and number == len(pieces))
+            waves.append(wave)
         kept = max(state.first, (end - self.options.context_tokens) // self.grid * self.grid)
         state = replace(
             state,
             tokens=state.tokens[kept - state.first :],
             first=kept,
             done=end,
-            hop=max(
-                state.hop, min(state.hop * self.options.hop_growth, self.options.max_hop_tokens)
-            ),
+            hop=self._next_hop(state),
             pace=pace,
             vocoder=vocoder,
         )
-        return state, wave.float().cpu()
+        return state, torch.cat(waves).float().cpu()
+
+    def _next_hop(self, state: StreamState) -> int:
+        """New tokens of the window after this one."""
+        options = self.options
+        if state.done == 0:
+            return options.hop_tokens
+        return max(state.hop, min(state.hop * options.hop_growth, options.max_hop_tokens))
 
     def _mel(self, state: StreamState, end: int, *, final: bool) -> Tensor:
         """Make the mel of tokens done..end: (1, mel, ratio*(end-done))."""

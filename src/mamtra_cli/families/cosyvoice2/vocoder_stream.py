@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mamtra_cli.families.cosyvoice2.hift import HiFT
+from mamtra_cli.families.cosyvoice2.hift import HiFT, Noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class VocoderStream:
         # it had: the source adds f0 * harmonic / rate modulo 1, and sums are all it keeps.
         past = torch.full((1, min(1, state.start)), state.turns, device=f0.device)
         before = past.shape[1]
-        noise = self._source_noise(state.start, mel.shape[2], before).to(f0.device)
+        noise = self._source_noise(state.start - before, before, f0.device)
         source = hift.source(torch.cat((past, f0), dim=1), noise=noise)[:, :, before * size :]
         wave = hift.decode(mel, source)[0, settled * size :]
         fade = state.tail.shape[0]
@@ -161,17 +161,22 @@ class VocoderStream:
         )
         return after, wave[:spoken]
 
-    def _source_noise(self, start: int, frames: int, before: int) -> Tensor:
-        """Draw the source noise of `before` silent frames and frames start..: (1, S, harmonics+1).
+    def _source_noise(self, first: int, silent: int, device: torch.device) -> Noise:
+        """Noise of frames first.. of the utterance, as `HiFT.source` asks for it.
 
-        Each frame has its own seed, so a frame heard twice has the same noise twice.
+        Each frame has its own seed, so a frame heard twice has the same noise twice. The first
+        `silent` ones have none.
         """
         shape = (self.hift.config.samples_per_frame, self.hift.config.harmonics + 1)
         if self.seed is None:
-            return torch.zeros((1, 1, 1))
-        generator = torch.Generator()
-        pieces = [torch.zeros(shape)] * before
-        for frame in range(start, start + frames):
-            generator.manual_seed((self.seed * 1_000_003 + frame) % 2**32)
-            pieces.append(torch.randn(shape, generator=generator))
-        return torch.cat(pieces)[None]
+            return torch.zeros((1, 1, 1), device=device)
+        seed, generator = self.seed, torch.Generator()
+
+        def draw(start: int, stop: int) -> Tensor:
+            pieces = [torch.zeros(shape)] * max(0, silent - start)
+            for frame in range(first + max(start, silent), first + stop):
+                generator.manual_seed((seed * 1_000_003 + frame) % 2**32)
+                pieces.append(torch.randn(shape, generator=generator))
+            return torch.cat(pieces)[None].to(device)
+
+        return draw
