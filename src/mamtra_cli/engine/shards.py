@@ -25,12 +25,12 @@ from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
 from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
 from mamtra_cli.families.cosyvoice2.phones import LETTERS, LEXICON, SYMBOLS
-from mamtra_cli.families.cosyvoice2.published import ONNX_FILES, QWEN_FOLDER
+from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER
 
 FORMAT_VERSION = 1
 KEY = b"mamtra"
 SUFFIX = ".parquet"
-TOKENIZER_FILES = ("speech_tokenizer.safetensors", ONNX_FILES[1])
+TOKENIZER_FILES = ("speech_tokenizer.safetensors", "speech_tokenizer_v2.onnx")
 FRONT_ENDS = {"phones": (SYMBOLS, LEXICON, LETTERS), "bpe": (VOCAB_FILE, MERGES_FILE)}
 REDO = "prepare the data again with this model, `mamtra prepare INPUT -o DIR --model MODEL`"
 
