@@ -239,9 +239,10 @@ class TokenToWave:
             state.pace, self._mel(state, end, final=final), self.options.speed, final=final
         )
         vocoder, waves = state.vocoder, []
-        pieces = mel.split(self.options.vocoder_frames, dim=2)
-        for number, piece in enumerate(pieces, 1):
-            vocoder, wave = self.vocoder.step(vocoder, piece, final=final and number == len(pieces))
+        size, total = self.options.vocoder_frames, mel.shape[2]
+        for start in range(0, max(total, 1), size):
+            last = final and start + size >= total
+            vocoder, wave = self.vocoder.step(vocoder, mel[:, :, start : start + size], final=last)
             waves.append(wave)
         kept = max(state.first, (end - self.options.context_tokens) // self.grid * self.grid)
         state = replace(

@@ -1,0 +1,290 @@
+"""Memory of the whole pipeline by formulas: the official arithmetic, ours, and each saving between.
+
+From configs alone, no torch. Scratch formulas count the tensors alive at the peak; they were
+checked against live-bytes measurements of the published classes (65, 237, 901 and 3,512 MiB for
+the encoder at 10, 20, 40 and 80 s; 29, 92 and 322 MiB for the estimator at 10, 20 and 40 s) and
+against our own with tests. The language model alone is in backbone/costs.py. What the official
+program does is stated in FunAudioLLM/CosyVoice (cosyvoice/cli, cosyvoice/llm).
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+from mamtra_cli.backbone import costs
+from mamtra_cli.families.cosyvoice2.config import (
+    CosyVoice2Config,
+    FlowConfig,
+    FlowEncoderConfig,
+    FlowEstimatorConfig,
+    HiFTConfig,
+)
+
+FLOAT = 4
+TOKENS_PER_SECOND = 25
+SCORES = 7  # score matrices a head of the published encoder: both terms, padded, sum, softmax
+WIDTHS = 12  # vectors of the layer's width a frame that both networks hold beside them
+QUERIES = 256  # rows of scores that our attention makes at once
+VOCODER_TENSORS = 7  # of the last, widest stage
+ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is spoken, in tokens of 40 ms.
+
+    Attributes:
+        tokens: speech tokens to make.
+        prompt: speech tokens of the voice prompt.
+        text: text ids, those of the prompt included.
+    """
+
+    tokens: int
+    prompt: int
+    text: int
+
+    @classmethod
+    def of_seconds(cls, seconds: float, prompt: float = 5.0) -> "Request":
+        """Speech and prompt of a length, with one text id for three speech tokens."""
+        tokens, heard = round(seconds * TOKENS_PER_SECOND), round(prompt * TOKENS_PER_SECOND)
+        return cls(tokens=tokens, prompt=heard, text=ceil((tokens + heard) / 3))
+
+    @property
+    def prefill(self) -> int:
+        """Positions read before the first token."""
+        return 2 + self.text + self.prompt
+
+    @property
+    def positions(self) -> int:
+        """Positions in the cache at the end."""
+        return self.prefill + self.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Sizes of token-to-wave in windows; see `token2wav.WaveOptions`."""
+
+    tokens: int
+    prompt: int
+    vocoder_frames: int
+
+    @classmethod
+    def of(cls, config: CosyVoice2Config, prompt: int, vocoder_frames: int = 200) -> "Windows":
+        """The widest window of a config after a prompt of so many tokens."""
+        grid = config.flow.encoder.chunk
+        stream = config.context_tokens + config.max_hop_tokens + 2 * grid
+        tokens = max(stream, config.whole_tokens) + config.flow.encoder.lookahead
+        return cls(tokens=tokens, prompt=prompt, vocoder_frames=vocoder_frames + 16 + 8 + 12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Bytes at one setting: weights on the device, and what each stage adds while it runs."""
+
+    weights: int
+    language_model: int
+    flow: int
+    vocoder: int
+
+    @property
+    def peak(self) -> int:
+        """Most bytes at once; stages follow each other."""
+        return self.weights + max(self.language_model, self.flow, self.vocoder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """One step from the official pipeline to ours.
+
+    Attributes:
+        name: what changes.
+        own: bytes that it takes away where they are (a stage need not be the highest).
+        peak: of the whole pipeline with this step and all before it.
+        hybrid: the step is the exchange of layers; every other one helps the teacher too.
+    """
+
+    name: str
+    own: int
+    peak: int
+    hybrid: bool = False
+
+
+def encoder_parameters(config: FlowEncoderConfig) -> int:
+    """Parameters of the flow's encoder."""
+    d, hidden, ahead = config.width, config.d_ff, config.lookahead
+    attention = 4 * (d * d + d) + d * d + 2 * d
+    block = attention + 2 * d * hidden + hidden + d + 4 * d
+    inputs = 2 * (d * d + d + 2 * d)
+    look = (ahead + 1) * d * d + d + 3 * d * d + d
+    up = (2 * config.upsample + 1) * d * d + d
+    return (config.blocks + config.up_blocks) * block + inputs + look + up + 2 * d
+
+
+def estimator_parameters(config: FlowEstimatorConfig, mel: int = 80) -> int:
+    """Parameters of the flow's estimator."""
+    c, inner, hidden = config.channels, config.heads * config.head_dim, 4 * config.channels
+    conv = 3 * c * c + c
+
+    def conv_block(wide: int) -> int:
+        return 3 * wide * c + c + 2 * c
+
+    def resnet(wide: int) -> int:
+        return hidden * c + c + conv_block(wide) + conv_block(c) + wide * c + c
+
+    block = 4 * c * inner + c + 4 * c + 2 * c * hidden + hidden + c
+    levels = resnet(4 * mel) + config.mid_blocks * resnet(c) + resnet(2 * c)
+    time = 4 * mel * hidden + hidden + hidden * hidden + hidden
+    ends = 2 * conv + conv_block(c) + c * mel + mel
+    return levels + (config.mid_blocks + 2) * config.n_blocks * block + time + ends
+
+
+def flow_parameters(config: FlowConfig) -> int:
+    """Parameters of the flow."""
+    width = config.encoder.width
+    tables = config.vocab_size * width + config.speaker_dim * config.mel_bins + config.mel_bins
+    project = width * config.mel_bins + config.mel_bins
+    estimator = estimator_parameters(config.estimator, config.mel_bins)
+    return tables + project + encoder_parameters(config.encoder) + estimator
+
+
+def hift_parameters(config: HiFTConfig) -> int:
+    """Parameters of the vocoder, weight norm folded."""
+    base, bins = config.base_channels, config.n_fft + 2
+    f0 = config.f0_channels
+    total = 3 * config.mel_bins * f0 + f0 + 4 * (3 * f0 * f0 + f0) + f0 + 1
+    total += config.harmonics + 2 + 7 * config.mel_bins * base + base
+
+    def resblock(channels: int, kernel: int) -> int:
+        each = 2 * (kernel * channels * channels + channels) + 2 * channels
+        return len(config.resblock_dilations) * each
+
+    for i, kernel in enumerate(config.upsample_kernels):
+        wide, narrow = base >> i, base >> (i + 1)
+        stride = prod(config.upsample_rates[i + 1 :])
+        total += wide * narrow * kernel + narrow
+        total += bins * narrow * (2 * stride if stride > 1 else 1) + narrow
+        total += resblock(narrow, config.source_resblock_kernels[i])
+        total += sum(resblock(narrow, size) for size in config.resblock_kernels)
+    last = base >> len(config.upsample_rates)
+    return total + 7 * last * bins + bins
+
+
+def official_encoder_scratch(config: FlowEncoderConfig, tokens: int) -> int:
+    """Bytes of the published encoder over `tokens`, prompt included, in one pass."""
+    frames = config.upsample * tokens
+    return FLOAT * (SCORES * config.heads * frames**2 + WIDTHS * config.width * frames)
+
+
+def official_estimator_scratch(config: FlowEstimatorConfig, frames: int, rows: int = 2) -> int:
+    """Bytes of the published estimator: a mask, its copy for every head, and activations."""
+    masks = (1 + config.heads) * frames**2
+    return rows * FLOAT * (masks + WIDTHS * config.channels * frames)
+
+
+def encoder_scratch(config: FlowEncoderConfig, tokens: int) -> int:
+    """Bytes of our encoder over `tokens`: scores of one block of queries at a time."""
+    frames = config.upsample * tokens
+    rows = min(QUERIES, frames)
+    scores = config.heads * rows * (rows + 2 * frames)
+    return FLOAT * (scores + WIDTHS * config.width * frames)
+
+
+def estimator_scratch(config: FlowEstimatorConfig, frames: int, rows: int = 2) -> int:
+    """Bytes of our estimator: no mask of the whole."""
+    return rows * FLOAT * WIDTHS * config.channels * frames
+
+
+def vocoder_scratch(config: HiFTConfig, frames: int) -> int:
+    """Bytes of the vocoder over so many mel frames at once: its last stage."""
+    last = config.base_channels >> len(config.upsample_rates)
+    return VOCODER_TENSORS * FLOAT * last * prod(config.upsample_rates) * frames
+
+
+def official(config: CosyVoice2Config, request: Request) -> Stage:
+    """The official pipeline: float32, the text model's full head, one pass from tokens to sound.
+
+    The prompt is read by a causal LM with its text head over every position and all hidden
+    states kept; text head and embedding share their storage. The speech tokenizer (ONNX) runs on
+    the GPU where there is one; its scratch and that of the runtime are not counted.
+    """
+    lm = config.lm
+    counted = costs.parameters(
+        lm.hybrid, costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+    )
+    parts = counted.total + flow_parameters(config.flow) + hift_parameters(config.hift)
+    logits = FLOAT * request.prefill * lm.vocab_size
+    hidden = FLOAT * request.prefill * (lm.n_layers + 1) * lm.d_model
+    exact = costs.Precision(weights=4, cache=4, conv=4)
+    cache = costs.cache_bytes(lm.hybrid, request.positions, exact)
+    heard = request.prompt + request.tokens
+    frames = config.flow.encoder.upsample * heard
+    return Stage(
+        weights=FLOAT * parts + (ONNX_BYTES if config.speech_tokenizer is None else 0),
+        language_model=logits + hidden + cache,
+        flow=max(
+            official_encoder_scratch(config.flow.encoder, heard),
+            official_estimator_scratch(config.flow.estimator, frames),
+        ),
+        vocoder=vocoder_scratch(config.hift, config.flow.encoder.upsample * request.tokens),
+    )
+
+
+def savings(
+    config: CosyVoice2Config, request: Request, hybrid: CosyVoice2Config | None = None
+) -> tuple[Saving, ...]:
+    """From the official pipeline to ours, one step after the other, the exchange of layers last.
+
+    Args:
+        config: the teacher.
+        request: what is spoken.
+        hybrid: the same model with other layers; `None` where there is none.
+    """
+    lm, now = config.lm, official(config, request)
+    steps = [Saving(name="official pipeline", own=0, peak=now.peak)]
+
+    def step(name: str, after: Stage, own: int, *, exchange: bool = False) -> Stage:
+        steps.append(Saving(name=name, own=own, peak=after.peak, hybrid=exchange))
+        return after
+
+    exact, half = costs.Precision(weights=4, cache=4, conv=4), costs.Precision()
+    cache = costs.cache_bytes(lm.hybrid, request.positions, exact)
+    own = now.language_model - cache
+    now = step("no text head, no kept hidden states", replace(now, language_model=cache), own)
+
+    windows = Windows.of(config, request.prompt)
+    frames = config.flow.encoder.upsample * (windows.tokens + windows.prompt)
+    rows = 2 if config.flow.cfg_rate else 1
+    chunked = replace(
+        now,
+        flow=max(
+            encoder_scratch(config.flow.encoder, windows.tokens + windows.prompt),
+            estimator_scratch(config.flow.estimator, frames, rows),
+        ),
+        vocoder=vocoder_scratch(config.hift, windows.vocoder_frames),
+    )
+    own = max(now.flow, now.vocoder) - max(chunked.flow, chunked.vocoder)
+    now = step("tokens to sound in windows", chunked, own)
+
+    if config.speech_tokenizer is None:
+        after = replace(now, weights=now.weights - ONNX_BYTES)
+        now = step("ONNX parts on the CPU", after, ONNX_BYTES)
+
+    counted = costs.parameters(
+        lm.hybrid, costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+    )
+    smaller = (FLOAT - half.weights) * counted.total
+    cache_half = costs.cache_bytes(lm.hybrid, request.positions, half)
+    after = replace(now, weights=now.weights - smaller, language_model=cache_half)
+    now = step("language model and its cache in bfloat16", after, smaller + cache - cache_half)
+
+    table = half.weights * counted.text_embedding
+    now = step("text embedding on the host", replace(now, weights=now.weights - table), table)
+
+    if hybrid is not None:
+        other = costs.parameters(
+            hybrid.lm.hybrid, costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+        )
+        more = half.weights * (other.total - counted.total)
+        held = costs.cache_bytes(hybrid.lm.hybrid, request.positions, half)
+        after = replace(now, weights=now.weights + more, language_model=held)
+        step("layers exchanged (hybrid)", after, cache_half - held - more, exchange=True)
+    return tuple(steps)

@@ -1,0 +1,110 @@
+"""Formulas of the pipeline's memory against modules, measurements and published counts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.tiny_model import tiny_config
+
+from mamtra_cli.engine.live_bytes import live_peak
+from mamtra_cli.families.cosyvoice2 import costs
+from mamtra_cli.families.cosyvoice2.chunk_mask import BLOCK
+from mamtra_cli.families.cosyvoice2.config import (
+    CosyVoice2Config,
+    FlowConfig,
+    FlowEncoderConfig,
+    FlowEstimatorConfig,
+    HiFTConfig,
+)
+from mamtra_cli.families.cosyvoice2.flow import Flow
+from mamtra_cli.families.cosyvoice2.flow_official import published_attention
+from mamtra_cli.families.cosyvoice2.hift import HiFT
+
+MIB = 2**20
+TEACHER = CosyVoice2Config()
+
+
+def test_parameters_are_those_of_the_modules() -> None:
+    assert costs.flow_parameters(TEACHER.flow) == 112_549_360
+    for config in (TEACHER, tiny_config()):
+        with torch.device("meta"):
+            flow, hift = Flow(config.flow), HiFT(config.hift)
+        assert costs.flow_parameters(config.flow) == sum(p.numel() for p in flow.parameters())
+        assert costs.hift_parameters(config.hift) == sum(p.numel() for p in hift.parameters())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "measured"), [(125, 19), (250, 65), (500, 237), (1000, 901), (2000, 3512)]
+)
+def test_published_encoder_needs_what_was_measured(tokens: int, measured: int) -> None:
+    """Live bytes of the published class (float32, CPU, random weights)."""
+    formula = costs.official_encoder_scratch(TEACHER.flow.encoder, tokens) / MIB
+    assert formula == pytest.approx(measured, rel=0.015)
+
+
+@pytest.mark.parametrize(("tokens", "measured"), [(125, 10), (250, 29), (500, 92), (1000, 322)])
+def test_published_estimator_needs_what_was_measured(tokens: int, measured: int) -> None:
+    formula = costs.official_estimator_scratch(TEACHER.flow.estimator, 2 * tokens) / MIB
+    assert formula == pytest.approx(measured, rel=0.03)
+
+
+@pytest.fixture(scope="module")
+def flow() -> Flow:
+    """Published widths and heads, few layers: scratch does not depend on depth."""
+    config = FlowConfig(
+        vocab_size=100,
+        steps=1,
+        encoder=FlowEncoderConfig(blocks=1, up_blocks=1),
+        estimator=FlowEstimatorConfig(n_blocks=1, mid_blocks=1),
+    )
+    return Flow(config).eval().requires_grad_(False)
+
+
+def test_imitated_encoder_and_estimator_need_what_the_formulas_say(flow: Flow) -> None:
+    config, ids, x = flow.config, torch.zeros((1, 250), dtype=torch.long), torch.zeros(2, 80, 500)
+    with torch.inference_mode(), published_attention(flow):
+        encoder, _ = live_peak(lambda: flow.encode(ids, streaming=False))
+        estimator, _ = live_peak(
+            lambda: flow.decoder.estimator(x, x, torch.zeros(2), x[:, :, 0], x)
+        )
+    assert encoder == pytest.approx(costs.official_encoder_scratch(config.encoder, 250), rel=0.06)
+    wanted = costs.official_estimator_scratch(config.estimator, 500)
+    assert estimator == pytest.approx(wanted, rel=0.06)
+
+
+@pytest.mark.parametrize("tokens", [100, 203])
+def test_our_encoder_needs_what_the_formula_says(flow: Flow, tokens: int) -> None:
+    assert costs.QUERIES == BLOCK
+    ids = torch.zeros((1, tokens), dtype=torch.long)
+    with torch.inference_mode():
+        peak, _ = live_peak(lambda: flow.encode(ids, streaming=True))
+    assert peak == pytest.approx(costs.encoder_scratch(flow.config.encoder, tokens), rel=0.15)
+
+
+def test_vocoder_needs_what_the_formula_says() -> None:
+    config = HiFTConfig(f0_channels=8)
+    hift = HiFT(config).eval().requires_grad_(False)
+    with torch.inference_mode():
+        peak, _ = live_peak(lambda: hift.decode(torch.zeros(1, 80, 30), torch.zeros(1, 1, 14_400)))
+    assert peak == pytest.approx(costs.vocoder_scratch(config, 30), rel=0.05)
+
+
+def test_official_arithmetic_of_half_a_minute() -> None:
+    """2.02 GB, 450 MB and 83 MB of weights as shipped, and 0.7 GB for one pass of the encoder."""
+    found = costs.official(TEACHER, costs.Request.of_seconds(30))
+    assert found.weights == pytest.approx(2_023e6 + 450.2e6 + 83.2e6 + 496.1e6, rel=0.001)
+    assert found.flow == pytest.approx(729e6, rel=0.01)
+    assert found.peak == found.weights + found.flow
+
+
+def test_savings_halve_the_peak_of_half_a_minute_without_the_hybrid() -> None:
+    hybrid = replace(TEACHER, lm=replace(TEACHER.lm, kinds="TMMM" * 6))
+    steps = costs.savings(TEACHER, costs.Request.of_seconds(30), hybrid)
+    assert [step.hybrid for step in steps] == [False] * 6 + [True]
+    official, lean, last = steps[0].peak, steps[-2].peak, steps[-1].peak
+    assert lean < 0.5 * official
+    # One short utterance: the exchange of layers saves nothing, and the table says so.
+    assert abs(last - lean) < 0.02 * official
+    # Not an effect of the ONNX file: without it the half is kept too.
+    assert lean < 0.5 * (official - costs.ONNX_BYTES)
+    assert all(a.peak >= b.peak for a, b in zip(steps[:-1], steps[1:-1], strict=False))
