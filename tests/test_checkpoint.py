@@ -20,13 +20,13 @@ from mamtra_cli.errors import (
     OutputError,
     UsageError,
 )
+from mamtra_cli.pt_file import load_pt_weights
 from mamtra_cli.tensors import (
     TensorFile,
     check_shapes,
     check_storage,
     encode,
     load_module,
-    load_pt_weights,
     pack,
     unpack,
 )

@@ -190,21 +190,23 @@ class FolderWriter:
         storage: str = "keep",
         metadata: Mapping[str, str] | None = None,
     ) -> Path:
-        """Write a part file; shared storage and views are written out in full."""
-        from safetensors.torch import save_file
+        """Write a part file; shared storage and views are written out in full.
 
-        from mamtra_cli.tensors import encode
+        Tensors are written as they come: of a large part, few are in memory at a time.
+        """
+        from mamtra_cli.tensors import encode, write_file
 
-        stored: dict[str, torch.Tensor] = {}
-        for key, value in tensors:
-            for entry, data in encode(key, value, storage):
-                shared = data.untyped_storage().nbytes() != data.nbytes
-                stored[entry] = data.clone() if shared else data
+        def entries() -> "Iterator[tuple[str, torch.Tensor]]":
+            for key, value in tensors:
+                for entry, data in encode(key, value, storage):
+                    shared = data.untyped_storage().nbytes() != data.nbytes
+                    yield entry, data.clone() if shared else data
+
         path = self._file(name)
         with output_errors(path):
             path.touch()
             mode = path.stat().st_mode
-            save_file(stored, str(path), metadata={"format": "pt", **(metadata or {})})
+            write_file(path, entries(), {"format": "pt", **(metadata or {})})
             # safetensors writes files that only their owner may read, whatever the umask says.
             path.chmod(mode)
         return path

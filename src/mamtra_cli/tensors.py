@@ -1,19 +1,22 @@
 """Files of tensors: a strict lazy reader, packed storage, strict loading into modules.
 
 A matrix may be stored packed: int8 values under its name and one float16 scale a row (axis 0)
-under `name.scale`. Knows names, shapes and bytes; nothing of what a tensor means, nor of folders.
+under `name.scale`. A file is read and written in windows of `HOLD` bytes, whatever its size. Knows
+names, shapes and bytes; nothing of what a tensor means, nor of folders.
 
-Format: safetensors (https://github.com/huggingface/safetensors); `.pt` state dicts of teachers.
+Format: safetensors (https://github.com/huggingface/safetensors); `.pt` files are in `pt_file.py`.
 """
 
-import pickle
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, Protocol, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from mamtra_cli.config import nearest
 from mamtra_cli.errors import CheckpointError, UsageError
@@ -22,6 +25,11 @@ from mamtra_cli.tensor_header import damaged, read_header
 SCALE = ".scale"
 Storage = Literal["keep", "float32", "bfloat16", "float16", "int8"]
 STORAGES: tuple[str, ...] = get_args(Storage)
+HOLD = 64_000_000  # bytes read from a mapping before it is let go
+MAP_FROM = 64_000_000  # bytes from which a table may stay in its file
+SPOOL = 64_000_000  # bytes from which a file is written as its tensors come
+STREAMED = 1_000_000  # bytes from which a tensor is then not kept back
+HEADER = 1 << 19  # bytes left for the header of such a file; blanks may follow the JSON
 
 DTYPES = {
     "F64": torch.float64,
@@ -44,6 +52,31 @@ class TensorInfo:
     shape: tuple[int, ...]
     dtype: torch.dtype
     packed: bool = False
+
+
+class TensorSource(Protocol):
+    """A file of tensors under our names, whatever its format."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor."""
+        ...
+
+    def stream(
+        self, names: Iterable[str] | None = None, dtype: torch.dtype | None = torch.float32
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Read tensors one after the other into memory of their own; all of them by default."""
+        ...
+
+    def mapped(self, name: str, dtype: torch.dtype | None) -> torch.Tensor | None:
+        """Map a large tensor that is stored in this type; `None` where it has to be read."""
+        ...
 
 
 class TensorFile:
@@ -102,25 +135,119 @@ class TensorFile:
         self, names: Iterable[str] | None = None, dtype: torch.dtype | None = torch.float32
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Read tensors one after the other, as `get` does; all of them by default."""
+        for name, value, scale in self._read(list(self.infos if names is None else names)):
+            if scale is not None:
+                value = unpack(value, scale)
+                yield name, value if dtype is None else value.to(dtype)
+            else:
+                yield name, copied(value, dtype)
+
+    def stored(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+        """Read tensors as they are on disk: packed ones as values and scales."""
+        for name, value, scale in self._read(list(self.infos if names is None else names)):
+            yield name, copied(value, None)
+            if scale is not None:
+                yield name + SCALE, copied(scale, None)
+
+    def mapped(self, name: str, dtype: torch.dtype | None) -> torch.Tensor | None:
+        """Map a large tensor that is stored in this type; `None` where it has to be read."""
+        info = self.infos[name]
+        if not mappable(info, dtype):
+            return None
+        with safe_open(str(self.path), framework="pt") as file:
+            value: torch.Tensor = file.get_tensor(name)
+            return value
+
+    def _read(self, names: list[str]) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | None]]:
+        """Values and scales in mapped memory, which is let go after every `HOLD` bytes."""
+        done = 0
         try:
-            with safe_open(str(self.path), framework="pt") as file:
-                for name in self.infos if names is None else names:
-                    value = file.get_tensor(name)
-                    if self.infos[name].packed:
-                        value = unpack(value, file.get_tensor(name + SCALE))
-                    if value.is_floating_point() and dtype is not None:
-                        value = value.to(dtype)
-                    yield name, value
+            while done < len(names):
+                held = 0
+                with safe_open(str(self.path), framework="pt") as file:
+                    while done < len(names) and held < HOLD:
+                        name = names[done]
+                        value = file.get_tensor(name)
+                        scale = file.get_tensor(name + SCALE) if self.infos[name].packed else None
+                        held, done = held + value.nbytes, done + 1
+                        yield name, value, scale
+                        del value, scale
         except (SafetensorError, OSError) as error:
             raise damaged(self.path, str(error)) from error
 
-    def stored(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Read tensors as they are on disk: packed ones as values and scales."""
-        with safe_open(str(self.path), framework="pt") as file:
-            for name, info in self.infos.items():
-                yield name, file.get_tensor(name)
-                if info.packed:
-                    yield name + SCALE, file.get_tensor(name + SCALE)
+
+def copied(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """Return a tensor in contiguous memory of its own; floating ones in `dtype` unless `None`."""
+    kind = dtype if dtype is not None and value.is_floating_point() else value.dtype
+    return value.to(kind, copy=True, memory_format=torch.contiguous_format)
+
+
+def mappable(info: TensorInfo, dtype: torch.dtype | None) -> bool:
+    """Whether a tensor may stay in its file: large, and stored in the type that is wanted."""
+    size = info.dtype.itemsize
+    for extent in info.shape:
+        size *= extent
+    return size >= MAP_FROM and not info.packed and dtype in (None, info.dtype)
+
+
+def write_file(
+    path: Path, entries: Iterable[tuple[str, torch.Tensor]], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file. A large one is written as its tensors come, none is kept.
+
+    Args:
+        path: the file.
+        entries: names and tensors, on the CPU and contiguous.
+        metadata: of the header.
+    """
+    first: dict[str, torch.Tensor] = {}
+    rest = iter(entries)
+    size = 0
+    for name, value in rest:
+        first[name] = value
+        size += value.nbytes
+        if size >= SPOOL:
+            break
+    else:
+        save_file(first, str(path), metadata=dict(metadata))
+        return
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    small: dict[str, torch.Tensor] = {}
+    with path.open("wb") as file:
+        file.seek(8 + HEADER)
+        while first:
+            name = next(iter(first))
+            _append(file, header, name, first.pop(name), small)
+        for name, value in rest:
+            _append(file, header, name, value, small)
+        # Wide items first: then every tensor begins at a multiple of its item's size.
+        for name in sorted(small, key=lambda name: (-small[name].itemsize, name)):
+            _append(file, header, name, small[name], None)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        if len(text) > HEADER:
+            raise ValueError(f"the header of {path.name} has {len(text)} bytes, more than {HEADER}")
+        file.seek(0)
+        file.write(HEADER.to_bytes(8, "little") + text.ljust(HEADER))
+
+
+def _append(
+    file: BinaryIO,
+    header: dict[str, object],
+    name: str,
+    value: torch.Tensor,
+    small: dict[str, torch.Tensor] | None,
+) -> None:
+    """Write a tensor at the end of a file, or keep it for later where it would break alignment."""
+    if name in header or (small is not None and name in small):
+        raise ValueError(f"tensor {name} is written twice")
+    if small is not None and (value.nbytes < STREAMED or value.nbytes % 8):
+        small[name] = value
+        return
+    start = file.tell() - 8 - HEADER
+    file.write(value.reshape(-1).view(torch.uint8).numpy().data)
+    kind = next(key for key, dtype in DTYPES.items() if dtype == value.dtype)
+    offsets = [start, start + value.nbytes]
+    header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": offsets}
 
 
 def unpack(values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -201,7 +328,10 @@ def check_shapes(
 
 
 def load_module(
-    module: torch.nn.Module, file: TensorFile, dtype: torch.dtype | None = torch.float32
+    module: torch.nn.Module,
+    file: TensorSource,
+    dtype: torch.dtype | None = torch.float32,
+    gathered: Collection[str] = (),
 ) -> None:
     """Stream a part file into a module, strictly; what is on `meta` gets its first storage.
 
@@ -209,12 +339,16 @@ def load_module(
         module: parameters and persistent buffers named as the tensors of the file.
         file: the part.
         dtype: type of floating tensors; None keeps the stored one.
+        gathered: tables of which few rows are ever read; a large one stays in its file, mapped.
     """
     target = module.state_dict(keep_vars=True)
     check_shapes(
         {name: tuple(value.shape) for name, value in target.items()}, file.shapes(), file.path.name
     )
-    for name, value in file.stream(dtype=dtype):
+    maps = {name: file.mapped(name, dtype) for name in target if name in gathered}
+    kept = {name: value for name, value in maps.items() if value is not None}
+    read = file.stream([name for name in target if name not in kept], dtype)
+    for name, value in chain(kept.items(), read):
         place, _, leaf = name.rpartition(".")
         owner, old = module.get_submodule(place), target[name]
         if isinstance(old, torch.nn.Parameter):
@@ -222,28 +356,3 @@ def load_module(
             owner.register_parameter(leaf, new)
         else:
             owner.register_buffer(leaf, value)
-
-
-def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a `.pt` state dict, memory-mapped, never running code.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, holds code, or is no state dict.
-    """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"`{path.name}` holds more than tensors, and was not opened: it could run code",
-            "use the weights file as its authors published it, or a safetensors file",
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise damaged(path, "it is not a PyTorch weights file, or was cut off") from error
-    for key in ("model", "state_dict"):
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
-    if not isinstance(data, dict):
-        raise CheckpointError(f"`{path.name}` holds no table of tensors")
-    return {str(name): value for name, value in data.items() if isinstance(value, torch.Tensor)}

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.checkpoint import ModelFolder
+from mamtra_cli.checkpoint import ModelFolder, sha256
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.ops.sampling import Sampling
-from mamtra_cli.tensors import check_shapes, load_module
+from mamtra_cli.tensors import TensorSource, load_module
 
 DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are named too
     Tensor.normal_,
@@ -49,6 +49,14 @@ class FrontEnd(Protocol):
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of what the recording of a voice says."""
+        ...
+
+    def instruction_ids(self, text: str) -> list[int]:
+        """Ids of how to speak, in the model's own template; nothing in it can act as a control.
+
+        Raises:
+            UsageError: the model was not taught to follow instructions.
+        """
         ...
 
 
@@ -94,6 +102,8 @@ class Family(Protocol):
         name: what `config.json` calls it.
         config_class: frozen dataclass of every size.
         lm_part: the part whose layers are exchanged.
+        text_files: what a text is read with, checked against the hashes of a converted folder.
+        gathered: tables of which few rows are ever read; large ones stay in their files.
     """
 
     @property
@@ -104,6 +114,12 @@ class Family(Protocol):
 
     @property
     def lm_part(self) -> str: ...
+
+    @property
+    def text_files(self) -> tuple[str, ...]: ...
+
+    @property
+    def gathered(self) -> tuple[str, ...]: ...
 
     def part_names(self, config: Any) -> tuple[str, ...]:
         """Parts that a model of this config has."""
@@ -128,8 +144,16 @@ class Family(Protocol):
         """The inverse of `to_ours`."""
         ...
 
-    def read_published(self, path: Path) -> dict[str, Tensor]:
-        """Tensors of a published file, under their published names."""
+    def open_published(self, part: str, path: Path) -> TensorSource:
+        """A published file of a part, read under our names."""
+        ...
+
+    def foreign_parts(self, folder: Path) -> Mapping[str, Path]:
+        """Files of parts that are not ours to build (ONNX graphs), of those that are there."""
+        ...
+
+    def load_foreign(self, part: str, path: Path) -> nn.Module:
+        """Open such a part; it has the calls of our own module of that name."""
         ...
 
     def hybrid(self, config: Any) -> HybridConfig:
@@ -173,37 +197,60 @@ class Model:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Parts that are there."""
-        return tuple(self.source.parts)
+        """Parts that are there, foreign ones last."""
+        own = tuple(self.source.parts)
+        foreign = self.family.foreign_parts(self.folder)
+        return (*own, *(part for part in foreign if part not in own))
 
     def front_end(self) -> FrontEnd:
         """Open the text front end."""
+        for name in self.family.text_files:
+            if (self.folder / name).is_file():
+                self.check_hash(self.folder / name)
         return self.family.front_end(self.folder, self.config)
+
+    def open(self, part: str) -> TensorSource:
+        """Open the tensors of a part, which are read one at a time."""
+        if isinstance(self.source, Upstream):
+            return self.family.open_published(part, self.source.parts[part])
+        return self.source.part(part)
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """All tensors of a part under our names, in the stored type where published."""
-        if isinstance(self.source, Upstream):
-            published = self.family.read_published(self.source.parts[part])
-            return self.family.to_ours(part, published)
-        return dict(self.source.part(part).stream())
+        return dict(self.open(part).stream(dtype=None if self.published else torch.float32))
 
     def load(self, part: str, dtype: torch.dtype | None = torch.float32) -> nn.Module:
         """Build a part and load its weights, strictly, for inference.
 
         Args:
             part: its name.
-            dtype: type of its floating tensors; `None` keeps the stored one.
+            dtype: type of its floating tensors; `None` keeps the stored one. A foreign part
+                computes in its own.
         """
         if part not in self.parts:
             raise CheckpointError(f"model `{self.folder.name}` has no `{part}`")
+        if part not in self.source.parts:
+            path = self.family.foreign_parts(self.folder)[part]
+            self.check_hash(path)
+            return self.family.load_foreign(part, path)
         # Tensors made in inference mode stay unfit for training, and parts are kept for later.
         with torch.inference_mode(False):
             module = build_empty(self.family, self.config, part)
-            if isinstance(self.source, Upstream):
-                fill(module, self.tensors(part), self.source.parts[part].name, dtype)
-            else:
-                load_module(module, self.source.part(part), dtype)
+            load_module(module, self.open(part), dtype, self.family.gathered)
         return module.eval()
+
+    def check_hash(self, path: Path) -> None:
+        """Fail where a file of a converted folder is not the one that was written with it."""
+        if not isinstance(self.source, ModelFolder):
+            return
+        known = self.source.provenance.get("sha256", {})
+        name = path.relative_to(self.folder).as_posix()
+        if name in known and sha256(path) != known[name]:
+            raise CheckpointError(
+                f"`{name}` of `{self.folder.name}` is not the file that this model was made with "
+                f"(SHA-256 {known[name][:12]}...)",
+                "copy it from the teacher again, or convert again",
+            )
 
 
 class _NoDraws(TorchFunctionMode):
@@ -227,22 +274,6 @@ class _NoDraws(TorchFunctionMode):
 
 
 def build_empty(family: Family, config: Any, part: str) -> nn.Module:
-    """Build a part whose weights hold nothing yet; `fill` them all."""
+    """Build a part whose weights hold nothing yet; `load_module` fills them all."""
     with _NoDraws():
         return family.build_part(config, part)
-
-
-def fill(
-    module: nn.Module,
-    tensors: Mapping[str, Tensor],
-    where: str,
-    dtype: torch.dtype | None = torch.float32,
-) -> None:
-    """Put tensors into a module; names and shapes must agree. `where` names their file."""
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    check_shapes(expected, {name: tuple(value.shape) for name, value in tensors.items()}, where)
-    cast = {
-        name: value if dtype is None or not value.is_floating_point() else value.to(dtype)
-        for name, value in tensors.items()
-    }
-    module.load_state_dict(cast, assign=True)

@@ -268,7 +268,7 @@ def copy_rest(design: Design, writer: FolderWriter) -> None:
     for name, path in rest_of(design).items():
         writer.copy(path, name)
     if not isinstance(model.source, ModelFolder):
-        for part in model.parts:
+        for part in model.source.parts:
             if part != model.family.lm_part:
                 writer.write_tensors(f"{part}{SUFFIX}", model.tensors(part).items())
 

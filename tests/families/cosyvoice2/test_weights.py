@@ -98,7 +98,7 @@ def test_file_with_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     path = tmp_path / "llm.pt"
     torch.save({"weight": Danger()}, path)
     with pytest.raises(CheckpointError, match="run code"):
-        weights.read_published(path)
+        weights.PublishedFile("lm", path)
     assert capsys.readouterr().out == ""
 
 
@@ -108,12 +108,12 @@ def test_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     torch.save({"weight": torch.zeros(200)}, path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"llm\.pt"):
-        weights.read_published(path)
+        weights.PublishedFile("lm", path)
 
 
 def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing"):
-        weights.read_published(tmp_path / "llm.pt")
+        weights.PublishedFile("lm", tmp_path / "llm.pt")
     torch.save({"epoch": 1, "step": torch.tensor(2)}, tmp_path / "llm.pt")
     with pytest.raises(CheckpointError, match="no tensors"):
-        weights.read_published(tmp_path / "llm.pt")
+        weights.PublishedFile("lm", tmp_path / "llm.pt")

@@ -10,8 +10,13 @@ from torch import Tensor, nn
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, FrontEnd, Upstream
-from mamtra_cli.families.cosyvoice2 import published, weights
-from mamtra_cli.families.cosyvoice2.bpe import VOCAB_FILE, BpeFrontEnd, BytePairTokenizer
+from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
+from mamtra_cli.families.cosyvoice2.bpe import (
+    MERGES_FILE,
+    VOCAB_FILE,
+    BpeFrontEnd,
+    BytePairTokenizer,
+)
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.flow import Flow
 from mamtra_cli.families.cosyvoice2.hift import HiFT
@@ -21,6 +26,7 @@ from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
 from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.tensors import TensorSource
 
 
 class CosyVoice2:
@@ -29,6 +35,8 @@ class CosyVoice2:
     name = "cosyvoice2"
     config_class = CosyVoice2Config
     lm_part = "lm"
+    text_files = (VOCAB_FILE, MERGES_FILE)
+    gathered = (weights.TEXT_TABLE,)
 
     def part_names(self, config: CosyVoice2Config) -> tuple[str, ...]:
         """The three published parts, and mini's own encoders where the config has them."""
@@ -67,9 +75,18 @@ class CosyVoice2:
         """Our tensors under published names."""
         return weights.to_published(part, tensors)
 
-    def read_published(self, path: Path) -> dict[str, Tensor]:
-        """Tensors of a published file."""
-        return weights.read_published(path)
+    def open_published(self, part: str, path: Path) -> TensorSource:
+        """A published file under our names."""
+        return weights.PublishedFile(part, path)
+
+    def foreign_parts(self, folder: Path) -> dict[str, Path]:
+        """The published encoders of a voice, which are ONNX graphs."""
+        named = {part: folder / name for part, name in published.ONNX_PARTS.items()}
+        return {part: path for part, path in named.items() if path.is_file()}
+
+    def load_foreign(self, part: str, path: Path) -> nn.Module:
+        """Open one of them."""
+        return onnx_parts.load(part, path)
 
     def hybrid(self, config: CosyVoice2Config) -> HybridConfig:
         """The stack inside the language model."""

@@ -30,7 +30,7 @@ from mamtra_cli.families.cosyvoice2.weights import FILES
 
 YAML_FILE = "cosyvoice2.yaml"
 QWEN_FOLDER = "CosyVoice-BlankEN"
-ONNX_FILES = ("campplus.onnx", "speech_tokenizer_v2.onnx")
+ONNX_PARTS = {"speech_tokenizer": "speech_tokenizer_v2.onnx", "speaker_encoder": "campplus.onnx"}
 OTHER_VERSIONS = {"cosyvoice.yaml": "CosyVoice 1", "cosyvoice3.yaml": "CosyVoice 3"}
 DEEPEST_REF = 8
 HINT = "download the folder again"
@@ -177,7 +177,7 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
     companions = {
         name: qwen / name for name in (VOCAB_FILE, MERGES_FILE) if (qwen / name).is_file()
     }
-    companions |= {name: folder / name for name in ONNX_FILES if (folder / name).is_file()}
+    companions |= {name: folder / name for name in ONNX_PARTS.values() if (folder / name).is_file()}
     return Upstream(
         config=read_config(folder),
         parts={part: folder / name for part, name in FILES.items()},

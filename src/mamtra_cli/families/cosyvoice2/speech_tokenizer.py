@@ -7,7 +7,7 @@ waveforms or of what decodes the codes. Sources: CosyVoice 2 (arXiv:2412.10117),
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -218,25 +218,46 @@ class SpeechTokenizer(nn.Module):
         if logmel.shape[2] <= WINDOW_FRAMES:
             tokenized = self(logmel, lens)
             return tokenized.codes * _mask(tokenized.lens, tokenized.codes.shape[1]), tokenized.lens
-        rows = [
-            self._encode_windows(item[None, :, :length])
-            for item, length in zip(logmel, lens.tolist(), strict=True)
-        ]
-        counts = torch.tensor([len(row) for row in rows], device=logmel.device)
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True), counts
+        return encode_each(lambda window: self(window).codes[0], logmel, lens)
 
-    def _encode_windows(self, logmel: Tensor) -> Tensor:
-        """Encode one utterance (1, n_mels, T) window by window: (N,)."""
-        frames = logmel.shape[2]
-        trim = OVERLAP_FRAMES // FRAMES_PER_CODE // 2
-        starts = range(0, max(frames - OVERLAP_FRAMES, 1), WINDOW_FRAMES - OVERLAP_FRAMES)
-        parts = []
-        for start in starts:
-            codes = self(logmel[:, :, start : start + WINDOW_FRAMES]).codes[0]
-            first = trim if start else 0
-            last = len(codes) if start == starts[-1] else len(codes) - trim
-            parts.append(codes[first:last])
-        return torch.cat(parts)
+
+def encode_each(
+    codes_of: Callable[[Tensor], Tensor], logmel: Tensor, lens: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Encode utterances of any length one at a time, in windows of 30 s where they are longer.
+
+    Args:
+        codes_of: codes (N,) of one window (1, n_mels, T), T at most 3000.
+        logmel: (B, n_mels, T).
+        lens: (B,) frames; all T when `None`.
+
+    Returns:
+        codes: (B, N) int64, zero after each utterance's end.
+        lens: (B,) int64 code counts.
+    """
+    frames = [logmel.shape[2]] * len(logmel) if lens is None else lens.tolist()
+    rows = [
+        _encode_windows(codes_of, item[None, :, :length])
+        for item, length in zip(logmel, frames, strict=True)
+    ]
+    counts = torch.tensor([len(row) for row in rows], device=logmel.device)
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), counts
+
+
+def _encode_windows(codes_of: Callable[[Tensor], Tensor], logmel: Tensor) -> Tensor:
+    """Encode one utterance (1, n_mels, T) window by window: (N,)."""
+    frames = logmel.shape[2]
+    trim = OVERLAP_FRAMES // FRAMES_PER_CODE // 2
+    # What is as long as a window is one window: a second would hold nothing but the overlap.
+    beyond = frames - OVERLAP_FRAMES if frames > WINDOW_FRAMES else 1
+    starts = range(0, beyond, WINDOW_FRAMES - OVERLAP_FRAMES)
+    parts = []
+    for start in starts:
+        codes = codes_of(logmel[:, :, start : start + WINDOW_FRAMES])
+        first = trim if start else 0
+        last = len(codes) if start == starts[-1] else len(codes) - trim
+        parts.append(codes[first:last])
+    return torch.cat(parts)
 
 
 def code_count(frames: int) -> int:

@@ -5,17 +5,16 @@ numbers with the text table and nothing reads it), and the vocoder's weight norm
 plain weights. Knows names and tensors, no modules. Names after FunAudioLLM/CosyVoice2-0.5B.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.hift import fold_weight_norm
-from mamtra_cli.tensors import load_pt_weights
+from mamtra_cli.pt_file import PtFile
 
 FILES = {"lm": "llm.pt", "flow": "flow.pt", "hift": "hift.pt"}
 TEXT_TABLE = "llm.model.model.embed_tokens.weight"
@@ -27,16 +26,47 @@ PLAIN_CONVS = "source_downs."
 """Convolutions of the vocoder that have no weight norm."""
 
 
-def read_published(path: Path) -> dict[str, Tensor]:
-    """Tensors of a published `.pt` file; no code in it is ever run.
+class PublishedFile:
+    """A published `.pt` file under our names; no code in it is ever run.
+
+    Args:
+        part: `lm`, `flow` or `hift`.
+        path: the file.
 
     Raises:
         CheckpointError: the file is missing, damaged, holds code or no tensors.
     """
-    tensors = {name: t for name, t in load_pt_weights(path).items() if name not in COUNTERS}
-    if not tensors:
-        raise CheckpointError(f"`{path.name}` holds no tensors", "download the file again")
-    return tensors
+
+    def __init__(self, part: str, path: Path) -> None:
+        self.part = part
+        self.path = path
+        self._file = PtFile(path, skip=COUNTERS)
+        empty = {n: torch.empty(s, device="meta") for n, s in self._file.shapes().items()}
+        self._shapes = {name: tuple(value.shape) for name, value in to_ours(part, empty).items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor, from the file's table alone."""
+        return dict(self._shapes)
+
+    def stream(
+        self, names: Iterable[str] | None = None, dtype: torch.dtype | None = torch.float32
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Read tensors one after the other; see `PtFile.stream`. The vocoder's come all at once."""
+        wanted = list(self._shapes if names is None else names)
+        if self.part != "hift":
+            yield from self._file.stream(wanted, dtype)
+            return
+        folded = to_ours(self.part, dict(self._file.stream(dtype=None)))
+        for name in wanted:
+            value = folded[name]
+            yield name, value if dtype is None else value.to(dtype)
+
+    def mapped(self, name: str, dtype: torch.dtype | None) -> Tensor | None:
+        """See `PtFile.mapped`."""
+        return None if self.part == "hift" else self._file.mapped(name, dtype)
 
 
 def to_ours(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
