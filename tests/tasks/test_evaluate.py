@@ -1,27 +1,33 @@
 """`eval`: what is heard is counted, the teacher stands beside, limits are kept."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.tiny_model import write_tiny_model
+from safetensors.torch import load_file, save_file
+from tests.tiny_model import CODES, write_tiny_model
 
 from mamtra_cli.cli.app import run
+from mamtra_cli.engine import evaluation
+from mamtra_cli.engine.evaluation import TEST_SEED
+from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
-from mamtra_cli.errors import DataError, UsageError
+from mamtra_cli.errors import DataError, ModelNotFoundError, UsageError
 from mamtra_cli.recipes import ConvertRecipe, EvalRecipe
-from mamtra_cli.tasks import evaluate as task
 from mamtra_cli.tasks.convert import convert
-from mamtra_cli.tasks.evaluate import TEST_SEED, evaluate, missed, recogniser, sentences
+from mamtra_cli.tasks.evaluate import evaluate, missed, sentences
 
 
 class Parrot:
     """Ears that hear the expected sentences, and the last word of every second one wrong."""
 
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.about = {"name": "parrot"}
         self.texts = texts
         self.heard = 0
 
@@ -33,10 +39,18 @@ class Parrot:
         return text if self.heard % 2 else " ".join(text.split()[:-1])
 
 
+def stop_early(path: Path) -> None:
+    """Let a random model end its speech as soon as it may, as a trained one would in time."""
+    tensors = load_file(path)
+    tensors["llm_decoder.bias"][CODES] += 30
+    save_file(tensors, path, {"format": "pt"})
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("eval")
     write_tiny_model(folder / "teacher")
+    stop_early(folder / "teacher" / "lm.safetensors")
     convert(
         ConvertRecipe(
             teacher=str(folder / "teacher"),
@@ -51,56 +65,141 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def parrot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "recogniser", lambda texts, engine, built_in: Parrot(list(texts)))
-    monkeypatch.setattr(task, "RETRIES", 60)
+    pytest.importorskip("jiwer")
+
+    def ears(spec: str, texts: Sequence[str], engine: Engine, language: str) -> Parrot:
+        assert spec == "pocketsphinx"
+        return Parrot(texts)
+
+    monkeypatch.setattr(evaluation, "open_recogniser", ears)
+
+
+RECIPE = EvalRecipe(device="cpu", sentences=2, retries=20, rounds=50)
 
 
 @pytest.mark.usefixtures("parrot")
 def test_student_is_scored_beside_its_own_teacher(models: Path) -> None:
-    pytest.importorskip("jiwer")
-    recipe = EvalRecipe(model=str(models / "student"), sentences=4, device="cpu")
-    result = evaluate(recipe)
+    result = evaluate(replace(RECIPE, model=str(models / "student"), sentences=4))
     words = sum(len(text.split()) for text in closed(TEST_SEED, 4))
-    assert result.scores["wer"] == pytest.approx(2 / words, rel=0.2)
-    assert result.environment["teacher"] == str(models / "teacher")
-    assert result.teacher_scores["wer"] == result.scores["wer"]
-    assert result.scores["kl"] > 0
-    assert result.scores["ce"] > 0
-    assert 0 <= result.scores["agreement"] <= 1
-    assert result.scores["length_ratio"] > 0
-    assert result.scores["rtf"] > 0
-    assert result.scores["refused"] == 0
+    values = result.scores.values
+    assert result.teacher is not None
+    assert result.difference is not None
+    assert values["wer"] == pytest.approx(2 / words, rel=0.2)
+    assert result.teacher_model == str(models / "teacher")
+    assert result.teacher.values["wer"] == values["wer"]
+    assert result.difference.values["wer"] == 0
+    assert result.difference.intervals["wer"] == (0, 0)
+    direct = result.difference.values
+    assert direct["kl"] > 0
+    assert direct["ce"] > 0
+    assert 0 <= direct["agreement"] <= 1
+    assert direct["length_to_teacher"] > 0
+    assert values["length_ratio"] > 0
+    assert values["rtf"] > 0
+    assert values["cache_bytes"] < result.teacher.values["cache_bytes"] * 4
+    assert values["refused"] == 0
+    assert values["first_refused"] >= values["run_on"]
+    low, high = result.scores.intervals["wer"]
+    assert low <= values["wer"] <= high
 
 
 @pytest.mark.usefixtures("parrot")
 def test_seeds_say_every_sentence_again(models: Path) -> None:
-    pytest.importorskip("jiwer")
-    recipe = EvalRecipe(model=str(models / "teacher"), sentences=2, seeds=2, device="cpu")
+    recipe = replace(RECIPE, model=str(models / "teacher"), seeds=2)
     result = evaluate(recipe)
     assert result.sentences == 2
     once = evaluate(replace(recipe, seeds=1))
-    assert result.scores["words"] == 2 * once.scores["words"]
-    assert result.teacher_scores == {}
+    assert result.scores.values["words"] == 2 * once.scores.values["words"]
+    assert len(result.scores.by_seed) == 2
+    assert result.scores.spread is not None
+    assert once.scores.spread is None
+    assert result.teacher is None
 
 
 @pytest.mark.usefixtures("parrot")
-def test_missed_limit_is_told(models: Path) -> None:
-    pytest.importorskip("jiwer")
-    recipe = EvalRecipe(model=str(models / "teacher"), sentences=2, device="cpu")
-    result = evaluate(recipe)
-    assert missed(recipe, result) is None
-    assert missed(replace(recipe, max_wer=99.0), result) is None
-    error = missed(replace(recipe, max_wer=0.0), result)
+def test_equal_seeds_give_equal_scores(models: Path) -> None:
+    recipe = replace(RECIPE, model=str(models / "teacher"))
+    first, again = (evaluate(recipe).scores for _ in range(2))
+    timed = {"rtf", "rtf_tokens"}
+    assert {k: v for k, v in first.values.items() if k not in timed} == {
+        k: v for k, v in again.values.items() if k not in timed
+    }
+    assert first.intervals == again.intervals
+
+
+@pytest.mark.usefixtures("parrot")
+def test_missed_limits_are_all_named(models: Path) -> None:
+    recipe = replace(RECIPE, model=str(models / "student"), max_wer=99.0, max_wer_increase=0.0)
+    good = evaluate(recipe)
+    assert [check.missed for check in good.limits] == [False, False]
+    assert missed(good) is None
+    strict = replace(recipe, max_wer=0.0, max_failures=-1.0, max_wer_increase=None)
+    error = missed(evaluate(strict))
     assert error is not None
     assert error.exit_code == 3
+    assert "--max-wer 0" in error.message
+    assert "--max-failures -1" in error.message
+
+
+@pytest.mark.usefixtures("parrot")
+def test_limit_on_what_was_not_measured_is_refused(models: Path) -> None:
+    recipe = replace(RECIPE, model=str(models / "teacher"), min_similarity=0.5)
+    with pytest.raises(UsageError, match=r"--min-similarity.*no speaker encoder"):
+        evaluate(recipe)
+
+
+@pytest.mark.usefixtures("parrot")
+def test_lost_teacher_is_told_and_a_named_one_is_an_error(models: Path, tmp_path: Path) -> None:
+    student = tmp_path / "student"
+    student.symlink_to(models / "student")
+    recipe = replace(RECIPE, model=str(student))
+    away = models / "away"
+    (models / "teacher").rename(away)
+    try:
+        result = evaluate(recipe)
+        assert "teacher" in result.absent
+        assert result.teacher is None
+        with pytest.raises(ModelNotFoundError):
+            evaluate(replace(recipe, teacher=str(models / "teacher")))
+    finally:
+        away.rename(models / "teacher")
+    assert evaluate(replace(recipe, teacher="none")).absent.keys() == {"similarity", "utmos"}
+
+
+@pytest.mark.usefixtures("parrot")
+def test_report_and_records_hold_every_utterance(models: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE,
+        model=str(models / "student"),
+        seeds=2,
+        report=tmp_path / "report",
+        records=tmp_path / "records.jsonl",
+        samples=1,
+    )
+    result = evaluate(recipe)
+    lines = (tmp_path / "records.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert len(found) == 2 * 2 * 2
+    assert {record["model"] for record in found} == {result.model, result.teacher_model}
+    assert found[0]["heard"]
+    assert found[0]["errors"] / found[0]["words"] == found[0]["wer"]
+    assert (tmp_path / "report" / "records.jsonl").read_text().splitlines() == lines
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## Closeness" in text
+    assert "parrot" in text
+    assert "utmos: " in text
+    audio = sorted(path.name for path in (tmp_path / "report" / "audio").iterdir())
+    assert audio == ["01-student.flac", "01-teacher.flac"]
+    summary = json.loads((tmp_path / "report" / "result.json").read_text())
+    assert math.isclose(summary["scores"]["values"]["wer"], result.scores.values["wer"])
 
 
 def test_sentences_come_from_lines_or_json(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text('Hello there.\n\n{"text": "Good night."}\n...\nOne more.\n')
-    recipe = EvalRecipe(data=path, sentences=2)
-    assert sentences(recipe) == ["Hello there.", "Good night."]
-    assert sentences(EvalRecipe(sentences=3)) == closed(TEST_SEED, 3)
+    found = sentences(EvalRecipe(data=path, sentences=2))
+    assert [sentence.text for sentence in found] == ["Hello there.", "Good night."]
+    assert [one.text for one in sentences(EvalRecipe(sentences=3))] == closed(TEST_SEED, 3)
 
 
 @pytest.mark.parametrize(
@@ -116,29 +215,40 @@ def test_bad_sentences_are_refused(tmp_path: Path, content: str | None, message:
         sentences(EvalRecipe(data=path))
 
 
-def test_no_sentences_are_refused() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sentences": 0},
+        {"seeds": 0},
+        {"retries": -1},
+        {"data": Path("a"), "list_file": Path("b")},
+        {"language": "fr"},
+        {"audio_format": "aac"},
+        {"teacher": "none", "max_wer_increase": 1.0},
+        {"asr": "ears"},
+        {"asr": "command:no-such-program-here"},
+        {"similarity": "eyes"},
+        {"utmos": "none", "similarity": "own"},
+    ],
+    ids=lambda wrong: "-".join(wrong),
+)
+def test_what_cannot_be_is_refused(models: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        evaluate(EvalRecipe(sentences=0))
-
-
-def test_recogniser_knows_words_that_no_dictionary_has(models: Path) -> None:
-    pytest.importorskip("pocketsphinx")
-    from mamtra_cli.engine.runtime import Engine
-
-    engine = Engine.load(str(models / "teacher"), device="cpu")
-    ears = recogniser(["The zorblatt hummed."], engine, built_in=False)
-    assert ears.transcribe(np.zeros(8000, np.float32), 16_000) == ""
+        evaluate(EvalRecipe(model=str(models / "teacher"), **wrong))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("parrot")
 def test_command_prints_scores_and_exits_3_above_the_limit(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("jiwer")
-    args = ["eval", str(models / "teacher"), "--sentences", "2", "--device", "cpu"]
-    assert run([*args, "--max-wer", "0"]) == 3
+    args = ["eval", str(models / "student"), "--sentences", "2", "--device", "cpu"]
+    args += ["--rounds", "50", "--max-wer", "0"]
+    assert run(args) == 3
     captured = capsys.readouterr()
-    assert "word errors" in captured.out
+    assert "word errors (corpus)" in captured.out
+    assert "KL to the teacher" in captured.out
     assert "--max-wer 0" in captured.err
-    assert run([*args, "--max-wer", "0", "--json"]) == 3
-    assert json.loads(capsys.readouterr().out)["scores"]["wer"] > 0
+    assert run([*args, "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["scores"]["values"]["wer"] > 0
+    assert found["limits"][0]["missed"] is True

@@ -1,15 +1,18 @@
 """Scores of what was heard against what was to be said: word and character errors.
 
-Counts are pooled over all sentences (a long sentence weighs more), with a bootstrap interval over
-sentences. How the hypotheses came about is the business of `recognise.py`.
+`count` compares one sentence under the rules that say what a word is; `score` pools a set (a long
+sentence weighs more), with a bootstrap interval over sentences. How the hypotheses came about is
+the business of `recognise.py`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mamtra_cli.engine.bootstrap import ROUNDS, Ratio, interval
+from mamtra_cli.engine.seed_tts import chinese_characters, english_words
 from mamtra_cli.errors import MissingDependencyError
 
 
@@ -40,8 +43,72 @@ def plain_words(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text))
 
 
+RULES: Mapping[str, Callable[[str], list[str]]] = {
+    "plain": lambda text: plain_words(text).split(),
+    "seed-tts-en": english_words,
+    "seed-tts-zh": chinese_characters,
+}
+CHARACTERS = "seed-tts-zh"  # the rules whose words are characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorCount:
+    """Errors of one sentence.
+
+    Args:
+        substitutions, deletions, insertions: of words, or of what the rules take for words.
+        words: in the reference.
+        character_errors: of the words written with single spaces.
+        characters: in the reference, those spaces included.
+    """
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    words: int
+    character_errors: int
+    characters: int
+
+    @property
+    def errors(self) -> int:
+        """Words replaced, left out and put in."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Errors a word."""
+        return self.errors / self.words
+
+
+def count(reference: str, hypothesis: str, rules: str = "plain") -> ErrorCount:
+    """Compare what was heard with what was to be said.
+
+    Args:
+        reference: at least one word.
+        hypothesis: may be empty.
+        rules: a name in `RULES`.
+    """
+    said, heard = RULES[rules](reference), RULES[rules](hypothesis)
+    if not said:
+        raise ValueError(f"the reference {reference!r} has no words")
+    replaced, left_out, put_in = _align(said, heard)
+    if rules == CHARACTERS:
+        letters, wrong = len(said), replaced + left_out + put_in
+    else:
+        letters = len(" ".join(said))
+        wrong = sum(_align(list(" ".join(said)), list(" ".join(heard))))
+    return ErrorCount(
+        substitutions=replaced,
+        deletions=left_out,
+        insertions=put_in,
+        words=len(said),
+        character_errors=wrong,
+        characters=letters,
+    )
+
+
 def score(
-    references: Sequence[str], hypotheses: Sequence[str], *, rounds: int = 2000, seed: int = 0
+    references: Sequence[str], hypotheses: Sequence[str], *, rounds: int = ROUNDS, seed: int = 0
 ) -> WordErrors:
     """Compare hypotheses with references, case and punctuation put aside.
 
@@ -53,28 +120,24 @@ def score(
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
-    said, heard = [plain_words(t) for t in references], [plain_words(t) for t in hypotheses]
-    if not said or not all(said):
+    if not references or not all(plain_words(text) for text in references):
         raise ValueError("every reference needs at least one word")
-    words = np.array([_errors(r.split(), h.split()) for r, h in zip(said, heard, strict=True)])
-    characters = np.array([_errors(list(r), list(h)) for r, h in zip(said, heard, strict=True)])
-    lengths = np.array([len(r.split()) for r in said])
-    wer = float(words.sum() / lengths.sum())
-    picks = np.random.default_rng(seed).integers(0, len(said), (rounds, len(said)))
-    sampled = words[picks].sum(1) / lengths[picks].sum(1)
-    low, high = np.percentile(sampled, [2.5, 97.5])
+    found = [count(said, heard) for said, heard in zip(references, hypotheses, strict=True)]
+    words = np.array([one.words for one in found], dtype=np.float64)
+    pooled = Ratio(above=np.array([one.errors for one in found], dtype=np.float64), below=words)
+    low, high = interval(pooled, rounds=rounds, seed=seed) or (pooled.value, pooled.value)
     return WordErrors(
-        wer=wer,
-        cer=float(characters.sum() / sum(map(len, said))),
-        ci_low=float(low),
-        ci_high=float(high),
-        n_words=int(lengths.sum()),
-        n_sentences=len(said),
+        wer=pooled.value,
+        cer=sum(one.character_errors for one in found) / sum(one.characters for one in found),
+        ci_low=low,
+        ci_high=high,
+        n_words=int(words.sum()),
+        n_sentences=len(found),
     )
 
 
-def _errors(reference: list[str], hypothesis: list[str]) -> int:
-    """Levenshtein distance of two lists of words or characters."""
+def _align(reference: list[str], hypothesis: list[str]) -> tuple[int, int, int]:
+    """Substitutions, deletions and insertions between two lists of words or characters."""
     try:
         import jiwer
     except ImportError:
@@ -82,8 +145,8 @@ def _errors(reference: list[str], hypothesis: list[str]) -> int:
             "counting word errors needs the package jiwer", "pip install 'mamtra-cli[eval]'"
         ) from None
     if not hypothesis:
-        return len(reference)
+        return 0, len(reference), 0
     # Characters go through the same alignment, one to a word; a space needs a stand-in.
     join = [" ".join(part.replace(" ", "␣") for part in side) for side in (reference, hypothesis)]
     found = jiwer.process_words(join[0], join[1])
-    return int(found.substitutions + found.deletions + found.insertions)
+    return int(found.substitutions), int(found.deletions), int(found.insertions)

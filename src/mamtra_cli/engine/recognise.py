@@ -1,6 +1,7 @@
-"""Hearing: waves to words by pocketsphinx with a language model of our own.
+"""Hearing: what a recogniser is, and ours: pocketsphinx with a language model of our own.
 
-The recogniser knows the words and the word order of the texts it was made from and nothing else,
+Any object with `about` and `transcribe` listens; `whisper.py` and `command_asr.py` are two more.
+Ours knows the words and the word order of the texts it was made from and nothing else,
 so it measures whether speech is intelligible among the sentences it could be. Pronunciations are
 those of pocketsphinx's dictionary; words it lacks are given by the caller. The n-gram model is
 interpolated absolute discounting (Ney, Essen and Kneser, "On structuring probabilistic
@@ -8,20 +9,29 @@ dependences in stochastic language modelling", 1994), written as ARPA back-off. 
 `metrics.py`.
 """
 
+import hashlib
 import math
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.engine.metrics import plain_words
-from mamtra_cli.errors import MissingDependencyError, TextError
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.sentences import closed
+from mamtra_cli.errors import DataError, MissingDependencyError, TextError, UsageError
+from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 
 RATE = 16_000
+GRAMMAR_SEED = 0
+GRAMMAR = 8000  # built-in sentences that teach the recogniser the word order
+ACOUSTIC = "en-us/en-us"
 _DISCOUNT = 0.7
 # The dictionary's phones (CMU, without stress) by the names of our front end's.
 _PHONES = {
@@ -36,9 +46,95 @@ _PHONES = {
 class Recogniser(Protocol):
     """Anything that hears words in a wave."""
 
+    @property
+    def about(self) -> Mapping[str, str]:
+        """Its `name`, and the versions and hashes that another person needs to repeat it."""
+        ...
+
     def transcribe(self, wave: NDArray[np.float32], rate: int) -> str:
         """Give the words of a mono wave (T,) between -1 and 1."""
         ...
+
+
+@runtime_checkable
+class BatchRecogniser(Protocol):
+    """A recogniser that would rather hear many waves at once."""
+
+    def transcribe_many(self, waves: Sequence[NDArray[np.float32]], rate: int) -> list[str]:
+        """Give the words of each wave."""
+        ...
+
+
+def transcribe_all(
+    recogniser: Recogniser, waves: Sequence[NDArray[np.float32]], rate: int
+) -> list[str]:
+    """The words of each wave (T,); nothing is heard in an empty one."""
+    heard = [place for place, wave in enumerate(waves) if len(wave)]
+    some = [waves[place] for place in heard]
+    if isinstance(recogniser, BatchRecogniser):
+        texts = recogniser.transcribe_many(some, rate) if some else []
+    else:
+        texts = [recogniser.transcribe(wave, rate) for wave in some]
+    if len(texts) != len(some):
+        raise DataError(f"the recogniser gave {len(texts)} texts for {len(some)} waves")
+    found = [""] * len(waves)
+    for place, text in zip(heard, texts, strict=True):
+        found[place] = text
+    return found
+
+
+def open_recogniser(
+    spec: str, texts: Sequence[str], engine: Engine, language: str = "en"
+) -> Recogniser:
+    """The recogniser that a name means.
+
+    Args:
+        spec: `pocketsphinx`, `whisper:NAME` (a folder or org/name[@revision]) or `command:CMD`.
+        texts: what will be said; pocketsphinx takes its vocabulary from them.
+        engine: whose front end knows how words sound that no dictionary has, and whose device
+            Whisper runs on.
+        language: en or zh.
+    """
+    kind, _, name = spec.partition(":")
+    if kind == "whisper" and name:
+        from mamtra_cli.engine.whisper import Whisper
+
+        return Whisper(name, language=language, device=engine.device)
+    if kind == "command" and name.strip():
+        from mamtra_cli.engine.command_asr import CommandRecogniser
+
+        return CommandRecogniser(name)
+    if spec != "pocketsphinx":
+        raise UsageError(
+            f"unknown recogniser `{spec}`", "pocketsphinx, whisper:NAME or command:CMD"
+        )
+    if language != "en":
+        raise UsageError(
+            f"pocketsphinx knows no `{language}` here",
+            "name another recogniser: `--asr whisper:openai/whisper-large-v3`",
+        )
+    return word_recogniser(texts, engine)
+
+
+def word_recogniser(texts: Sequence[str], engine: Engine) -> "WordRecogniser":
+    """Our recogniser for some texts: the built-in grammar, and the texts' other words singly."""
+    grammar = closed(GRAMMAR_SEED, GRAMMAR)
+    known = {word for text in grammar for word in plain_words(text).split()}
+    words = {word for text in texts for word in plain_words(text).split()}
+    new = sorted(words - known)
+    spelled = {}
+    if new and isinstance(engine.front_end, PhoneFrontEnd):
+        spelled = {
+            word: [phone for phone in engine.front_end.symbols(word) if phone[0].isalpha()]
+            for word in new
+        }
+    try:
+        return WordRecogniser.from_texts(grammar, pronunciations=spelled, extra_words=new)
+    except TextError as error:
+        raise TextError(
+            f"pocketsphinx has {error.message}",
+            "name a recogniser that needs no dictionary: `--asr whisper:openai/whisper-large-v3`",
+        ) from error
 
 
 class WordRecogniser:
@@ -61,12 +157,18 @@ class WordRecogniser:
             words.write_text(dictionary)
             model.write_text(arpa)
             self._decoder: Any = pocketsphinx.Decoder(
-                hmm=pocketsphinx.get_model_path("en-us/en-us"),
+                hmm=pocketsphinx.get_model_path(ACOUSTIC),
                 dict=str(words),
                 lm=str(model),
                 samprate=float(RATE),
                 loglevel="FATAL",
             )
+        self.about: Mapping[str, str] = {
+            "name": "pocketsphinx en-us",
+            "pocketsphinx": version("pocketsphinx"),
+            "acoustic_model": f"sha256:{_hash_of_files(pocketsphinx.get_model_path(ACOUSTIC))}",
+            "language_model": f"sha256:{hashlib.sha256((dictionary + arpa).encode()).hexdigest()}",
+        }
 
     @classmethod
     def from_texts(
@@ -118,6 +220,15 @@ class WordRecogniser:
         self._decoder.end_utt()
         found = self._decoder.hyp()
         return found.hypstr if found is not None else ""
+
+
+@lru_cache(maxsize=1)
+def _hash_of_files(folder: str) -> str:
+    """SHA-256 over the files of a folder, by name."""
+    found = hashlib.sha256()
+    for path in sorted(Path(folder).iterdir()):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def dictionary_lines(vocabulary: Sequence[str], pronunciations: Mapping[str, Sequence[str]]) -> str:

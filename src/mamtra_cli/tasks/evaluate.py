@@ -1,103 +1,147 @@
-"""Score a model by what is heard: word errors, lengths, speed, and closeness to its teacher.
+"""Score a model by what is heard, its teacher beside it, and keep the limits that the user set.
 
-Sentences are spoken, a recogniser writes down what it hears, and the differences are counted.
-The teacher is scored in the same run, on the same sentences and seeds, since no score means much
-alone. The recogniser is weak and knows only the words it was given: compare, do not quote.
+Files to sentences and results to files; what is measured, and how, is in `engine/evaluation.py`.
 """
 
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from mamtra_cli.checkpoint import PROVENANCE, read_json
-from mamtra_cli.engine.agreement import compare
-from mamtra_cli.engine.data import Example
-from mamtra_cli.engine.decode import decode
+from mamtra_cli.audio import FORMATS, check_output
+from mamtra_cli.checkpoint import PROVENANCE, check_free, read_json
+from mamtra_cli.config import nearest, reason
+from mamtra_cli.engine.evaluation import (
+    EvalOptions,
+    Evaluation,
+    built_in,
+    compare_models,
+)
 from mamtra_cli.engine.measure import environment
-from mamtra_cli.engine.metrics import plain_words, score
-from mamtra_cli.engine.recognise import Recogniser, WordRecogniser
+from mamtra_cli.engine.metrics import plain_words
+from mamtra_cli.engine.report import write_records, write_report
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.sentences import closed
-from mamtra_cli.engine.speech import speak_tokens
-from mamtra_cli.errors import AudioRejectedError, DataError, LimitMissedError, UsageError
-from mamtra_cli.events import Advance, Report, Stage, ignore
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.engine.seed_tts import Sentence, read_list
+from mamtra_cli.errors import (
+    DataError,
+    LimitMissedError,
+    MamtraError,
+    ModelNotFoundError,
+    UsageError,
+)
+from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import EvalRecipe, EvalResult
+from mamtra_cli.recipes.evaluate import LimitCheck
 
-TEST_SEED = 1000  # of the built-in sentences; no training uses it
-GRAMMAR_SEED = 0
-GRAMMAR = 8000  # sentences that teach the recogniser the word order
-RETRIES = 2
-SEEDS_APART = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spoken:
-    """What a model said: one wave and its tokens a sentence; `None` where it was refused."""
-
-    waves: tuple[np.ndarray | None, ...]
-    examples: tuple[Example | None, ...]
-    expected: tuple[float | None, ...]
-    seconds: float  # spent
+NO_TEACHER = "none"
+LANGUAGES = ("en", "zh")
 
 
 def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
     """Score a model, and its teacher in the same run where it has one.
 
     Raises:
-        MissingDependencyError: the extra `eval` is not installed.
-        DataError: the file of sentences cannot be used.
+        MissingDependencyError: a package that the recipe asks for is not installed.
+        DataError: the sentences cannot be used.
+        OutputError: an output exists or cannot be written.
     """
-    if recipe.sentences < 1 or recipe.seeds < 1:
-        raise UsageError("`--sentences` and `--seeds` are 1 or more")
-    texts = sentences(recipe)
+    check(recipe)
+    said = sentences(recipe)
+    absent: dict[str, str] = {}
     engine = load(recipe, recipe.model, report)
-    teacher_name = recipe.teacher or own_teacher(engine)
-    ears = recogniser(texts, engine, built_in=recipe.data is None)
-    mine = say(recipe, engine, texts, report)
-    scores = listen(texts * recipe.seeds, mine, ears, engine.sample_rate, report)
-    teacher_scores: dict[str, float] = {}
-    if teacher_name:
-        teacher = load(recipe, teacher_name, report)
-        theirs = say(recipe, teacher, texts, report)
-        teacher_scores = listen(texts * recipe.seeds, theirs, ears, engine.sample_rate, report)
-        scores |= against(engine, teacher, mine, theirs)
-    facts: dict[str, Any] = environment(engine.device)
-    facts |= {
-        "recogniser": "pocketsphinx en-us, trigram over the vocabulary",
-        "teacher": teacher_name,
+    teacher = open_teacher(recipe, engine, absent, report)
+    listed = recipe.list_file is not None
+    options = EvalOptions(
+        sentences=said,
+        rules=f"seed-tts-{recipe.language}" if listed else "plain",
+        headline="wer_mean" if listed else "wer",
+        voice=recipe.voice,
+        recogniser=recipe.asr,
+        similarity=recipe.similarity,
+        utmos=recipe.utmos,
+        seed=recipe.seed,
+        seeds=recipe.seeds,
+        retries=recipe.retries,
+        rows=recipe.rows,
+        rounds=recipe.rounds,
+        samples=recipe.samples if recipe.report is not None else 0,
+    )
+    found = compare_models(teacher, engine, options, report)
+    facts = environment(engine.device) | {
         "seed": recipe.seed,
         "seeds": recipe.seeds,
-        "voice": recipe.voice,
-        "sentences": str(recipe.data or f"built-in, seed {TEST_SEED}"),
+        "retries": recipe.retries,
+        "voice": recipe.voice or "the model's first",
+        "sentences": str(recipe.list_file or recipe.data or "built-in"),
+        "sampling": str(engine.sampling),
     }
+    if recipe.report is not None:
+        write_report(
+            recipe.report,
+            found,
+            command=command_line(),
+            environment=facts,
+            audio_format=recipe.audio_format,
+            force=recipe.force,
+        )
+    if recipe.records is not None:
+        write_records(recipe.records, found)
     return EvalResult(
         model=engine.name,
-        sentences=len(texts),
-        scores=scores,
-        teacher_scores=teacher_scores,
+        teacher_model=teacher.name if teacher else "",
+        sentences=len(said),
+        headline=found.headline,
+        rules=found.rules,
+        scores=found.student.scores,
+        teacher=found.teacher.scores if found.teacher else None,
+        difference=found.difference,
+        absent=found.absent | absent,
+        limits=tuple(limits(recipe, found)),
+        recogniser=found.recogniser,
+        similarity=found.similarity,
         environment=facts,
+        report=recipe.report,
+        records=recipe.records,
     )
 
 
-def sentences(recipe: EvalRecipe) -> list[str]:
-    """The sentences to speak: of a file, one a line or JSONL with `text`, or built-in ones."""
+def check(recipe: EvalRecipe) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    if min(recipe.sentences, recipe.seeds, recipe.rows, recipe.rounds) < 1:
+        raise UsageError("sentences, seeds, rows and rounds are 1 or more")
+    if min(recipe.retries, recipe.samples, recipe.limit) < 0:
+        raise UsageError("retries, samples and the limit are 0 or more")
+    if recipe.data is not None and recipe.list_file is not None:
+        raise UsageError("`--data` and `--list` exclude each other")
+    if recipe.language not in LANGUAGES:
+        raise UsageError(f"unknown language `{recipe.language}`", "one of: en, zh")
+    if recipe.audio_format not in FORMATS:
+        near = nearest(recipe.audio_format, FORMATS)
+        known = f"did you mean `{near}`?" if near else f"one of: {', '.join(FORMATS)}"
+        raise UsageError(f"unknown audio format `{recipe.audio_format}`", known)
+    if recipe.report is not None:
+        check_free(recipe.report, force=recipe.force)
+    if recipe.records is not None:
+        check_output(recipe.records, force=recipe.force)
+    if recipe.max_wer_increase is not None and recipe.teacher == NO_TEACHER:
+        raise UsageError("`--max-wer-increase` needs a teacher", "drop `--teacher none`")
+
+
+def sentences(recipe: EvalRecipe) -> list[Sentence]:
+    """What to say: of a list, of a file (lines, or JSONL with `text`), or built-in sentences."""
+    if recipe.list_file is not None:
+        return read_list(recipe.list_file, recipe.limit)
     if recipe.data is None:
-        return closed(TEST_SEED, recipe.sentences)
+        return built_in(recipe.sentences)
     try:
         lines = recipe.data.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{recipe.data}`: {error}") from error
+        raise DataError(f"cannot read `{recipe.data}`: {reason(error)}") from error
     texts = [_text(line, number, recipe.data) for number, line in enumerate(lines, 1)]
     texts = [text for text in texts if plain_words(text)]
     if not texts:
         raise DataError(f"`{recipe.data}` holds no sentences", "write one sentence a line")
-    return texts[: recipe.sentences]
+    return [Sentence(id=f"s{i:04d}", text=text) for i, text in enumerate(texts[: recipe.sentences])]
 
 
 def load(recipe: EvalRecipe, name: str, report: Report) -> Engine:
@@ -105,6 +149,30 @@ def load(recipe: EvalRecipe, name: str, report: Report) -> Engine:
     return Engine.load(
         name, device=recipe.device, dtype=recipe.dtype, threads=recipe.threads, report=report
     )
+
+
+def open_teacher(
+    recipe: EvalRecipe, engine: Engine, absent: dict[str, str], report: Report
+) -> Engine | None:
+    """The teacher to compare with; one that nobody named may be missing, which is told."""
+    if recipe.teacher == NO_TEACHER:
+        return None
+    name = recipe.teacher or own_teacher(engine)
+    if not name:
+        return None
+    try:
+        return load(recipe, name, report)
+    except ModelNotFoundError as error:
+        if recipe.teacher or recipe.max_wer_increase is not None:
+            raise
+        absent["teacher"] = error.message
+        report(
+            Note(
+                text=f"no comparison with the teacher: {error.message}; name it with `--teacher`",
+                warning=True,
+            )
+        )
+        return None
 
 
 def own_teacher(engine: Engine) -> str:
@@ -115,114 +183,50 @@ def own_teacher(engine: Engine) -> str:
     return name if isinstance(name, str) else ""
 
 
-def recogniser(texts: Sequence[str], engine: Engine, *, built_in: bool) -> Recogniser:
-    """Ears for some texts: the built-in grammar, and single words of texts that are not of it."""
-    grammar = closed(GRAMMAR_SEED, GRAMMAR)
-    if built_in:
-        return WordRecogniser.from_texts(grammar)
-    known = {word for text in grammar for word in plain_words(text).split()}
-    words = {word for text in texts for word in plain_words(text).split()}
-    new = sorted(words - known)
-    spelled = {}
-    if isinstance(engine.front_end, PhoneFrontEnd):
-        spelled = {
-            word: [phone for phone in engine.front_end.symbols(word) if phone[0].isalpha()]
-            for word in new
-        }
-    return WordRecogniser.from_texts(grammar, pronunciations=spelled, extra_words=new)
+def command_line() -> str:
+    """The command that runs, where it is `mamtra`; "" where a program called the task."""
+    program = Path(sys.argv[0]).name
+    if program not in ("mamtra", "mamtra.exe", "__main__.py"):
+        return ""
+    return shlex.join(["mamtra", *sys.argv[1:]])
 
 
-def say(recipe: EvalRecipe, engine: Engine, texts: Sequence[str], report: Report) -> Spoken:
-    """Speak every text with every seed."""
-    voice = engine.voice(recipe.voice)
-    engine.ready("lm", "flow", "hift")
-    ids = [tuple(engine.encode(text)) for text in texts]
-    started = time.perf_counter()
-    utterances = [
-        engine.utterance(row, voice, seed=recipe.seed + round_ * SEEDS_APART + number)
-        for round_ in range(recipe.seeds)
-        for number, row in enumerate(ids)
-    ]
-    report(Stage(name="speaking", total=len(utterances), unit="sentences", detail=engine.name))
-    waves: list[np.ndarray | None] = [None] * len(utterances)
-    examples: list[Example | None] = [None] * len(utterances)
-    for index, outcome in decode(engine, utterances, engine.sampling, retries=RETRIES):
-        if outcome.rejection is None:
-            waves[index] = speak_tokens(engine, outcome.tokens, voice).numpy()
-            examples[index] = Example(
-                id=str(index), text_ids=ids[index % len(ids)], tokens=outcome.tokens
-            )
-        report(Advance())
-    if not any(example is not None for example in examples):
-        raise AudioRejectedError(
-            f"`{engine.name}` spoke none of {len(texts)} sentences", "train it further"
+def limits(recipe: EvalRecipe, found: Evaluation) -> list[LimitCheck]:
+    """Every limit that was set, with what was measured. Rates are percentages.
+
+    Raises:
+        UsageError: a limit on something that could not be measured.
+    """
+    scores = found.student.scores.values
+    change = found.difference.values if found.difference else {}
+    asked = (
+        ("--max-wer", recipe.max_wer, scores, found.headline, 100, 1),
+        ("--max-wer-increase", recipe.max_wer_increase, change, found.headline, 100, 1),
+        ("--max-failures", recipe.max_failures, scores, "failed", 100, 1),
+        ("--min-similarity", recipe.min_similarity, scores, "similarity", 1, -1),
+    )
+    checks = []
+    for option, limit, values, name, scale, sign in asked:
+        if limit is None:
+            continue
+        if name not in values:
+            why = found.absent.get(name, "there is no teacher to compare with")
+            raise UsageError(f"`{option}` cannot be checked: {why}")
+        value = scale * values[name]
+        checks.append(
+            LimitCheck(option=option, limit=limit, value=value, missed=sign * (value - limit) > 0)
         )
-    return Spoken(
-        waves=tuple(waves),
-        examples=tuple(examples),
-        expected=tuple(utterance.expected for utterance in utterances),
-        seconds=time.perf_counter() - started,
-    )
+    return checks
 
 
-def listen(
-    texts: Sequence[str], spoken: Spoken, ears: Recogniser, rate: int, report: Report
-) -> dict[str, float]:
-    """Word errors and lengths; a refused sentence counts as nothing heard."""
-    report(Stage(name="hearing", total=len(texts), unit="sentences"))
-    heard = []
-    for wave in spoken.waves:
-        heard.append("" if wave is None else ears.transcribe(wave, rate))
-        report(Advance())
-    found = score(texts, heard)
-    samples = sum(len(wave) for wave in spoken.waves if wave is not None)
-    scores = {
-        "wer": found.wer,
-        "wer_low": found.ci_low,
-        "wer_high": found.ci_high,
-        "cer": found.cer,
-        "words": float(found.n_words),
-        "refused": sum(wave is None for wave in spoken.waves) / len(spoken.waves),
-        "audio_s": samples / rate,
-        "rtf": spoken.seconds * rate / samples,
-    }
-    ratios = [
-        len(example.tokens) / expected
-        for example, expected in zip(spoken.examples, spoken.expected, strict=True)
-        if example is not None and expected
+def missed(result: EvalResult) -> MamtraError | None:
+    """The error that names every limit the model missed, if any."""
+    parts = [
+        f"`{check.option} {check.limit:g}` (measured {check.value:.4g})"
+        for check in result.limits
+        if check.missed
     ]
-    if ratios:
-        scores["length_ratio"] = sum(ratios) / len(ratios)
-    return scores
-
-
-def against(engine: Engine, teacher: Engine, mine: Spoken, theirs: Spoken) -> dict[str, float]:
-    """Closeness to the teacher, on what the teacher said and in the length of what both said."""
-    examples = [example for example in theirs.examples if example is not None]
-    check = compare(teacher.lm, engine.lm, examples)
-    both = [
-        (len(ours.tokens), len(other.tokens))
-        for ours, other in zip(mine.examples, theirs.examples, strict=True)
-        if ours is not None and other is not None
-    ]
-    scores = {
-        "ce": check.ce_student,
-        "teacher_ce": check.ce_teacher,
-        "kl": check.kl,
-        "agreement": check.agreement,
-    }
-    if both:
-        scores["length_to_teacher"] = sum(a for a, _ in both) / sum(b for _, b in both)
-    return scores
-
-
-def missed(recipe: EvalRecipe, result: EvalResult) -> LimitMissedError | None:
-    """The limit that the user set and the model missed, if any."""
-    if recipe.max_wer is None or 100 * result.scores["wer"] <= recipe.max_wer:
-        return None
-    return LimitMissedError(
-        f"{100 * result.scores['wer']:.1f} % word errors are above `--max-wer {recipe.max_wer:g}`"
-    )
+    return LimitMissedError(f"missed {', '.join(parts)}") if parts else None
 
 
 def _text(line: str, number: int, path: Path) -> str:

@@ -1,0 +1,206 @@
+"""Test sentences spoken by a model: every take with its tokens, its sound and what guards refused.
+
+A take is one sentence with one seed, cut into pieces and tried again as `speech.speak` does, but
+many at once. The first attempts are kept count of: a model that needs three tries is worse than
+one that needs one. Knows nothing of recognisers and scores.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mamtra_cli.engine.data import Example
+from mamtra_cli.engine.decode import Outcome, Utterance, decode
+from mamtra_cli.engine.guards import Rejection, check_audio
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.seed_tts import Sentence
+from mamtra_cli.engine.speech import SpeechOptions, speak_tokens
+from mamtra_cli.engine.voice import Voice
+from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.events import Advance, Note, Report, ignore
+
+Wave = NDArray[np.float32]
+SILENCE = 0.2  # seconds between pieces, as `synth` puts there
+PIECES_APART = 10_000_019
+RUN_ON = ("runaway", "too_long")
+"""Causes of guards that mean: the speech did not end by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A sentence to say, by whom and with which seed; `index` is that of the sentence."""
+
+    index: int
+    sentence: Sentence
+    voice: Voice
+    seed: int
+
+
+@dataclass(kw_only=True)
+class Take:
+    """How a job went.
+
+    Attributes:
+        job: what was asked.
+        ids, tokens: text ids and speech tokens of each piece; no tokens for a refused piece.
+        expected: speech tokens that the text should take, or `None` where the model cannot say.
+        causes: guards that refused an attempt, in order.
+        first_causes: those of the first attempts alone.
+        refused: no attempt of some piece was good, or the text cannot be spoken.
+        wave: (S,) float32; empty where refused.
+    """
+
+    job: Job
+    ids: list[tuple[int, ...]] = field(default_factory=list)
+    tokens: list[tuple[int, ...]] = field(default_factory=list)
+    expected: float | None = None
+    causes: list[str] = field(default_factory=list)
+    first_causes: list[str] = field(default_factory=list)
+    refused: bool = False
+    wave: Wave = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def n_tokens(self) -> int:
+        """Speech tokens of the whole take."""
+        return sum(map(len, self.tokens))
+
+    @property
+    def run_on(self) -> bool:
+        """Whether a first attempt did not end by itself."""
+        return any(cause in RUN_ON for cause in self.first_causes)
+
+
+@dataclass
+class Clock:
+    """Seconds spent on tokens and on sound."""
+
+    tokens: float = 0.0
+    sound: float = 0.0
+
+
+@dataclass(kw_only=True)
+class _Piece:
+    """One piece of a take while it is being spoken."""
+
+    take: Take
+    number: int
+    utterance: Utterance
+    wave: Wave | None = None
+
+
+def speak_jobs(
+    engine: Engine,
+    jobs: Sequence[Job],
+    *,
+    retries: int = 2,
+    rows: int = 16,
+    clock: Clock | None = None,
+    report: Report = ignore,
+) -> list[Take]:
+    """Speak jobs, many at once; returns one take a job, in order.
+
+    Args:
+        engine: the model.
+        jobs: what to say.
+        retries: new attempts for a refused piece.
+        rows: pieces decoded together.
+        clock: told of the seconds spent.
+        report: hears of every take, and of texts that cannot be spoken.
+    """
+    clock = clock or Clock()
+    found = [_plan(engine, job, report) for job in jobs]
+    pieces = [piece for _, parts in found for piece in parts]
+    waiting = list(range(len(pieces)))
+    for attempt in range(retries + 1):
+        again = []
+        tries = [pieces[index].utterance.attempt(attempt) for index in waiting]
+        started, sound = time.perf_counter(), clock.sound
+        for place, outcome in decode(engine, tries, engine.sampling, rows=rows):
+            piece = pieces[waiting[place]]
+            rejection = outcome.rejection or _sound(engine, piece, outcome, clock)
+            if rejection is None:
+                continue
+            piece.take.causes.append(rejection.cause)
+            if attempt == 0:
+                piece.take.first_causes.append(rejection.cause)
+            again.append(waiting[place])
+        clock.tokens += time.perf_counter() - started - (clock.sound - sound)
+        waiting = sorted(again)
+        if not waiting:
+            break
+    gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
+    for take, parts in found:
+        waves = [piece.wave for piece in parts if piece.wave is not None]
+        if len(waves) < len(parts):
+            take.refused = True
+        if not take.refused:
+            take.wave = np.concatenate([part for wave in waves for part in (gap, wave)][1:])
+        report(Advance())
+    return [take for take, _ in found]
+
+
+def examples_of(take: Take) -> list[Example]:
+    """A spoken take as teacher-forced examples, one a piece; the voice's prompt is read first."""
+    voice = take.job.voice
+    ids = tuple(voice.prompt_text_ids.tolist())
+    tokens = tuple(voice.prompt_tokens.tolist())
+    return [
+        Example(id=f"{take.job.sentence.id}-{number}", text_ids=ids + row, tokens=tokens + said)
+        for number, (row, said) in enumerate(zip(take.ids, take.tokens, strict=True))
+        if said
+    ]
+
+
+def sound_of(engine: Engine, take: Take) -> Wave:
+    """The sound of a spoken take, made again from its tokens: (S,) float32."""
+    gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
+    options = SpeechOptions(seed=take.job.seed)
+    waves = [speak_tokens(engine, said, take.job.voice, options).numpy() for said in take.tokens]
+    return np.concatenate([part for wave in waves for part in (gap, wave)][1:])
+
+
+def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
+    """Who says a sentence: a copy of its prompt, or `default` where it has none."""
+    if sentence.prompt_audio is None:
+        return default
+    raise DataError("cloning a voice from a clip is not in this version", "use `--data`")
+
+
+def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]:
+    """Cut a job into utterances; a text that cannot be spoken is a refused take."""
+    take = Take(job=job)
+    try:
+        take.ids = [tuple(engine.encode(piece)) for piece in engine.pieces(job.sentence.text)]
+    except TextError as error:
+        report(Note(text=f"`{job.sentence.id}` cannot be spoken: {error.message}", warning=True))
+        return Take(job=job, causes=["text"], first_causes=["text"], refused=True), []
+    take.tokens = [()] * len(take.ids)
+    parts = [
+        _Piece(
+            take=take,
+            number=number,
+            utterance=engine.utterance(row, job.voice, seed=job.seed + number * PIECES_APART),
+        )
+        for number, row in enumerate(take.ids)
+    ]
+    known = [piece.utterance.expected for piece in parts]
+    if all(value is not None for value in known):
+        take.expected = float(sum(value or 0.0 for value in known))
+    return take, parts
+
+
+def _sound(engine: Engine, piece: _Piece, outcome: Outcome, clock: Clock) -> Rejection | None:
+    """Make the sound of a piece and judge it; a good one is kept."""
+    started = time.perf_counter()
+    options = SpeechOptions(seed=piece.take.job.seed)
+    wave = speak_tokens(engine, outcome.tokens, piece.take.job.voice, options)
+    rejection = check_audio(wave)
+    if rejection is None:
+        piece.wave = wave.to(torch.float32).numpy()
+        piece.take.tokens[piece.number] = outcome.tokens
+    clock.sound += time.perf_counter() - started
+    return rejection
