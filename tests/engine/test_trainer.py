@@ -13,16 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from mamtra_cli.engine.data import Batch, BatchSource, Example
-from mamtra_cli.engine.trainer import (
-    STATE_FILE,
-    Loss,
-    Trainer,
-    TrainOptions,
-    decays,
-    parameter_groups,
-    rate_at,
-)
-from mamtra_cli.errors import TrainingError
+from mamtra_cli.engine.optimization import TrainOptions, decays, parameter_groups, rate_at
+from mamtra_cli.engine.savepoint import STATE_FILE
+from mamtra_cli.engine.trainer import Loss, Trainer
+from mamtra_cli.errors import OutOfMemoryError, TrainingError
 
 
 class Toy(nn.Module):
@@ -149,19 +143,21 @@ def test_resumed_run_equals_unbroken_run(tmp_path: Path, cut: int) -> None:
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
 
 
-def test_interrupt_saves_then_raises(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_signal_saves_then_interrupts(tmp_path: Path, name: str) -> None:
+    number = getattr(signal, name)
     run, toy = trainer(tmp_path, save_every=100)
 
     def loss(batch: Batch) -> Loss:
         if run.step == 4:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return toy.loss(batch)
 
     run.loss = loss
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         run.run()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     again, again_toy = trainer(tmp_path)
     again.resume()
     assert again.step == 5
@@ -186,6 +182,55 @@ def test_not_finite_stops_and_names_the_examples(tmp_path: Path, where: str) -> 
     again, _ = trainer(tmp_path)
     again.resume()
     assert again.step == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_no_memory_is_told_with_numbers_and_advice(tmp_path: Path, error: Exception) -> None:
+    run, _ = trainer(tmp_path)
+
+    def loss(batch: Batch) -> Loss:
+        raise error
+
+    run.loss, run.advice = loss, "halve it"
+    with pytest.raises(
+        OutOfMemoryError, match=r"at step 1: a pass holds up to \d+ examples"
+    ) as got:
+        run.run()
+    assert (got.value.hint, got.value.exit_code) == ("halve it", 1)
+
+
+def test_running_mean_lags_behind_and_is_what_is_handed_out() -> None:
+    run, toy = trainer(None, ema=0.5, steps=3)
+    seen = [weights(toy)]
+    run.on_record = lambda step, values: seen.append(weights(toy))
+    run.run()
+    mean = seen[0]["head.weight"]
+    for step in (1, 2, 3):
+        decay = min(0.5, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * seen[step]["head.weight"]
+    torch.testing.assert_close(run.weights()["head.weight"], mean)
+    assert not torch.equal(run.weights()["head.weight"], toy.head.weight)
+
+
+def test_unfinished_last_line_of_metrics_is_done_again(tmp_path: Path) -> None:
+    run, _ = trainer(tmp_path, steps=4)
+    run.run()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    again, _ = trainer(tmp_path)
+    again.fingerprint = "toy"
+    again.resume()
+    again.run()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
 
 
 def test_accumulated_gradient_weighs_batches_by_tokens() -> None:

@@ -9,7 +9,7 @@ function given.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mamtra_cli.errors import DataError
 Encode = Callable[[str], Sequence[int]]
 
 EXTRA_POSITIONS = 3  # sos, task and the end of speech
+BISTREAM_SEED = 0x5EED  # keeps the draw of layouts apart from that of the order
 POOL_BATCHES = 32  # examples are sorted by length inside pools of about this many batches
 
 
@@ -44,6 +45,11 @@ class Batch:
 
     ids: B names; text_ids: (B, N) long; text_lengths: (B,) long; tokens: (B, T) long;
     token_lengths: (B,) long.
+    indices: B places in the data, where they come from a source.
+    bistream: B flags, which to lay out as text and speech in turns; none if empty.
+    step: the update it belongs to.
+    count: positions that the loss is a mean over, in all processes together; `None`: its own.
+    blank: nothing counts, the rows only keep other processes company.
     """
 
     ids: tuple[str, ...]
@@ -51,15 +57,44 @@ class Batch:
     text_lengths: Tensor
     tokens: Tensor
     token_lengths: Tensor
+    indices: tuple[int, ...] = ()
+    bistream: tuple[bool, ...] = ()
+    step: int = 0
+    count: int | None = None
+    blank: bool = False
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
-        return Batch(
-            ids=self.ids,
+        return replace(
+            self,
             text_ids=self.text_ids.to(device),
             text_lengths=self.text_lengths.to(device),
             tokens=self.tokens.to(device),
             token_lengths=self.token_lengths.to(device),
+        )
+
+    def share(self, rank: int, size: int) -> "Batch":
+        """Rows `rank`, `rank + size`, ...: rows lie by length, so shares cost about the same.
+
+        Where there are none, the first row comes back as a `blank` batch: engines that gather
+        weights need every process in every pass.
+        """
+        if size == 1:
+            return self
+        rows = range(rank, len(self.ids), size)
+        blank = not rows
+        kept = list(rows) or [0]
+        texts, tokens = self.text_lengths[kept], self.token_lengths[kept]
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in kept),
+            text_ids=self.text_ids[kept, : int(texts.max())],
+            text_lengths=texts,
+            tokens=self.tokens[kept, : int(tokens.max())],
+            token_lengths=tokens,
+            indices=tuple(self.indices[i] for i in kept) if self.indices else (),
+            bistream=tuple(self.bistream[i] for i in kept) if self.bistream else (),
+            blank=blank,
         )
 
 
@@ -157,9 +192,13 @@ class BatchOrder:
         positions: positions of each example.
         budget: padded positions in a batch: examples times the longest of them.
         seed: of the order.
+        packed: rows are laid one after the other, so that nothing is padded and lengths may mix:
+            the budget is of real positions.
     """
 
-    def __init__(self, positions: Sequence[int], *, budget: int, seed: int) -> None:
+    def __init__(
+        self, positions: Sequence[int], *, budget: int, seed: int, packed: bool = False
+    ) -> None:
         if not positions:
             raise ValueError("no examples to batch")
         longest = max(positions)
@@ -171,11 +210,14 @@ class BatchOrder:
         self.positions = list(positions)
         self.budget = budget
         self.seed = seed
+        self.packed = packed
 
     def epoch(self, number: int) -> list[list[int]]:
         """Return the batches of an epoch as lists of example indices."""
         generator = torch.Generator().manual_seed((self.seed << 20) + number)
         shuffled = torch.randperm(len(self.positions), generator=generator).tolist()
+        if self.packed:
+            return self._fill(shuffled)
         mean = sum(self.positions) / len(self.positions)
         pool = max(1, round(POOL_BATCHES * self.budget / mean))
         batches: list[list[int]] = []
@@ -195,6 +237,18 @@ class BatchOrder:
             current.append(index)
         return [*batches, current] if current else batches
 
+    def _fill(self, indices: list[int]) -> list[list[int]]:
+        """Cut indices in the given order into batches whose positions add up to the budget."""
+        batches: list[list[int]] = []
+        room = 0
+        for index in indices:
+            if not batches or self.positions[index] > room:
+                batches.append([])
+                room = self.budget
+            batches[-1].append(index)
+            room -= self.positions[index]
+        return batches
+
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
@@ -205,26 +259,57 @@ class Position:
 
 
 class BatchSource:
-    """An endless stream of batches that can be taken up again at any position."""
+    """An endless stream of batches that can be taken up again at any position.
 
-    def __init__(self, examples: Sequence[Example], *, budget: int, seed: int) -> None:
+    Args:
+        examples: what to read.
+        budget, seed, packed: as in `BatchOrder`.
+        bistream: share of the examples laid out as text and speech in turns.
+        settled: which ones do not change with the epoch (something is stored for each).
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        budget: int,
+        seed: int,
+        packed: bool = False,
+        bistream: float = 0.0,
+        settled: bool = False,
+    ) -> None:
         self.examples = list(examples)
         self.order = BatchOrder(
-            [example.positions for example in examples], budget=budget, seed=seed
+            [example.positions for example in examples], budget=budget, seed=seed, packed=packed
         )
+        self.bistream = bistream
+        self.settled = settled
+
+    def flags(self, epoch: int) -> list[bool]:
+        """Which examples are laid out in turns in an epoch."""
+        if not self.bistream:
+            return [False] * len(self.examples)
+        number = (self.order.seed << 20) + (0 if self.settled else epoch)
+        generator = torch.Generator().manual_seed(number ^ BISTREAM_SEED)
+        drawn = torch.rand(len(self.examples), generator=generator)
+        return [bool(flag) for flag in drawn < self.bistream]
 
     def batches(self, start: Position | None = None) -> Iterator[tuple[Batch, Position]]:
         """Yield batches from `start` on, each with the position that follows it."""
         position = start or Position()
         while True:
             epoch = self.order.epoch(position.epoch)
+            flags = self.flags(position.epoch)
             for index in range(position.index, len(epoch)):
                 following = (
                     Position(epoch=position.epoch, index=index + 1)
                     if index + 1 < len(epoch)
                     else Position(epoch=position.epoch + 1)
                 )
-                yield collate([self.examples[i] for i in epoch[index]]), following
+                rows = epoch[index]
+                batch = collate([self.examples[i] for i in rows])
+                turns = tuple(flags[i] for i in rows) if self.bistream else ()
+                yield replace(batch, indices=tuple(rows), bistream=turns), following
             position = Position(epoch=position.epoch + 1)
 
     def epoch_length(self, number: int = 0) -> int:

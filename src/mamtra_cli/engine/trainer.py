@@ -1,66 +1,49 @@
-"""One training run: optimizer groups, schedule, clipping, accumulation, save and resume.
+"""One training run: the loop of updates, in one process or many; save, resume, stop.
 
 Knows modules, a loss function and a source of batches; nothing of teachers or commands. A run
-folder holds `trainer.safetensors` (trainable weights, AdamW moments, random state and where
-the data stood) and `metrics.jsonl`. Going on from it gives, on a CPU, the same weights as never
-having stopped. Files are written under a temporary name and renamed.
+folder holds the saves of savepoint.py (trainable weights, AdamW moments, their running mean, random
+state, where the data stood) and `metrics.jsonl`. Going on from a save gives, on a CPU, the same
+weights as never having stopped. What a step trains on depends on the seed and its number only:
+with several processes each takes its share of the rows, and losses are normalised over all.
 """
 
 import json
 import logging
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mamtra_cli.checkpoint import output_errors
 from mamtra_cli.engine.data import Batch, BatchSource, Position
-from mamtra_cli.errors import TrainingError
+from mamtra_cli.engine.optimization import TrainOptions, parameter_groups, rate_at
+from mamtra_cli.engine.parallel import World, divided_like, whole
+from mamtra_cli.engine.savepoint import read_state, remove_partial, write_state
+from mamtra_cli.engine.stopping import stop_flag
+from mamtra_cli.errors import OutOfMemoryError, TrainingError
 from mamtra_cli.events import Advance, Metrics, Note, Report, Stage, ignore
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = "trainer.safetensors"
 METRICS_FILE = "metrics.jsonl"
-STATE_VERSION = 1
-NO_DECAY = ("A_log", "dt_bias", "D", "norm", "layernorm", "bias")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """How to train. `steps` are optimizer updates, each of `accumulate` batches."""
-
-    steps: int = 200
-    lr: float = 1e-3
-    lr_rest: float = 0.0
-    warmup: int = 20
-    final_lr: float = 0.05  # share of the peak left at the last step
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    accumulate: int = 1
-    autocast: bool = False  # bfloat16 in the forward pass; weights and losses stay float32
-    log_every: int = 10
-    save_every: int = 100
+CPU_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """A scalar to minimise, its weight (tokens it is a mean over) and named parts."""
+    """A scalar to minimise, the positions it is a mean over, and named parts.
+
+    With several processes, `value` and `parts` are this one's share of a sum over all.
+    """
 
     value: Tensor
     tokens: int
-    parts: dict[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Tensor | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,51 +59,39 @@ class TrainResult:
 LossFunction = Callable[[Batch], Loss]
 
 
-def decays(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: matrices yes; A_log, dt_bias, D, norms and biases no."""
-    leaf = name.split(".")
-    return parameter.ndim >= 2 and not any(
-        part == word or (word.islower() and part.endswith(word))
-        for part in leaf
-        for word in NO_DECAY
-    )
+def speech_tokens(batch: Batch) -> int:
+    """Speech tokens of a batch; none of one that only keeps others company."""
+    return 0 if batch.blank else int(batch.token_lengths.sum())
 
 
-def parameter_groups(
-    named: Mapping[str, nn.Parameter], *, options: TrainOptions, is_new: Callable[[str], bool]
-) -> list[dict[str, object]]:
-    """Sort trainable parameters into AdamW groups by rate and by decay.
+class Objective(nn.Module):
+    """The loss of what a module predicts, as a module, which is what parallel engines wrap.
 
     Args:
-        named: the trainable parameters.
-        options: the rates.
-        is_new: whether a name belongs to the new layers, which learn at `lr`.
+        module: holds the parameters.
+        parts: modules inside it that FSDP2 gathers one at a time, inner ones first.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in named.items():
-        rate = options.lr if is_new(name) else options.lr_rest
-        decay = options.weight_decay if decays(name, parameter) else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [
-        {"params": members, "lr": rate, "peak": rate, "weight_decay": decay}
-        for (rate, decay), members in sorted(groups.items(), reverse=True)
-    ]
 
+    def __init__(self, module: nn.Module, parts: tuple[nn.Module, ...] = ()) -> None:
+        super().__init__()
+        self.module = module
+        self.parts = parts
+        self.loss: LossFunction | None = None
+        self.divided = False
 
-def rate_at(step: int, options: TrainOptions) -> float:
-    """Share of the peak rate at update `step` (from 0): linear warm-up, then half a cosine."""
-    if step < options.warmup:
-        return (step + 1) / options.warmup
-    span = max(1, options.steps - options.warmup)
-    progress = min(1.0, (step - options.warmup) / span)
-    return options.final_lr + (1 - options.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+    def forward(self, batch: Batch) -> tuple[Tensor, Loss]:
+        """The loss that is set."""
+        assert self.loss is not None
+        loss = self.loss(batch)
+        return loss.value, loss
 
 
 class Trainer:
     """Trains the parameters that require gradients.
 
     Args:
-        module: holds the parameters; names come from it.
+        module: holds the parameters; names come from it. An `Objective` where several trainers
+            take turns on one module.
         loss: a batch to its loss.
         source: the batches.
         options: rates and lengths.
@@ -128,6 +99,11 @@ class Trainer:
         fingerprint: what the run is about; resuming another one is refused.
         is_new: names that learn at `lr`; the others learn at `lr_rest`.
         on_save: called after each save with the number of updates done.
+        on_record: called with the step and its numbers after each update.
+        prepare: what becomes of a batch before its loss.
+        count: positions that the loss of a batch is a mean over.
+        world: the processes that take part.
+        advice: what to do where memory runs out.
     """
 
     def __init__(
@@ -141,37 +117,57 @@ class Trainer:
         fingerprint: str = "",
         is_new: Callable[[str], bool] = lambda name: True,
         on_save: Callable[[int], None] | None = None,
+        on_record: Callable[[int, Mapping[str, float]], None] | None = None,
+        prepare: Callable[[Batch], Batch] = lambda batch: batch,
+        count: Callable[[Batch], int] = speech_tokens,
+        world: World | None = None,
+        advice: str | None = None,
         report: Report = ignore,
     ) -> None:
-        self.named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        if not self.named:
+        self.objective = module if isinstance(module, Objective) else Objective(module)
+        if not any(p.requires_grad for p in self.objective.module.parameters()):
             raise TrainingError("no parameter is trainable")
+        self.world = world or World()
+        self.wrapped: nn.Module = self.objective
+        if not self.objective.divided:
+            self.wrapped = self.world.wrap(self.objective, self.objective.parts)
+            self.objective.divided = self.world.sharding == "fsdp2" and self.world.size > 1
+        named = self.objective.module.named_parameters()
+        self.named = {name: p for name, p in named if p.requires_grad}
         self.loss = loss
         self.source = source
         self.options = options
         self.folder = folder
         self.fingerprint = fingerprint
         self.on_save = on_save
+        self.on_record = on_record
+        self.prepare = prepare
+        self.count = count
+        self.advice = advice
         self.report = report
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.named, options=options, is_new=is_new), betas=options.betas
         )
+        self.mean: dict[str, Tensor] = {}
+        if options.ema:
+            self.mean = {name: p.detach().clone() for name, p in self.named.items()}
         self.step = 0
         self.tokens = 0
         self.position = Position()
         self.last: float | None = None
+        self.clock = time.monotonic()
 
     def run(self) -> TrainResult:
-        """Train to `options.steps`; Ctrl-C finishes the update, saves, and interrupts."""
-        started = time.monotonic()
+        """Train to `options.steps`; a signal finishes the update, saves, and interrupts."""
+        started = self.clock = time.monotonic()
         self.report(Stage(name="training", total=self.options.steps - self.step, unit="steps"))
         batches = self.source.batches(self.position)
-        with _stop_flag() as stop:
+        with stop_flag() as stop:
             while self.step < self.options.steps:
                 values = self._update(batches)
                 self._record(values)
                 self.report(Advance())
-                if stop.is_set():
+                if self.world.any(stop.is_set()):
                     self.save()
                     if self.folder is not None:
                         text = f"stopped at step {self.step}; go on with `--resume {self.folder}`"
@@ -183,42 +179,86 @@ class Trainer:
         seconds = time.monotonic() - started
         return TrainResult(steps=self.step, tokens=self.tokens, loss=self.last, seconds=seconds)
 
+    def weights(self) -> dict[str, Tensor]:
+        """What was trained, in full: the running mean where one is kept. Every process asks."""
+        kept: Mapping[str, Tensor] = self.mean or self.named
+        return {name: whole(value.detach()) for name, value in kept.items()}
+
     def _update(self, batches: Iterator[tuple[Batch, Position]]) -> dict[str, float]:
         """Do one optimizer update; return its named numbers."""
+        world = self.world
         taken = [next(batches) for _ in range(self.options.accumulate)]
-        weights = [int(batch.token_lengths.sum()) for batch, _ in taken]
-        total = sum(weights)
-        parts: dict[str, float] = {}
-        for (batch, _), weight in zip(taken, weights, strict=True):
-            share = weight / total
-            loss = self._forward(batch)
-            value = float(loss.value.detach())
+        try:
+            mine = [
+                self.prepare(replace(batch.share(world.rank, world.size), step=self.step))
+                for batch, _ in taken
+            ]
+            device = next(iter(self.named.values())).device
+            sizes = [[self.count(part), speech_tokens(part)] for part in mine]
+            sums = world.sum(torch.tensor(sizes, device=device)).tolist()
+            total = sum(count for count, _ in sums)
+            parts: dict[str, Tensor] = {}
+            values = []
+            for number, (part, (count, _)) in enumerate(zip(mine, sums, strict=True)):
+                share = count / total
+                last = number + 1 == len(mine)
+                with nullcontext() if last else world.quiet(self.wrapped):
+                    value, loss = self._forward(replace(part, count=count))
+                    # Engines average gradients over processes; what is wanted is their sum.
+                    torch.autograd.backward(value * (share * world.size))
+                values.append(value.detach())
+                for name, piece in {"loss": value, **loss.parts}.items():
+                    piece = torch.as_tensor(piece, device=device).detach().double() * share
+                    parts[name] = parts[name] + piece if name in parts else piece
+            norm = nn.utils.clip_grad_norm_(list(self.named.values()), self.options.clip)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_large(taken) from error
+        table = world.sum(torch.stack([*(v.double() for v in values), *parts.values()])).tolist()
+        for value, (batch, _) in zip(table, taken, strict=False):
             if not math.isfinite(value):
                 raise self._diverged(f"loss is {value}", batch)
-            torch.autograd.backward(loss.value * share)
-            for name, part in {"loss": value, **loss.parts}.items():
-                parts[name] = parts.get(name, 0.0) + part * share
-        norm = float(nn.utils.clip_grad_norm_(list(self.named.values()), self.options.clip))
-        if not math.isfinite(norm):
-            raise self._diverged(f"gradient norm is {norm}", *(batch for batch, _ in taken))
+        size = float(whole(norm))
+        if not math.isfinite(size):
+            raise self._diverged(f"gradient norm is {size}", *(batch for batch, _ in taken))
         rate = rate_at(self.step, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.tokens += total
+        self._follow()
+        spoken = sum(tokens for _, tokens in sums)
+        self.tokens += spoken
         self.position = taken[-1][1]
-        self.last = parts["loss"]
-        return {**parts, "gradient_norm": norm, "lr": self.options.lr * rate, "tokens": self.tokens}
+        named = dict(zip(parts, table[len(values) :], strict=True))
+        self.last = named["loss"]
+        now = time.monotonic()
+        speed, self.clock = spoken / max(now - self.clock, 1e-9), now
+        return {
+            **named,
+            "gradient_norm": size,
+            "lr": self.options.lr * rate,
+            "tokens": self.tokens,
+            "tokens_per_second": round(speed, 1),
+        }
 
-    def _forward(self, batch: Batch) -> Loss:
+    def _forward(self, batch: Batch) -> tuple[Tensor, Loss]:
         """Compute the loss, under autocast where asked."""
-        if not self.options.autocast:
-            return self.loss(batch)
+        self.objective.loss = self.loss
         device = next(iter(self.named.values())).device.type
-        with torch.autocast(device, dtype=torch.bfloat16):
-            return self.loss(batch)
+        reduced = torch.autocast(device, dtype=torch.bfloat16)
+        with reduced if self.options.autocast else nullcontext():
+            value, loss = self.wrapped(batch)
+        return value, loss
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the running mean; young ones move faster, so that a start is soon forgotten."""
+        decay = min(self.options.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self.mean.items():
+            value.lerp_(self.named[name].detach(), 1 - decay)
 
     def _diverged(self, fact: str, *batches: Batch) -> TrainingError:
         """Name the batch that broke the run; nothing was updated by it."""
@@ -229,34 +269,52 @@ class Trainer:
             hint="lower `--lr`, or look at these examples; the last save is untouched",
         )
 
+    def _too_large(self, taken: list[tuple[Batch, Position]]) -> OutOfMemoryError:
+        """Say what did not fit."""
+        rows = max(len(batch.ids) for batch, _ in taken)
+        places = max(batch.text_ids.numel() + batch.tokens.numel() for batch, _ in taken)
+        each = f" over {self.world.size} processes" if self.world.size > 1 else ""
+        return OutOfMemoryError(
+            f"out of memory at step {self.step + 1}: a pass holds up to {rows} examples, "
+            f"{places} positions{each}",
+            self.advice,
+        )
+
     def _record(self, values: dict[str, float]) -> None:
         """Write the numbers of this update to `metrics.jsonl` and report some of them."""
-        if self.folder is not None:
+        if self.folder is not None and self.world.main:
             line = json.dumps({"step": self.step, **values})
-            with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+            path = self.folder / METRICS_FILE
+            with output_errors(path), path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
+        if self.on_record is not None:
+            self.on_record(self.step, values)
         if self.step % self.options.log_every == 0 or self.step == self.options.steps:
             self.report(Metrics(step=self.step, values=values))
 
     def save(self) -> None:
-        """Save the run; an interruption leaves the previous save."""
+        """Save the run; an interruption leaves the previous save. Every process takes part."""
         if self.folder is not None:
-            tensors = {f"weight.{name}": p.detach().contiguous() for name, p in self.named.items()}
+            tensors: dict[str, Tensor] = {f"weight.{name}": p for name, p in self.named.items()}
+            tensors |= {f"mean.{name}": value for name, value in self.mean.items()}
             for name, parameter in self.named.items():
                 for key, value in self.optimizer.state.get(parameter, {}).items():
-                    tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
-            tensors["random.cpu"] = torch.get_rng_state()
+                    tensors[f"{key}.{name}"] = torch.as_tensor(value)
+            full = {name: whole(value.detach()).contiguous() for name, value in tensors.items()}
+            full["random.cpu"] = torch.get_rng_state()
             if torch.cuda.is_available():
-                tensors["random.cuda"] = torch.cuda.get_rng_state()
+                full["random.cuda"] = torch.cuda.get_rng_state()
             metadata = {
-                "format": str(STATE_VERSION),
                 "fingerprint": self.fingerprint,
                 "step": str(self.step),
                 "tokens": str(self.tokens),
                 "epoch": str(self.position.epoch),
                 "index": str(self.position.index),
+                "loss": json.dumps(self.last),
             }
-            write_state(self.folder / STATE_FILE, tensors, metadata)
+            if self.world.main:
+                write_state(self.folder, full, metadata)
+            self.world.wait()
         if self.on_save is not None:
             self.on_save(self.step)
 
@@ -264,7 +322,7 @@ class Trainer:
         """Take up the run saved in the folder."""
         if self.folder is None:
             raise ValueError("a trainer without a folder cannot resume")
-        tensors, metadata = read_state(self.folder / STATE_FILE)
+        tensors, metadata = read_state(self.folder, self.report)
         if metadata.get("fingerprint") != self.fingerprint:
             raise TrainingError(
                 f"`{self.folder}` holds a run with other settings",
@@ -276,75 +334,56 @@ class Trainer:
             raise TrainingError(f"`{self.folder}` holds a run that trains other parameters")
         with torch.no_grad():
             for name, parameter in self.named.items():
-                parameter.copy_(tensors[f"weight.{name}"])
+                parameter.copy_(divided_like(tensors[f"weight.{name}"], parameter))
+                if name in self.mean:
+                    self.mean[name].copy_(divided_like(tensors[f"mean.{name}"], parameter))
                 state = {
                     key: tensors[f"{key}.{name}"].to(parameter.device if key != "step" else "cpu")
                     for key in ("step", "exp_avg", "exp_avg_sq")
                     if f"{key}.{name}" in tensors
                 }
                 if state:
-                    self.optimizer.state[parameter] = state
+                    self.optimizer.state[parameter] = {
+                        key: value if key == "step" else divided_like(value, parameter)
+                        for key, value in state.items()
+                    }
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
         self.step = int(metadata["step"])
         self.tokens = int(metadata["tokens"])
+        self.last = json.loads(metadata.get("loss", "null"))
         self.position = Position(epoch=int(metadata["epoch"]), index=int(metadata["index"]))
-        self._trim_metrics()
+        if self.world.main:
+            remove_partial(self.folder)
+            self._trim_metrics()
 
     def _trim_metrics(self) -> None:
         """Drop recorded updates after the save, which are about to be done again."""
         assert self.folder is not None
         path = self.folder / METRICS_FILE
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            kept = [row for row in read_metrics(path) if row["step"] <= self.step]
+            partial = path.with_name(f".{path.name}")
+            with output_errors(path):
+                text = "".join(f"{json.dumps(row)}\n" for row in kept)
+                partial.write_text(text, encoding="utf-8")
+                partial.replace(path)
 
 
-def write_state(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that readers see the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read `metrics.jsonl`, but for a last line that a killed process left unfinished."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what `write_state` wrote."""
-    if not path.exists():
-        raise TrainingError(f"no saved run in `{path.parent}`", hint="start one without `--resume`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise TrainingError(f"`{path}` is damaged: {error}") from error
-    if metadata.get("format") != str(STATE_VERSION):
-        raise TrainingError(f"`{path}` was written by another version of mamtra")
-    return tensors, metadata
-
-
-@contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag; the second one interrupts at once.
-
-    Signals belong to the main thread; elsewhere the flag is never set.
-    """
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on whatever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in CPU_ALLOCATOR)

@@ -45,13 +45,10 @@ from mamtra_cli.engine.distillation import (
 )
 from mamtra_cli.engine.losses import Divergence, LossWeights
 from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.trainer import (
-    METRICS_FILE,
-    STATE_FILE,
-    LossFunction,
-    Trainer,
-    TrainOptions,
-)
+from mamtra_cli.engine.optimization import TrainOptions
+from mamtra_cli.engine.savepoint import has_state
+from mamtra_cli.engine.stopping import interruptible
+from mamtra_cli.engine.trainer import METRICS_FILE, LossFunction, Trainer
 from mamtra_cli.errors import DataError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
@@ -80,6 +77,12 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
         TrainingError: the loss is not finite, or a saved run does not fit.
         KeyboardInterrupt: Ctrl-C, after the run was saved.
     """
+    with interruptible():
+        return run_stages(recipe, report)
+
+
+def run_stages(recipe: DistillRecipe, report: Report) -> DistillResult:
+    """Open both models, train, write."""
     recipe, before = resumed(recipe)
     pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
     student = pair.student.lm
@@ -108,7 +111,7 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
         divergence=Divergence(alpha=recipe.skew, temperature=recipe.temperature),
     )
     trainer = make_trainer(recipe, pair, training, run, report, loss)
-    if recipe.resume is not None and (run / STATE_FILE).is_file():
+    if recipe.resume is not None and has_state(run):
         trainer.resume()
         report(Note(text=f"going on at step {trainer.step} of {recipe.steps}"))
     elif recipe.align_steps:
@@ -213,7 +216,7 @@ def align(
     first = replace(recipe, steps=recipe.align_steps)
     loss = AlignLoss(pair.teacher.lm, pair.student.lm)
     trainer = make_trainer(first, pair, examples, folder, report, loss)
-    if (folder / STATE_FILE).is_file():
+    if has_state(folder):
         trainer.resume()
     report(Note(text=f"aligning each new layer alone, from step {trainer.step} of {first.steps}"))
     trainer.run()
