@@ -4,6 +4,7 @@ It speaks noise, but every command runs on it as on a trained model.
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from mamtra_cli.families.cosyvoice2.config import (
     FlowEstimatorConfig,
     HiFTConfig,
     LMConfig,
+    SpeakerEncoderConfig,
+    SpeechTokenizerConfig,
 )
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.hub import BUILT_IN
@@ -80,6 +83,7 @@ def write_tiny_model(
     storage: str = "float32",
     license: str = "apache-2.0",
     seed: int = 0,
+    copies: bool = False,
 ) -> Path:
     """Write the folder.
 
@@ -89,8 +93,15 @@ def write_tiny_model(
         storage: type of its weights on disk.
         license: of its card.
         seed: of its weights.
+        copies: with what it takes to copy a voice from a clip.
     """
     config = tiny_config(layers)
+    if copies:
+        config = replace(
+            config,
+            speech_tokenizer=SpeechTokenizerConfig(width=16, heads=2, layers=1, levels=(7, 7)),
+            speaker_encoder=SpeakerEncoderConfig(width=8, layers=1),
+        )
     with FolderWriter(target) as writer:
         for part in FAMILY.part_names(config):
             tensors = random_tensors(config, part, seed)

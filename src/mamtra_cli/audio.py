@@ -230,6 +230,16 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
     Raises:
         AudioError: the file is missing, empty or no audio.
     """
+    samples, rate = decode_file(path)
+    return resample(samples.mean(axis=1), rate, sample_rate)
+
+
+def decode_file(path: Path) -> tuple[Samples, int]:
+    """Read a clip as it is: (S, channels) float32, at least one sample, and its rate.
+
+    Raises:
+        AudioError: the file is missing, empty, no audio or not finite.
+    """
     import soundfile
 
     if not path.is_file():
@@ -240,12 +250,11 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
         raise AudioError(
             f"cannot read `{path}`: {reason(error)}", "give a WAV, FLAC, MP3 or Opus file"
         ) from error
-    mono: Samples = samples.mean(axis=1)
-    if not len(mono):
+    if not len(samples):
         raise AudioError(f"`{path}` holds no samples")
-    if not bool(np.isfinite(mono).all()):
+    if not bool(np.isfinite(samples).all()):
         raise AudioError(f"`{path}` holds samples that are not finite")
-    return resample(mono, rate, sample_rate)
+    return samples, int(rate)
 
 
 def resample(samples: Samples, rate: int, wanted: int) -> Samples:

@@ -15,14 +15,18 @@ from mamtra_cli.cli.help import WIDTH, plain
 HELP = Path(__file__).parent / "help"
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS], ids=lambda name: name or "mamtra")
+GROUPS = {"voice": ("add", "list", "show", "remove")}
+INNER = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, *INNER], ids=lambda name: name or "mamtra")
 def test_help_is_the_reference(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert run([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
-    path = HELP / f"{command or 'mamtra'}.txt"
+    path = HELP / f"{command.replace(' ', '-') or 'mamtra'}.txt"
     if os.environ.get("MAMTRA_WRITE_HELP"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")

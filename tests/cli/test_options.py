@@ -21,24 +21,38 @@ RECIPES = {
     "profile": recipes.ProfileRecipe,
     "push": recipes.PushRecipe,
     "doctor": recipes.DoctorRecipe,
+    "voice add": recipes.VoiceAddRecipe,
+    "voice list": recipes.VoiceListRecipe,
+    "voice show": recipes.VoiceShowRecipe,
+    "voice remove": recipes.VoiceRemoveRecipe,
 }
 OF_THE_CONSOLE = {"json", "quiet", "verbose", "config", "help"}
 OF_THE_COMMAND = {"synth": {"input_file"}}
+OF_THE_RECIPE = {"voice add": {"limits"}}  # too many for flags; a recipe file sets them
 
 
 def parameters(command: str) -> dict[str, Any]:
-    group: Any = get_command(app)
-    return {param.name: param for param in group.commands[command].params}
+    found: Any = get_command(app)
+    for word in command.split():
+        found = found.commands[word]
+    return {param.name: param for param in found.params}
 
 
 def test_every_command_has_a_recipe() -> None:
-    assert list(RECIPES) == list(COMMANDS)
+    group: Any = get_command(app)
+    commands = []
+    for name in COMMANDS:
+        inner = getattr(group.commands[name], "commands", None)
+        commands += [name] if inner is None else [f"{name} {word}" for word in inner]
+    assert list(RECIPES) == commands
 
 
 @pytest.mark.parametrize("command", RECIPES)
 def test_every_field_is_an_option_with_its_default(command: str) -> None:
     known = parameters(command)
     for field in dataclasses.fields(RECIPES[command]):
+        if field.name in OF_THE_RECIPE.get(command, set()):
+            continue
         assert field.name in known, f"`{command}` has no option for `{field.name}`"
         shown = known[field.name].default
         assert (shown or None) == (field.default or None), field.name

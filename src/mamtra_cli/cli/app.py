@@ -26,6 +26,7 @@ COMMANDS = {
     "profile": "profile",
     "push": "push",
     "doctor": "doctor",
+    "voice": "voice",
 }
 
 app = typer.Typer(
@@ -74,7 +75,10 @@ def root(
 
 for _name, _module in COMMANDS.items():
     _command = getattr(import_module(f"mamtra_cli.cli.{_module}"), _module)
-    app.command(_name, cls=HeadedCommand, context_settings=CONTEXT)(_command)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command)
+    else:
+        app.command(_name, cls=HeadedCommand, context_settings=CONTEXT)(_command)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ class Console:
         """Return the console that the options of a running command ask for."""
         params = ctx.params
         return cls(
-            str(ctx.info_name),
+            ctx.command_path.partition(" ")[2] or str(ctx.info_name),
             as_json=bool(params.get("json")),
             quiet=bool(params.get("quiet")),
             verbose=bool(params.get("verbose")),

@@ -116,6 +116,16 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT),
 ]
+Voices = Annotated[
+    Path | None,
+    typer.Option(
+        "--voices",
+        metavar="DIR",
+        show_default="in MAMTRA_HOME or your data folder",
+        help="Folder of your own voices.",
+        rich_help_panel="Voice",
+    ),
+]
 Storage = Annotated[
     str,
     typer.Option(

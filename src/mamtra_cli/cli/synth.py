@@ -19,6 +19,7 @@ from mamtra_cli.cli.options import (
     Seed,
     Threads,
     Verbose,
+    Voices,
     read_recipe,
 )
 from mamtra_cli.errors import TextError, UsageError
@@ -83,10 +84,54 @@ def synth(
         typer.Option(
             metavar="NAME",
             show_default="the model's first",
-            help="A voice of the model, or a voice file.",
+            help="A voice of the model, one of yours, or a voice file.",
             rich_help_panel=VOICE,
         ),
     ] = SynthRecipe.voice,
+    voices: Voices = SynthRecipe.voices,
+    clip: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Speak as this recording does; nothing of it is kept.",
+            rich_help_panel=VOICE,
+        ),
+    ] = SynthRecipe.clip,
+    clip_text: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            show_default=False,
+            help="What the recording says, word for word.",
+            rich_help_panel=VOICE,
+        ),
+    ] = SynthRecipe.clip_text,
+    cross_lingual: Annotated[
+        bool,
+        typer.Option(
+            "--cross-lingual",
+            help="Copy the sound of the voice, not its way of speaking.",
+            rich_help_panel=VOICE,
+        ),
+    ] = SynthRecipe.cross_lingual,
+    instruct: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            show_default=False,
+            help="How to speak, for models that follow instructions.",
+            rich_help_panel=VOICE,
+        ),
+    ] = SynthRecipe.instruct,
+    speaker_only: Annotated[
+        bool,
+        typer.Option(
+            "--speaker-only",
+            help="Use the vector of the voice alone, none of its clip.",
+            rich_help_panel=VOICE,
+        ),
+    ] = SynthRecipe.speaker_only,
     speed: Annotated[
         float,
         typer.Option(metavar="X", help="2 speaks twice as fast.", rich_help_panel=VOICE),
@@ -217,6 +262,7 @@ def synth(
     Examples:
       $ mamtra synth "Hello there." -o hello.wav
       $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
+      $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
     """
     with Console.of(ctx) as console:
@@ -261,8 +307,8 @@ def read_text(text: str, file: Path | None) -> str:
 def words(result: SynthResult) -> list[str]:
     """Return what was made, where, and the numbers."""
     rows = {
-        "audio": f"{result.seconds:.2f} s at {result.sample_rate} Hz, voice {result.voice}, "
-        f"seed {result.seed}",
+        "audio": f"{result.seconds:.2f} s at {result.sample_rate} Hz, voice {result.voice} "
+        f"({result.mode}), seed {result.seed}",
         "speed": f"RTF {result.rtf:.2f} ({result.compute_seconds:.2f} s), first audio after "
         f"{result.first_audio_seconds:.2f} s, loading {result.load_seconds:.2f} s",
     }

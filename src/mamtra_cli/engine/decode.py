@@ -34,6 +34,8 @@ class Utterance:
         min_tokens, max_tokens: before the first the end is not allowed, at the second it comes.
         expected: tokens the text should take, or `None` where the model cannot say.
         prompt_tokens: speech tokens of the voice prompt.
+        start: how many positions of the prompt were read before, and the state they left; `None`
+            where all of it is to be read.
         seed: of this utterance's draws.
     """
 
@@ -42,6 +44,7 @@ class Utterance:
     max_tokens: int
     expected: float | None = None
     prompt_tokens: tuple[int, ...] = ()
+    start: tuple[int, Any] | None = None
     seed: int = 0
 
     def attempt(self, number: int) -> "Utterance":

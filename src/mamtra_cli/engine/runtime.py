@@ -18,24 +18,29 @@ from mamtra_cli.backbone.decode_state import DecodeState, select
 from mamtra_cli.backbone.step import FusedStack
 from mamtra_cli.device import Compute, apply_threads, choose
 from mamtra_cli.engine.decode import Utterance
-from mamtra_cli.engine.voice import Voice, find_voice, list_voices
+from mamtra_cli.engine.voice import Manner, Voice, find_voice, list_voices
+from mamtra_cli.engine.voice_library import check_fit, library_folder
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
 from mamtra_cli.families.base import FrontEnd, Model
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.flow import Flow
 from mamtra_cli.families.cosyvoice2.hift import HiFT
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.lm_batch import (
+    after,
     concatenate,
     decode_sequence,
     expected_tokens,
     is_aligned,
     length_limits,
 )
+from mamtra_cli.families.cosyvoice2.text_table import TextTable
 from mamtra_cli.families.cosyvoice2.token2wav import VoicePrompt
 from mamtra_cli.hub import locate
+from mamtra_cli.layers.state import HybridState
 from mamtra_cli.ops.sampling import Sampling
 
 CACHE_ROOM = 256  # tokens that caches have room for at first; they double
@@ -55,6 +60,8 @@ class Engine:
         name: what to call it.
         parts: modules that are there already (conversion in memory, tests).
         front_end: its text front end, if it is there already.
+        lean: leave the text embedding where it was read (`TextTable`), off the device; the model
+            then only speaks.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Engine:
         model: Model | None = None,
         parts: Mapping[str, nn.Module] | None = None,
         front_end: FrontEnd | None = None,
+        lean: bool = False,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -75,7 +83,9 @@ class Engine:
         self.model = model
         self.device = compute.torch_device
         self._parts = dict(parts or {})
+        self._given = frozenset(self._parts)
         self._front_end = front_end
+        self.lean = lean
 
     @classmethod
     def load(
@@ -85,6 +95,7 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         threads: int = 0,
+        lean: bool = False,
         report: Report = ignore,
     ) -> Self:
         """Find a model and read its configuration; parts are loaded when they are first used.
@@ -92,6 +103,7 @@ class Engine:
         Args:
             name: `mini`, a folder, an alias or org/name[@revision].
             device, dtype, threads: what to compute with; `auto` and 0 choose.
+            lean: leave the text embedding off the device, for an engine that only speaks.
             report: hears of downloads.
         """
         compute = choose(device, dtype, threads)
@@ -100,7 +112,12 @@ class Engine:
         report(Stage(name="loading", detail=located.name))
         model = registry.open_model(located.folder)
         return cls(
-            model.config, folder=model.folder, compute=compute, name=located.name, model=model
+            model.config,
+            folder=model.folder,
+            compute=compute,
+            name=located.name,
+            model=model,
+            lean=lean,
         )
 
     def with_lm(self, lm: SpeechLM, name: str) -> "Engine":
@@ -165,19 +182,43 @@ class Engine:
         """Names of the model's voices."""
         return list_voices(self.folder)
 
-    def voice(self, name: str = "") -> Voice:
-        """A voice of the model, a voice file, or the first voice."""
-        voice = find_voice(self.folder, name)
+    def fingerprint(self, part: str) -> str:
+        """SHA-256 of the files behind a part or the front end; "" where they are not there."""
+        return fingerprint(self.folder, part, self.config.text)
+
+    def voice(self, name: str = "", library: Path | None = None) -> Voice:
+        """A voice of the model, one of the user's, a voice file, or the model's first voice.
+
+        Args:
+            name: which; "" for the first.
+            library: the user's voices; `None` for the usual folder.
+
+        Raises:
+            ModelNotFoundError: there is none of that name.
+            CheckpointError: it is damaged, or was made for another model.
+        """
+        voice = find_voice(self.folder, name, library_folder(library))
+        self.check_voice(voice)
+        return voice
+
+    def check_voice(self, voice: Voice) -> None:
+        """Refuse a voice that was made for another model."""
         wanted = self.config.flow.speaker_dim
         if len(voice.embedding) != wanted:
             raise CheckpointError(
                 f"voice `{voice.name}` has {len(voice.embedding)} numbers, not {wanted}",
                 hint="it belongs to another model",
             )
-        return voice
+        if len(voice.prompt_tokens) and int(voice.prompt_tokens.max()) >= self.config.lm.eos_id:
+            raise CheckpointError(
+                f"voice `{voice.name}` holds speech tokens that this model does not know",
+                hint="it belongs to another model",
+            )
+        check_fit(voice, self.fingerprint)
 
-    def voice_prompt(self, voice: Voice) -> VoicePrompt:
+    def voice_prompt(self, voice: Voice, manner: Manner | None = None) -> VoicePrompt:
         """A voice as the flow wants it."""
+        voice = voice.seen(manner or Manner())
         if not len(voice.prompt_tokens):
             return VoicePrompt.of_speaker(voice.embedding, self.config.flow.mel_bins)
         return VoicePrompt(
@@ -206,6 +247,7 @@ class Engine:
         *,
         seed: int = 0,
         max_seconds: float | None = None,
+        manner: Manner | None = None,
     ) -> Utterance:
         """Text ids as something to decode.
 
@@ -214,10 +256,11 @@ class Engine:
             voice: whose prompt goes before; `None` for none.
             seed: of its draws.
             max_seconds: cap; `None` for what the text allows.
+            manner: how the voice is asked to speak; `None` for its own way.
         """
         lm = self.config.lm
-        prompt_tokens = voice.prompt_tokens.tolist() if voice is not None else []
-        prompt_text = voice.prompt_text_ids.tolist() if voice is not None else []
+        manner = manner or Manner()
+        prompt_text, prompt_tokens = ([], []) if voice is None else voice.heard(manner)
         least, most = length_limits(lm, len(ids))
         if max_seconds is not None:
             most = max(1, min(most, round(max_seconds * TOKENS_PER_SECOND)))
@@ -227,8 +270,25 @@ class Engine:
             max_tokens=most,
             expected=sum(expected_tokens(lm, ids)) if is_aligned(lm) else None,
             prompt_tokens=tuple(prompt_tokens),
+            start=None if voice is None else self._kept(voice, manner),
             seed=seed,
         )
+
+    def _kept(self, voice: Voice, manner: Manner) -> tuple[int, HybridState] | None:
+        """What this language model has read of a voice's transcript already, if it was this one."""
+        facts, state = voice.facts, voice.state
+        if facts is None or state is None or voice.asked(manner) != "zero-shot":
+            return None
+        same = (facts.language_model, facts.language_model_dtype) == (
+            self._lm_hash,
+            self.compute.dtype,
+        )
+        return (1 + len(voice.prompt_text_ids), state) if facts.language_model and same else None
+
+    @cached_property
+    def _lm_hash(self) -> str:
+        """Of the language model's file; "" where another was put in its place."""
+        return "" if "lm" in self._given else self.fingerprint("lm")
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -238,9 +298,14 @@ class Engine:
     def prefill(self, utterances: Sequence[Utterance]) -> tuple[Tensor, DecodeState]:
         """Read prompts: (B, V) float32 log-probabilities of the first token, and a state."""
         sequence = concatenate([utterance.prompt for utterance in utterances]).to(self.device)
-        scores, state = self.lm.extend(sequence)
         longest = max(utterance.max_tokens for utterance in utterances)
         room = sequence.ids.shape[1] + min(longest, CACHE_ROOM)
+        start = utterances[0].start if len(utterances) == 1 else None
+        if start is None:
+            scores, state = self.lm.extend(sequence)
+        else:
+            count, held = start
+            scores, state = self.lm.extend(after(sequence, count), held.to(self.device))
         return scores, self._decoder.start(state, room)
 
     def step(self, tokens: Tensor, state: DecodeState) -> tuple[Tensor, DecodeState]:
@@ -280,5 +345,8 @@ class Engine:
             dtype = self.compute.torch_dtype if name == "lm" else torch.float32
             with torch.inference_mode(False):
                 part = self.model.load(name, dtype).requires_grad_(False)
+                if self.lean and isinstance(part, SpeechLM):
+                    table = part.stack.embed_tokens.weight.detach()
+                    part.stack.set_submodule("embed_tokens", TextTable(table))
                 self._parts[name] = part.to(self.device)
         return self._parts[name]

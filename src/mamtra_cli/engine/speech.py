@@ -15,7 +15,7 @@ from torch import Tensor
 from mamtra_cli.engine.decode import Outcome, Utterance, tokens
 from mamtra_cli.engine.guards import GuardLimits, Rejection, check_audio, check_finite
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voice import Voice
+from mamtra_cli.engine.voice import Manner, Voice
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, VoicePrompt, WaveOptions
@@ -40,6 +40,7 @@ class SpeechOptions:
         volume: factor on the samples.
         stream: hand sound out while the language model writes.
         limits: what the guards tolerate.
+        manner: what of the voice the model is shown; `None` for the voice's own way.
     """
 
     sampling: Sampling | None = None
@@ -52,6 +53,7 @@ class SpeechOptions:
     volume: float = 1.0
     stream: bool = False
     limits: GuardLimits = field(default_factory=GuardLimits)
+    manner: Manner | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,11 @@ def speak(
     edge = round(EDGE_SECONDS * engine.sample_rate)
     for number, (piece, ids) in enumerate(zip(pieces, encoded, strict=True)):
         utterance = engine.utterance(
-            ids, voice, seed=options.seed + number, max_seconds=options.max_seconds
+            ids,
+            voice,
+            seed=options.seed + number,
+            max_seconds=options.max_seconds,
+            manner=options.manner,
         )
         if number and len(gap):
             yield Chunk(audio=gap)
@@ -240,7 +246,7 @@ def _waver(
         steps=options.steps,
         seed=options.seed + attempt,
     )
-    return TokenToWave(engine.flow, engine.hift, wave), engine.voice_prompt(voice)
+    return TokenToWave(engine.flow, engine.hift, wave), engine.voice_prompt(voice, options.manner)
 
 
 def _piece_report(piece: str, said: Sequence[int], refused: Sequence[Rejection]) -> PieceReport:

@@ -14,8 +14,24 @@ from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow
 from mamtra_cli.recipes.push import PushRecipe, PushResult
 from mamtra_cli.recipes.shared import FileEntry, StartCheck
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
+from mamtra_cli.recipes.voice import (
+    ClipFacts,
+    ClipLimits,
+    VoiceAddRecipe,
+    VoiceAddResult,
+    VoiceEntry,
+    VoiceFacts,
+    VoiceListRecipe,
+    VoiceListResult,
+    VoiceRemoveRecipe,
+    VoiceRemoveResult,
+    VoiceShowRecipe,
+    VoiceShowResult,
+)
 
 __all__ = [
+    "ClipFacts",
+    "ClipLimits",
     "ConvertRecipe",
     "ConvertResult",
     "DistillRecipe",
@@ -33,4 +49,14 @@ __all__ = [
     "StartCheck",
     "SynthRecipe",
     "SynthResult",
+    "VoiceAddRecipe",
+    "VoiceAddResult",
+    "VoiceEntry",
+    "VoiceFacts",
+    "VoiceListRecipe",
+    "VoiceListResult",
+    "VoiceRemoveRecipe",
+    "VoiceRemoveResult",
+    "VoiceShowRecipe",
+    "VoiceShowResult",
 ]

@@ -1,6 +1,7 @@
 """Every knob of `synth`, and what it returns."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,6 +12,12 @@ class SynthRecipe:
     output: str = ""  # file; `-` is stdout
     model: str = "mini"
     voice: str = ""  # "" is the model's first voice
+    voices: Path | None = None  # folder of the user's voices; None is the usual one
+    clip: Path | None = None  # speak as this recording does, in place of a voice
+    clip_text: str = ""  # what it says; "" is cross-lingual
+    cross_lingual: bool = False  # show the language model nothing of the clip
+    instruct: str = ""  # how to speak, where the model follows instructions
+    speaker_only: bool = False  # use the voice's vector alone
     speed: float = 1.0
     temperature: float | None = None  # None: the model's own
     top_p: float | None = None
@@ -40,6 +47,7 @@ class SynthResult:
     output: str
     model: str
     voice: str
+    mode: str  # zero-shot, cross-lingual, instruct or speaker
     seed: int
     seconds: float  # of audio
     sample_rate: int

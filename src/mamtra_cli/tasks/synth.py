@@ -6,12 +6,15 @@ from pathlib import Path
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import RAW, AudioWriter, check_output, choose_format
+from mamtra_cli.engine.clip import Clip, check_transcript, read_clip
+from mamtra_cli.engine.cloning import clone
 from mamtra_cli.engine.guards import GuardLimits
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.speech import SpeechOptions, speak
+from mamtra_cli.engine.voice import Manner, Voice
 from mamtra_cli.errors import TextError, UsageError
-from mamtra_cli.events import Report, ignore
-from mamtra_cli.recipes import SynthRecipe, SynthResult
+from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 
 STDOUT = "-"
 
@@ -20,7 +23,8 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
     """Speak the text of a recipe.
 
     Raises:
-        TextError: the text is empty, or holds what the model cannot speak.
+        TextError: the text is empty, holds what the model cannot speak, or does not fit the clip.
+        AudioError: the clip is no usable prompt.
         OutputError: the output exists or cannot be written.
         AudioRejectedError: a guard refused every attempt; no file is left.
     """
@@ -30,6 +34,7 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
     if isinstance(target, Path):
         # Told before the model is loaded.
         check_output(target, force=recipe.force)
+    clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
     started = time.perf_counter()
     engine = Engine.load(
         recipe.model,
@@ -38,7 +43,9 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         threads=recipe.threads,
         report=report,
     )
-    voice = engine.voice(recipe.voice)
+    voice = _voice(engine, recipe, clip)
+    manner = manner_of(engine, recipe)
+    mode = voice.asked(manner)
     engine.ready("lm", "flow", "hift")
     loaded = time.perf_counter()
     options = SpeechOptions(
@@ -58,6 +65,7 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         volume=recipe.volume,
         stream=recipe.stream,
         limits=GuardLimits(),
+        manner=manner,
     )
     comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
     first: float | None = None
@@ -83,6 +91,7 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         output=recipe.output,
         model=engine.name,
         voice=voice.name,
+        mode=mode,
         seed=recipe.seed,
         seconds=seconds,
         sample_rate=recipe.sample_rate or engine.sample_rate,
@@ -104,6 +113,18 @@ def check(recipe: SynthRecipe) -> None:
         raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
     if not recipe.text.strip():
         raise TextError("the text is empty", "give a sentence to speak")
+    asked = {
+        "--cross-lingual": recipe.cross_lingual,
+        "--instruct": bool(recipe.instruct),
+        "--speaker-only": recipe.speaker_only,
+    }
+    if sum(asked.values()) > 1:
+        names = " and ".join(f"`{name}`" for name, given in asked.items() if given)
+        raise UsageError(f"{names} contradict each other", "a voice speaks in one mode at a time")
+    if recipe.clip is not None and recipe.voice:
+        raise UsageError("`--clip` and `--voice` are both given", "give one of them")
+    if recipe.clip_text and recipe.clip is None:
+        raise UsageError("`--clip-text` says what a clip says; there is none", "add `--clip FILE`")
     if recipe.raw and recipe.format not in ("", RAW):
         raise UsageError(f"`--raw` and `--format {recipe.format}` contradict each other")
     ranges = {
@@ -116,3 +137,29 @@ def check(recipe: SynthRecipe) -> None:
     for name, (low, high, value) in ranges.items():
         if value is not None and not low <= value <= high:
             raise UsageError(f"`--{name} {value:g}` is outside {low:g} to {high:g}")
+
+
+def manner_of(engine: Engine, recipe: SynthRecipe) -> Manner:
+    """How the voice is asked to speak."""
+    if recipe.instruct:
+        ids = engine.front_end.instruction_ids(recipe.instruct)
+        return Manner(mode="instruct", instruction=tuple(ids))
+    if recipe.speaker_only:
+        return Manner(mode="speaker")
+    return Manner(mode="cross-lingual") if recipe.cross_lingual else Manner()
+
+
+def _read(path: Path, text: str, report: Report) -> Clip:
+    """Read and judge a clip before the model is loaded."""
+    limits = ClipLimits()
+    clip = read_clip(path, limits)
+    advice = clip.advice + (check_transcript(text, clip.facts, limits) if text.strip() else ())
+    for line in advice:
+        report(Note(text=line, warning=True))
+    return clip
+
+
+def _voice(engine: Engine, recipe: SynthRecipe, clip: Clip | None) -> Voice:
+    if clip is None or recipe.clip is None:
+        return engine.voice(recipe.voice, recipe.voices)
+    return clone(engine, clip, recipe.clip.stem, transcript=recipe.clip_text)

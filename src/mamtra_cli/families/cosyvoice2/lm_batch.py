@@ -274,6 +274,26 @@ def concatenate(sequences: Sequence[LMSequence]) -> LMSequence:
     )
 
 
+def first(sequence: LMSequence, count: int) -> LMSequence:
+    """The first `count` positions of unpadded sequences."""
+    return _cut(sequence, slice(0, count))
+
+
+def after(sequence: LMSequence, count: int) -> LMSequence:
+    """What follows the first `count` positions of unpadded sequences."""
+    return _cut(sequence, slice(count, None))
+
+
+def _cut(sequence: LMSequence, part: slice) -> LMSequence:
+    ids = sequence.ids[:, part]
+    return LMSequence(
+        ids=ids,
+        tables=sequence.tables[:, part],
+        positions=None if sequence.positions is None else sequence.positions[:, part],
+        lengths=torch.full_like(sequence.lengths, ids.shape[1]),
+    )
+
+
 def length_limits(config: LMConfig, text: int) -> tuple[int, int]:
     """Fewest and most speech tokens for `text` ids, the prompt's not counted."""
     return int(text * config.min_ratio), int(text * config.max_ratio)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from mamtra_cli.errors import CheckpointError, TextError
+from mamtra_cli.errors import CheckpointError, TextError, UsageError
 from mamtra_cli.families.cosyvoice2.english import normalise, sentences
 from mamtra_cli.families.cosyvoice2.letter_to_sound import LetterToSound
 
@@ -141,6 +141,14 @@ class PhoneFrontEnd:
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of what the recording of a voice says."""
         return self.ids(text)
+
+    def instruction_ids(self, text: str) -> list[int]:
+        """Refuse: phones can be spoken, not followed."""
+        del text
+        raise UsageError(
+            "this model reads phones and follows no instructions",
+            "leave out `--instruct`, or use a CosyVoice 2 model",
+        )
 
     def split(self, text: str, max_symbols: int) -> list[str]:
         """Cut a text into pieces of at most `max_symbols` symbols, at sentences where possible.

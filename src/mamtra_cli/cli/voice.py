@@ -1,0 +1,256 @@
+"""`mamtra voice add|list|show|remove`: flags to recipes, results to words."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mamtra_cli.cli.console import Console, facts, size, table
+from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
+from mamtra_cli.cli.options import (
+    Config,
+    Device,
+    DType,
+    Force,
+    Json,
+    Model,
+    Quiet,
+    Threads,
+    Verbose,
+    Voices,
+    read_recipe,
+)
+from mamtra_cli.recipes import (
+    VoiceAddRecipe,
+    VoiceAddResult,
+    VoiceEntry,
+    VoiceListRecipe,
+    VoiceListResult,
+    VoiceRemoveRecipe,
+    VoiceShowRecipe,
+)
+
+PROMPT = "Prompt"
+
+voice = typer.Typer(
+    name="voice",
+    cls=OrderedGroup,
+    help="Copy voices from clips, and keep them as files.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings=CONTEXT,
+)
+
+
+@voice.command("add", cls=HeadedCommand, context_settings=CONTEXT)
+def add(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", show_default=False, help="What to call the voice.")
+    ] = VoiceAddRecipe.name,
+    clip: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CLIP",
+            show_default=False,
+            help="A recording of one speaker, best 3 to 15 s, 16 kHz or more.",
+        ),
+    ] = VoiceAddRecipe.clip,
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            show_default="none; the voice is cross-lingual only",
+            help="What the clip says, word for word.",
+            rich_help_panel=PROMPT,
+        ),
+    ] = VoiceAddRecipe.text,
+    consent: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            show_default=False,
+            help="Who agreed to what, and when; kept in the voice.",
+            rich_help_panel=PROMPT,
+        ),
+    ] = VoiceAddRecipe.consent,
+    consent_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Read the consent statement from a text file.",
+            rich_help_panel=PROMPT,
+        ),
+    ] = VoiceAddRecipe.consent_file,
+    prefill: Annotated[
+        bool,
+        typer.Option(
+            "--prefill",
+            help="Keep what the language model read of the transcript: a larger file, an earlier "
+            "first sound with this model.",
+            rich_help_panel=PROMPT,
+        ),
+    ] = VoiceAddRecipe.prefill,
+    voices: Voices = VoiceAddRecipe.voices,
+    force: Force = VoiceAddRecipe.force,
+    json: Json = False,
+    config: Config = None,
+    model: Model = VoiceAddRecipe.model,
+    device: Device = VoiceAddRecipe.device,
+    dtype: DType = VoiceAddRecipe.dtype,
+    threads: Threads = VoiceAddRecipe.threads,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Copy a voice from a clip.
+
+    The clip must be 1 to 30 s long, at least 8 kHz, neither silent nor clipped, and say the
+    text; docs/voices.md lists the limits. The voice works with models that share the tokenizer,
+    speaker encoder and text front end of --model: a hybrid converted from it, for example.
+
+    \b
+    Examples:
+      $ mamtra voice add ann ann.wav --text "What Ann says." --consent "Ann agreed today."
+      $ mamtra synth "In Ann's voice." --voice ann -o hello.wav
+    """
+    with Console.of(ctx) as console:
+        recipe = read_recipe(VoiceAddRecipe, ctx)
+        from mamtra_cli.tasks.voice import add_voice
+
+        result = add_voice(recipe, console.report)
+        console.result(result, words_of_add(result))
+
+
+@voice.command("list", cls=HeadedCommand, context_settings=CONTEXT)
+def list_voices(
+    ctx: typer.Context,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            show_default=False,
+            help="Name the voices of this model too.",
+        ),
+    ] = VoiceListRecipe.model,
+    voices: Voices = VoiceListRecipe.voices,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List your voices.
+
+    \b
+    Examples:
+      $ mamtra voice list
+      $ mamtra voice list -m mini --json
+    """
+    with Console.of(ctx) as console:
+        from mamtra_cli.tasks.voice import list_all
+
+        result = list_all(VoiceListRecipe(voices=voices, model=model), console.report)
+        console.result(result, words_of_list(result))
+
+
+@voice.command("show", cls=HeadedCommand, context_settings=CONTEXT)
+def show(
+    ctx: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", show_default=False, help="One of yours, or a voice file."),
+    ] = VoiceShowRecipe.name,
+    voices: Voices = VoiceShowRecipe.voices,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is in a voice: transcript, consent, clip, and the model it belongs to.
+
+    \b
+    Examples:
+      $ mamtra voice show ann
+      $ mamtra voice show ./ann.safetensors --json
+    """
+    with Console.of(ctx) as console:
+        from mamtra_cli.tasks.voice import show as run
+
+        result = run(VoiceShowRecipe(name=name, voices=voices), console.report)
+        console.result(result, words_of_voice(result.voice))
+
+
+@voice.command("remove", cls=HeadedCommand, context_settings=CONTEXT)
+def remove(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", show_default=False, help="Which of your voices.")
+    ] = VoiceRemoveRecipe.name,
+    voices: Voices = VoiceRemoveRecipe.voices,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Delete one of your voices.
+
+    \b
+    Examples:
+      $ mamtra voice remove ann
+    """
+    with Console.of(ctx) as console:
+        from mamtra_cli.tasks.voice import remove_voice
+
+        result = remove_voice(VoiceRemoveRecipe(name=name, voices=voices), console.report)
+        console.result(result, [f"removed {result.path}"])
+
+
+def words_of_add(result: VoiceAddResult) -> list[str]:
+    """Return what was written, and what to do with it."""
+    name = result.voice.name
+    return [
+        *words_of_voice(result.voice),
+        *facts({"next": f'mamtra synth "Hello there." --voice {name} -o hello.wav'}),
+    ]
+
+
+def words_of_list(result: VoiceListResult) -> list[str]:
+    """Return a table of voices."""
+    rows = [
+        (
+            entry.name,
+            entry.mode,
+            f"{entry.facts.clip.seconds:.1f} s" if entry.facts else "-",
+            entry.facts.model if entry.facts else "-",
+            size(entry.bytes),
+        )
+        for entry in result.voices
+    ]
+    head = ("voice", "mode", "clip", "made with", "size")
+    lines = table(head, rows, left=4) if rows else [f"no voices in {result.folder}"]
+    if result.model_voices:
+        lines.append(f"of the model: {', '.join(result.model_voices)}")
+    return [*lines, *(f"unusable: {message}" for message in result.damaged)]
+
+
+def words_of_voice(entry: VoiceEntry) -> list[str]:
+    """Return the facts of a voice."""
+    rows = {"mode": entry.mode, "size": size(entry.bytes)}
+    if entry.prompt_tokens:
+        rows["prompt"] = f"{entry.prompt_tokens} tokens"
+    if entry.facts is not None:
+        known, clip = entry.facts, entry.facts.clip
+        rows |= {
+            "clip": f"{clip.seconds:.2f} s at {clip.sample_rate} Hz, {clip.channels} "
+            f"{'channel' if clip.channels == 1 else 'channels'}, peak {clip.peak:.1f} dB, "
+            f"loudness {clip.loudness:.1f} dB",
+            "says": known.transcript or "(no transcript)",
+            "consent": f"{known.consent} (stated {known.consent_date})",
+            "made with": f"{known.model}, mamtra {known.mamtra}, text rules `{known.normalizer}`",
+            "hashes": f"speech tokenizer {known.speech_tokenizer[:12]}, speaker encoder "
+            f"{known.speaker_encoder[:12]}, text front end {known.front_end[:12]}",
+        }
+        if known.language_model:
+            rows["prefilled"] = (
+                f"for language model {known.language_model[:12]} in {known.language_model_dtype}"
+            )
+    return [entry.path, *facts(rows)]

@@ -1,0 +1,53 @@
+"""The state of a language model as named tensors and plain data, so that a file can hold it.
+
+Only columns in use are kept. Knows layer states, not models.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mamtra_cli.errors import CheckpointError
+from mamtra_cli.layers.state import HybridState, KVState, LayerState, MambaState
+
+PREFIX = "state."
+
+
+def pack_state(state: HybridState) -> tuple[dict[str, Tensor], list[list[Any]]]:
+    """Return tensors whose names start with `PREFIX`, and [kind, length, seen] of each layer."""
+    tensors = {f"{PREFIX}position": torch.as_tensor(state.position).cpu().reshape(-1)}
+    layers: list[list[Any]] = []
+    for number, layer in enumerate(state.layers):
+        name = f"{PREFIX}{number}."
+        if isinstance(layer, MambaState):
+            parts = {"conv": layer.conv, "ssm": layer.ssm}
+            layers.append(["mamba", 0, layer.seen])
+        else:
+            k, v, index = layer.columns()
+            parts = {"k": k, "v": v} | ({} if index is None else {"index": index})
+            layers.append(["kv", layer.length, layer.seen])
+        # A clone: what is sliced would drag its whole cache into the file.
+        for key, part in parts.items():
+            tensors[name + key] = part.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors, layers
+
+
+def unpack_state(tensors: Mapping[str, Tensor], layers: list[list[Any]]) -> HybridState:
+    """The inverse of `pack_state`."""
+    found: list[LayerState] = []
+    try:
+        for number, (kind, length, seen) in enumerate(layers):
+            name = f"{PREFIX}{number}."
+            if kind == "mamba":
+                conv, ssm = tensors[name + "conv"], tensors[name + "ssm"]
+                found.append(MambaState(conv=conv, ssm=ssm, seen=int(seen)))
+            else:
+                k, v = tensors[name + "k"], tensors[name + "v"]
+                index = tensors.get(name + "index")
+                found.append(KVState(k=k, v=v, length=int(length), index=index, seen=int(seen)))
+        position = tensors[PREFIX + "position"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"a kept language-model state is damaged: {error}") from error
+    return HybridState(layers=tuple(found), position=position)
