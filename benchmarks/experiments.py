@@ -1,0 +1,160 @@
+"""Studies of conversion and distillation: each figure of docs/experiments.md from one command.
+
+    python benchmarks/experiments.py placements --out work/experiments
+    python benchmarks/experiments.py initialisation --smoke
+
+Studies are files in examples/experiments: `placements`, `initialisation`, `data`, `ablation`, or
+the path of one of your own. Every row is converted, trained and compared with the teacher on one
+held-out set, then every row and the teacher speak the same sentences to a recogniser. Finished
+rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped study goes on with the
+same command; `--phase` does a part of it. Prints Markdown; writes OUT/STUDY/STUDY.svg. Needs
+`pip install 'mamtra-cli[eval,plot]'`.
+"""
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from study.hear import Ears, hear, hearing_key, listening_of
+from study.plots import draw
+from study.recipe import Listening, Run, Study, read_study, runs, searched
+from study.report import Entry, Result, summary
+from study.train import Lab, best_plans, train
+
+import mamtra_cli
+from mamtra_cli.errors import MamtraError
+
+STUDIES = Path(__file__).parents[1] / "examples" / "experiments"
+PHASES = ("train", "hear", "report")
+SEARCH_TOKENS = 1000
+SMOKE_SEARCH_TOKENS = 200
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a study, or the phases of it that were asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", help="name or TOML file")
+    parser.add_argument("--out", type=Path, default=Path("experiments"))
+    parser.add_argument("--smoke", action="store_true", help="two rows, few steps")
+    parser.add_argument("--phase", default=",".join(PHASES), help="of train, hear, report")
+    parser.add_argument("--rows", default="", help="only rows whose name holds this")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    path = Path(given.study)
+    path = path if path.suffix == ".toml" else STUDIES / f"{given.study}.toml"
+    try:
+        study = read_study(path, smoke=given.smoke)
+        folder = given.out / (f"{path.stem}-smoke" if given.smoke else path.stem)
+        work(study, path.stem, folder, given.phase.split(","), given.rows, given.smoke)
+    except MamtraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def work(
+    study: Study, name: str, folder: Path, phases: list[str], only: str = "", smoke: bool = False
+) -> None:
+    """Do phases of a study in a folder."""
+    lab = Lab(study.teacher, study.data, folder, say)
+    tokens = SMOKE_SEARCH_TOKENS if smoke else SEARCH_TOKENS
+    found = best_plans(lab, searched(study), tokens)
+    listed = [
+        run for run in runs(study, lab.n_layers, lab.hash_of("lm"), found) if only in run.row.name
+    ]
+    if "train" in phases:
+        for run in listed:
+            train(lab, run)
+    if "hear" in phases:
+        listen(lab, study, listed)
+    if "report" in phases:
+        report(lab, study, name, listed, found)
+
+
+def listen(lab: Lab, study: Study, listed: list[Run]) -> None:
+    """Let the teacher and every trained row speak."""
+    ears = Ears()
+    hear_teacher(lab, study, ears)
+    for run in listed:
+        how = listening_of(study.listening, run.row.sentences)
+        if how.sentences and lab.ledger.get("train", run.digest) is not None:
+            hear(lab, ears, run.digest, run.name, lab.student(run), how)
+
+
+def hear_teacher(lab: Lab, study: Study, ears: Ears) -> Entry:
+    """The teacher on as many sentences as any row."""
+    return hear(lab, ears, teacher_digest(lab), "teacher", None, longest(study))
+
+
+def longest(study: Study) -> Listening:
+    """As many sentences as any row is heard on."""
+    most = max(listening_of(study.listening, row.sentences).sentences for row in study.row)
+    return replace(study.listening, sentences=most)
+
+
+def teacher_digest(lab: Lab) -> str:
+    """What the teacher's transcripts are kept under."""
+    return f"teacher-{lab.hash_of('lm')}"
+
+
+def report(lab: Lab, study: Study, name: str, listed: list[Run], found: Mapping[int, str]) -> None:
+    """Print what is done so far as Markdown and draw it."""
+    results = collect(lab, study, listed)
+    if not results:
+        say("no row is done yet")
+        return
+    teacher = lab.ledger.get("heard", hearing_key(lab, teacher_digest(lab), longest(study)))
+    search = {
+        entry["count"]: entry["kl"]
+        for (kind, _), entry in lab.ledger.lines.items()
+        if kind == "search" and entry["count"] in found
+    }
+    text = summary(study, results, teacher, search)
+    print(text)
+    print(
+        f"mamtra {mamtra_cli.__version__}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}, {platform.machine()}, one thread; language model "
+        f"{lab.hash_of('lm')}, flow and vocoder {lab.hash_of('flow', 'hift')}"
+    )
+    (lab.folder / f"{name}.md").write_text(text, encoding="utf-8")
+    draw(name, results, teacher, lab.folder / f"{name}.svg")
+
+
+def collect(lab: Lab, study: Study, listed: list[Run]) -> list[Result]:
+    """The rows of which at least one seed is trained, in the study's order."""
+    results = []
+    for row in study.row:
+        done = [
+            (run, entry)
+            for run in listed
+            if run.row.name == row.name and (entry := lab.ledger.get("train", run.digest))
+        ]
+        how = listening_of(study.listening, row.sentences)
+        keys = [hearing_key(lab, run.digest, how) for run, _ in done]
+        heard = [entry for key in keys if (entry := lab.ledger.get("heard", key))]
+        if done:
+            pairs = [tuple(side) for side in zip(*done, strict=True)]
+            results.append(
+                Result(name=row.name, runs=pairs[0], trained=pairs[1], heard=tuple(heard))
+            )
+    return results
+
+
+def say(text: str) -> None:
+    """Tell progress on stderr."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

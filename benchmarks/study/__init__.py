@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/experiments.py`: studies of rows that are converted, trained and heard."""

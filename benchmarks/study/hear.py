@@ -1,0 +1,95 @@
+"""What students say, written down by a recogniser, sentence by sentence.
+
+Only the language model is a row's own: its tokens go through the teacher's flow and vocoder as
+they are installed now, so that rows and teacher differ in nothing else. A sentence that the
+guards refuse counts as nothing heard. Transcripts are kept, so that intervals and paired
+differences can be had later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mamtra_cli.config import to_dict
+from mamtra_cli.engine.decode import decode
+from mamtra_cli.engine.metrics import score
+from mamtra_cli.engine.recognise import WordRecogniser
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.sentences import closed
+from mamtra_cli.engine.speech import speak_tokens
+from study.recipe import Listening, digest_of
+from study.train import Lab
+
+GRAMMAR_SEED = 0
+GRAMMAR = 8000  # sentences that teach the recogniser the word order, as in `mamtra eval`
+SEEDS_APART = 100_000
+
+
+class Ears:
+    """A recogniser that is built when it is first needed."""
+
+    def __init__(self) -> None:
+        self._recogniser: WordRecogniser | None = None
+
+    def write_down(self, wave: np.ndarray, rate: int) -> str:
+        """Words of a mono wave (T,)."""
+        if self._recogniser is None:
+            self._recogniser = WordRecogniser.from_texts(closed(GRAMMAR_SEED, GRAMMAR))
+        return self._recogniser.transcribe(wave.astype(np.float32), rate)
+
+
+def hear(
+    lab: Lab, ears: Ears, digest: str, name: str, folder: Path | None, how: Listening
+) -> dict[str, Any]:
+    """Let a student, or with no folder the teacher, speak, and write down what is heard."""
+    key = hearing_key(lab, digest, how)
+    done = lab.ledger.get("heard", key)
+    if done is not None:
+        return done
+    lab.say(f"{name}: {how.sentences} sentences")
+    engine = lab.teacher
+    if folder is not None:
+        engine = engine.with_lm(Engine.load(str(folder), device="cpu", dtype="float32").lm, name)
+    texts = closed(how.sentence_seed, how.sentences) * how.seeds
+    heard, lengths = _speak(engine, ears, texts, how)
+    return lab.ledger.put("heard", key, row=name, said=texts, heard=heard, tokens=lengths)
+
+
+def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
+    """Of a row, what it was to say, and the parts that made sound of it."""
+    return digest_of([digest, to_dict(how), lab.hash_of("flow", "hift")])
+
+
+def _speak(
+    engine: Engine, ears: Ears, texts: Sequence[str], how: Listening
+) -> tuple[list[str], list[int]]:
+    voice = engine.voice()
+    utterances = [
+        engine.utterance(
+            engine.encode(text),
+            voice,
+            seed=how.seed + i // how.sentences * SEEDS_APART + i % how.sentences,
+        )
+        for i, text in enumerate(texts)
+    ]
+    heard, lengths = [""] * len(texts), [0] * len(texts)
+    for index, outcome in decode(engine, utterances, engine.sampling, retries=how.retries):
+        lengths[index] = len(outcome.tokens)
+        if outcome.rejection is None:
+            wave = speak_tokens(engine, outcome.tokens, voice).numpy()
+            heard[index] = ears.write_down(wave, engine.sample_rate)
+    return heard, lengths
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Errors and words of each sentence."""
+    scores = [score([one], [other], rounds=1) for one, other in zip(said, heard, strict=True)]
+    return [s.wer * s.n_words for s in scores], [float(s.n_words) for s in scores]
+
+
+def listening_of(how: Listening, sentences: int | None) -> Listening:
+    """The study's listening with a row's own number of sentences."""
+    return how if sentences is None else replace(how, sentences=sentences)

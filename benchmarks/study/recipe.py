@@ -1,0 +1,202 @@
+"""A study as a file: its data, its rows, and the name under which a row's results are kept.
+
+A row is a conversion and a lesson; what it leaves out comes from the study. Two rows that mean
+the same (the same layers, options, data and seed) have the same digest, so they are done once.
+Knows recipes and plans; nothing is run here.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mamtra_cli.backbone.plan import LayerPlan
+from mamtra_cli.config import from_dict, to_dict
+from mamtra_cli.errors import UsageError
+from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
+
+LOCAL = {"teacher", "student", "output", "data", "resume", "device", "force", "dry_run"}
+BEST = "best:"  # a plan that the search finds: `best:2` keeps two attention layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Speech that the teacher makes once for all rows of a study.
+
+    Attributes:
+        training_tokens: speech tokens to learn from; rows may take the first part of them.
+        training_seed, held_out_seed: of sentences and draws.
+        held_out_tokens: speech tokens on which CE and KL are measured.
+        curve_tokens: the first part of those, for the measurements during training.
+    """
+
+    training_tokens: int = 20_000
+    training_seed: int = 7
+    held_out_tokens: int = 4000
+    held_out_seed: int = 70_000
+    curve_tokens: int = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """How word errors are measured: built-in sentences of a seed that no training uses."""
+
+    sentences: int = 40
+    sentence_seed: int = 1000
+    seed: int = 0
+    seeds: int = 1
+    retries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a study's table, for one seed or several.
+
+    Attributes:
+        name: what the table calls it.
+        seeds: of conversion and training; the table gives mean and range.
+        tokens: speech tokens of the training data it may see; 0 is all.
+        sentences: to be heard; None takes the study's number, 0 hears none.
+        curve: measure the held-out set every so many steps; 0 only at both ends.
+        smoke: whether the short version of the study has it.
+        convert, distill: options in place of the study's.
+    """
+
+    name: str
+    seeds: tuple[int, ...] = (0,)
+    tokens: int = 0
+    sentences: int | None = None
+    curve: int = 0
+    smoke: bool = False
+    convert: dict[str, Any] = field(default_factory=dict)
+    distill: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question, the rows that answer it, and what they share."""
+
+    title: str
+    question: str
+    teacher: str = "mini"
+    data: Data = Data()
+    listening: Listening = Listening()
+    targets: tuple[float, ...] = ()  # of the held-out KL, for steps to the same loss
+    convert: dict[str, Any] = field(default_factory=dict)
+    distill: dict[str, Any] = field(default_factory=dict)
+    row: tuple[Row, ...] = ()
+    smoke: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One row with one seed: what is done, and the digest of everything that decides it."""
+
+    row: Row
+    seed: int
+    kinds: str
+    convert: ConvertRecipe
+    distill: DistillRecipe
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The row with its seed."""
+        return f"{self.row.name} seed {self.seed}"
+
+
+def read_study(path: Path, *, smoke: bool = False) -> Study:
+    """Read a study; with `smoke` its short version, made of the rows marked so.
+
+    Raises:
+        UsageError: an unknown or ill-typed key.
+    """
+    try:
+        given = _underscored(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read `{path}`: {error}") from error
+    short = given.get("smoke", {})
+    if smoke:
+        for key, value in short.items():
+            given[key] = {**given.get(key, {}), **value} if isinstance(value, Mapping) else value
+    study = from_dict(Study, given, str(path))
+    if not smoke:
+        return study
+    row_keys = {"sentences": 0, "curve": 0, "tokens": 0}
+    rows = (replace(row, seeds=row.seeds[:1], **row_keys) for row in study.row if row.smoke)
+    steps = short.get("distill", {})
+    return replace(study, row=tuple(replace(row, distill={**row.distill, **steps}) for row in rows))
+
+
+def runs(study: Study, n_layers: int, teacher_hash: str, found: Mapping[int, str]) -> Iterator[Run]:
+    """Every row once, then the rows that have a second seed, and so on.
+
+    Args:
+        study: the study.
+        n_layers: layers of the teacher.
+        teacher_hash: of its language model's file; part of each digest.
+        found: kinds of the best plan by number of attention layers, for rows that ask for it.
+    """
+    most = max((len(row.seeds) for row in study.row), default=0)
+    for number in range(most):
+        for row in study.row:
+            if number < len(row.seeds):
+                yield make_run(study, row, row.seeds[number], n_layers, teacher_hash, found)
+
+
+def make_run(
+    study: Study,
+    row: Row,
+    seed: int,
+    n_layers: int,
+    teacher_hash: str,
+    found: Mapping[int, str],
+) -> Run:
+    """One row with one seed."""
+    where = f"row `{row.name}`"
+    options = {**study.convert, **row.convert, "seed": seed}
+    convert = from_dict(ConvertRecipe, options, where)
+    lesson = {"check_tokens": 0, **study.distill, **row.distill, "seed": seed}
+    distill = from_dict(DistillRecipe, lesson, where)
+    text = convert.plan or f"{convert.ratio}@{convert.placement}"
+    if text.startswith(BEST):
+        kinds = found[int(text.removeprefix(BEST))]
+    else:
+        kinds = LayerPlan.parse(text, n_layers, rounded=convert.round).kinds
+    plain = replace(
+        convert, plan=f"pattern:{kinds}", ratio="1:1", placement="block-begin", round=False
+    )
+    facts = {
+        "kinds": kinds,
+        "convert": {k: v for k, v in to_dict(plain).items() if k not in LOCAL},
+        "distill": {k: v for k, v in to_dict(distill).items() if k not in LOCAL},
+        "tokens": row.tokens,
+        "data": to_dict(study.data),
+        "teacher": teacher_hash,
+    }
+    return Run(
+        row=row, seed=seed, kinds=kinds, convert=plain, distill=distill, digest=digest_of(facts)
+    )
+
+
+def searched(study: Study) -> tuple[int, ...]:
+    """Numbers of attention layers for which some row wants the best plan."""
+    plans = (row.convert.get("plan", "") for row in study.row)
+    wanted = {int(plan.removeprefix(BEST)) for plan in plans if plan.startswith(BEST)}
+    return tuple(sorted(wanted))
+
+
+def digest_of(facts: Any) -> str:
+    """Twelve hex digits of plain data."""
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _underscored(value: Any) -> Any:
+    """Keys as fields are named: recipe files write `batch-tokens`."""
+    if isinstance(value, Mapping):
+        return {key.replace("-", "_"): _underscored(item) for key, item in value.items()}
+    return [_underscored(item) for item in value] if isinstance(value, list) else value

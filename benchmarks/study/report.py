@@ -1,0 +1,188 @@
+"""Finished rows to numbers with intervals, and to Markdown tables.
+
+Reads what train.py and hear.py kept; computes nothing anew with models. Where a row has several
+seeds, its value is their pooled one and the interval resamples sentences; the spread over seeds
+is given beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.hear import word_errors
+from study.recipe import Run, Study
+from study.statistics import Estimate, rate, rate_difference, spearman
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A row with all seeds that are done.
+
+    Attributes:
+        runs, trained: its runs, and what training left of each.
+        heard: what was heard of each run that was listened to.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    trained: tuple[Entry, ...]
+    heard: tuple[Entry, ...] = field(default=())
+
+    @property
+    def kinds(self) -> str:
+        """Letters of its layers."""
+        return self.runs[0].kinds
+
+    def measure(self, what: str, when: str = "end") -> Estimate:
+        """CE, KL (nats a token) or the share of agreement, pooled over seeds."""
+        sums = [entry[when] for entry in self.trained]
+        counts = [sum(values) / len(sums) for values in zip(*(s[what] for s in sums), strict=True)]
+        return rate(counts, sums[0]["tokens"])
+
+    def spread(self, what: str) -> tuple[float, float]:
+        """Least and greatest of its seeds."""
+        means = [sum(e["end"][what]) / sum(e["end"]["tokens"]) for e in self.trained]
+        return min(means), max(means)
+
+    def word_errors(self) -> tuple[list[float], list[float]] | None:
+        """Errors (mean of seeds) and words of each sentence, or None where nothing was heard."""
+        if not self.heard:
+            return None
+        pairs = [word_errors(entry["said"], entry["heard"]) for entry in self.heard]
+        counts = [sum(values) / len(pairs) for values in zip(*(e for e, _ in pairs), strict=True)]
+        return counts, pairs[0][1]
+
+    def wer(self) -> Estimate | None:
+        """Word error rate."""
+        found = self.word_errors()
+        return rate(*found) if found else None
+
+    def wer_over(self, teacher: Entry | None) -> Estimate | None:
+        """Word error rate minus the teacher's, sentence by sentence."""
+        found = self.word_errors()
+        if found is None or teacher is None:
+            return None
+        count = len(found[0])
+        if teacher["said"][:count] != self.heard[0]["said"]:
+            raise ValueError(f"`{self.name}` and the teacher said different sentences")
+        theirs, _ = word_errors(teacher["said"][:count], teacher["heard"][:count])
+        return rate_difference(found[0], theirs, found[1])
+
+    def steps_to(self, target: float) -> list[int | None]:
+        """For each seed the first measured step with a held-out KL at or under the target."""
+        reached = []
+        for entry in self.trained:
+            points = sorted((int(step), point["kl"]) for step, point in entry["curve"].items())
+            reached.append(next((step for step, kl in points if kl <= target), None))
+        return reached
+
+
+def number(estimate: Estimate | None, digits: int = 3, scale: float = 1.0) -> str:
+    """`0.123 (0.100-0.150)`."""
+    if estimate is None:
+        return "-"
+    value, low, high = (scale * v for v in (estimate.value, estimate.low, estimate.high))
+    dash = " to " if low < 0 else "-"
+    return f"{value:.{digits}f} ({low:.{digits}f}{dash}{high:.{digits}f})"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rule = "|" + "---|" * len(head)
+    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(x)} |" for x in lines)])
+
+
+def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
+    """Every row: layers, KL before and after, CE, agreement, word errors."""
+    head = ["row", "layers", "seeds", "KL at start", "KL", "KL of seeds", "CE", "agree %"]
+    heard = any(result.heard for result in results)
+    head += ["WER %", "WER - teacher's, points"] if heard else []
+    lines = []
+    for result in results:
+        low, high = result.spread("kl")
+        line = [
+            result.name,
+            result.kinds,
+            str(len(result.trained)),
+            f"{result.measure('kl', 'start').value:.3f}",
+            number(result.measure("kl")),
+            f"{low:.3f}-{high:.3f}" if len(result.trained) > 1 else "",
+            number(result.measure("ce")),
+            f"{100 * result.measure('same').value:.1f}",
+        ]
+        if heard:
+            line += [number(result.wer(), 1, 100), number(result.wer_over(teacher), 1, 100)]
+        lines.append(line)
+    if teacher is not None:
+        wer = rate(*word_errors(teacher["said"], teacher["heard"]))
+        ce = rate(
+            results[0].trained[0]["end"]["ce_teacher"], results[0].trained[0]["end"]["tokens"]
+        )
+        row = ["teacher", "T" * len(results[0].kinds), "", "", "0", "", number(ce), "100"]
+        lines.append([*row, number(wer, 1, 100), ""])
+    return table(head, lines)
+
+
+def steps_table(results: Sequence[Result], targets: Sequence[float]) -> str:
+    """Steps to the same held-out KL; `>n` where a run ended above it."""
+    rows = [result for result in results if any(entry["curve"] for entry in result.trained)]
+    head = ["row", *(f"KL {target:g}" for target in targets)]
+    lines = []
+    for result in rows:
+        most = result.runs[0].distill.steps
+        cells = []
+        for target in targets:
+            reached = [f">{most}" if s is None else str(s) for s in result.steps_to(target)]
+            cells.append(" / ".join(reached))
+        lines.append([result.name, *cells])
+    return table(head, lines)
+
+
+def layer_table(scores: Mapping[str, float], what: str) -> str:
+    """For each layer: the mean of plans that keep its attention, and of those that do not."""
+    count = len(next(iter(scores)))
+    lines = []
+    for layer in range(count):
+        kept = [value for kinds, value in scores.items() if kinds[layer] == "T"]
+        gone = [value for kinds, value in scores.items() if kinds[layer] != "T"]
+        mean = [f"{sum(v) / len(v):.2f}" if v else "-" for v in (kept, gone)]
+        best = [f"{min(v):.2f}" if v else "-" for v in (kept, gone)]
+        lines.append([str(layer), mean[0], mean[1], best[0], best[1]])
+    head = ["layer", f"mean {what}, kept", "converted", "least, kept", "converted"]
+    return table(head, lines)
+
+
+def correlations(results: Sequence[Result]) -> str:
+    """Rank correlations over distinct plans: does a cheap number predict a dear one?"""
+    distinct = list({result.kinds: result for result in results}.values())
+    pairs: list[tuple[str, list[float], list[float]]] = []
+    start = [result.measure("kl", "start").value for result in distinct]
+    end = [result.measure("kl").value for result in distinct]
+    pairs.append(("KL at start, KL after training", start, end))
+    heard = [result for result in distinct if result.heard]
+    if len(heard) > 2:
+        ce = [result.measure("ce").value for result in heard]
+        wer = [estimate.value for result in heard if (estimate := result.wer()) is not None]
+        pairs.append(("CE, WER", ce, wer))
+        good = [(c, w) for c, w in zip(ce, wer, strict=True) if w < 0.5]
+        if len(good) > 3:
+            pairs.append(("CE, WER under 50 %", *map(list, zip(*good, strict=True))))  # type: ignore[arg-type]
+    lines = [[what, str(len(x)), number(spearman(x, y), 2)] for what, x, y in pairs if len(x) > 2]
+    return table(["pair", "plans", "Spearman (95 %)"], lines)
+
+
+def summary(study: Study, results: Sequence[Result], teacher: Entry | None, search: Any) -> str:
+    """Everything that a study prints."""
+    parts = [f"## {study.title}", study.question, main_table(results, teacher)]
+    if study.targets:
+        parts.append(steps_table(results, study.targets))
+    if len({result.kinds for result in results}) > 3:
+        parts.append(correlations(results))
+        ends = {result.kinds: result.measure("kl").value for result in results}
+        parts.append(layer_table(ends, "KL after training"))
+    for count, scores in search.items():
+        parts.append(f"Every plan with {count} attention layers, KL before training:")
+        parts.append(layer_table(scores, "KL"))
+    return "\n\n".join(parts) + "\n"

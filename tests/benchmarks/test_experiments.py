@@ -1,0 +1,157 @@
+"""`benchmarks/experiments.py`: studies are read, done once, and counted as they should be."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from mamtra_cli.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("placements", "initialisation", "data", "ablation")
+
+
+@pytest.fixture(scope="module")
+def experiments() -> Iterator[ModuleType]:
+    """The program as a module, with its neighbours importable."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location(
+        "experiments", ROOT / "benchmarks" / "experiments.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def all_runs(experiments: ModuleType, name: str, *, smoke: bool = False) -> list:
+    study = experiments.read_study(experiments.STUDIES / f"{name}.toml", smoke=smoke)
+    found = {count: "T" * count + "M" * (8 - count) for count in range(1, 8)}
+    return list(experiments.runs(study, 8, "abc", found))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_study_reads_and_its_smoke_version_is_two_short_rows(
+    experiments: ModuleType, name: str
+) -> None:
+    whole, short = all_runs(experiments, name), all_runs(experiments, name, smoke=True)
+    assert len(whole) > len(short) == 2
+    assert all(run.distill.steps <= 4 for run in short)
+    assert len({run.digest for run in short}) == 2
+
+
+def test_rows_of_the_same_layers_have_one_digest_and_other_seeds_have_others(
+    experiments: ModuleType,
+) -> None:
+    runs = {run.name: run for run in all_runs(experiments, "placements")}
+    front, begin = runs["1:7 front seed 0"], runs["1:7 block-begin seed 0"]
+    assert front.kinds == begin.kinds == "TMMMMMMM"
+    assert front.digest == begin.digest
+    assert runs["1:7 back seed 0"].digest != front.digest
+    seeds = [run for run in all_runs(experiments, "ablation") if run.row.name == "all of it"]
+    assert len({run.digest for run in seeds}) == len(seeds) == 3
+
+
+def test_first_seeds_of_all_rows_come_before_second_ones(experiments: ModuleType) -> None:
+    seeds = [run.seed for run in all_runs(experiments, "initialisation")]
+    assert seeds == sorted(seeds)
+
+
+def test_an_unknown_option_of_a_row_is_named(experiments: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('title = "x"\nquestion = "y"\n[[row]]\nname = "a"\ndistill = { stepz = 3 }\n')
+    study = experiments.read_study(path)
+    with pytest.raises(UsageError, match="unknown key `stepz` in row `a`"):
+        list(experiments.runs(study, 8, "abc", {}))
+
+
+def test_a_ledger_keeps_first_entries_and_drops_a_line_cut_off(
+    experiments: ModuleType, tmp_path: Path
+) -> None:
+    from study.ledger import Ledger
+
+    path = tmp_path / "results.jsonl"
+    Ledger(path).put("train", "a", value=1)
+    with path.open("a") as file:
+        file.write('{"kind": "train", "key": "b", "val')
+    again = Ledger(path)
+    assert again.get("train", "b") is None
+    again.put("train", "b", value=2)
+    values = [json.loads(line)["value"] for line in path.read_text().splitlines()]
+    assert values == [1, 2]
+
+
+def test_spearman_is_one_for_any_rising_relation_and_its_interval_holds_zero_for_noise(
+    experiments: ModuleType,
+) -> None:
+    from study.statistics import spearman
+
+    x = np.arange(1.0, 13.0)
+    assert spearman(x, x**5).value == pytest.approx(1.0)
+    assert spearman(x, -np.exp(x)).value == pytest.approx(-1.0)
+    noise = spearman(x, np.random.default_rng(3).normal(size=12))
+    assert noise.low < 0 < noise.high
+
+
+def test_tied_values_share_their_mean_rank(experiments: ModuleType) -> None:
+    from study.statistics import ranks
+
+    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
+
+
+def test_interval_of_a_rate_covers_the_truth_about_as_often_as_it_says(
+    experiments: ModuleType,
+) -> None:
+    from study.statistics import rate
+
+    generator = np.random.default_rng(0)
+    sizes = np.full(80, 10)
+    inside = 0
+    for trial in range(100):
+        found = rate(generator.binomial(10, 0.2, 80), sizes, seed=trial)
+        inside += found.low <= 0.2 <= found.high
+    assert 87 <= inside <= 100
+
+
+def test_a_paired_difference_is_narrower_than_its_two_rates(experiments: ModuleType) -> None:
+    from study.statistics import rate, rate_difference
+
+    generator = np.random.default_rng(1)
+    theirs = generator.integers(0, 6, 60)
+    ours, sizes = theirs + (generator.random(60) < 0.1), np.full(60, 8)
+    gap, alone = rate_difference(ours, theirs, sizes), rate(ours, sizes)
+    assert gap.high - gap.low < 0.5 * (alone.high - alone.low)
+    assert gap.low >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_smoke_study_trains_hears_reports_and_does_nothing_twice(
+    experiments: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["initialisation", "--smoke", "--out", str(tmp_path)]
+    assert experiments.main(arguments) == 0
+    first = capsys.readouterr()
+    folder = tmp_path / "initialisation-smoke"
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["train", "train", "heard", "heard", "heard"]
+    ours, other = lines[:2]
+    assert ours["kinds"] == other["kinds"] == "TMTMTMTM"
+    assert sorted(map(int, ours["curve"])) == [0, 2, 4]
+    assert ours["start"]["kl"] != ours["end"]["kl"]
+    assert sum(ours["start"]["kl"]) < sum(other["start"]["kl"])
+    assert "| teacher | TTTTTTTT |" in first.out
+    svg = (folder / "initialisation.svg").read_bytes()
+    assert b"<svg" in svg
+    assert experiments.main(arguments) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert again.err == ""
+    assert (folder / "initialisation.svg").read_bytes() == svg
