@@ -125,10 +125,23 @@ def read_study(path: Path, *, smoke: bool = False) -> Study:
     study = from_dict(Study, given, str(path))
     if not smoke:
         return study
-    row_keys = {"sentences": 0, "curve": 0, "tokens": 0}
-    rows = (replace(row, seeds=row.seeds[:1], **row_keys) for row in study.row if row.smoke)
-    steps = short.get("distill", {})
-    return replace(study, row=tuple(replace(row, distill={**row.distill, **steps}) for row in rows))
+    half = study.data.training_tokens // 2
+    return replace(
+        study,
+        row=tuple(
+            replace(
+                row,
+                seeds=row.seeds[:1],
+                sentences=None,
+                curve=min(row.curve, 2),
+                tokens=half if row.tokens else 0,
+                convert={**row.convert, **short.get("convert", {})},
+                distill={**row.distill, **short.get("distill", {})},
+            )
+            for row in study.row
+            if row.smoke
+        ),
+    )
 
 
 def runs(study: Study, n_layers: int, teacher_hash: str, found: Mapping[int, str]) -> Iterator[Run]:
