@@ -7,8 +7,9 @@ import mamtra_cli
 
 PROMISED = {
     "Engine", "SpeechOptions", "speak", "Sampling", "LayerPlan", "MixerConfig", "MamtraError",
-    "ConvertRecipe", "DistillRecipe", "EvalRecipe", "ProfileRecipe", "PushRecipe", "SynthRecipe",
-    "convert", "distill", "evaluate", "profile", "push", "synth", "__version__",
+    "ConvertRecipe", "DistillRecipe", "EvalRecipe", "PrepareRecipe", "ProfileRecipe", "PushRecipe",
+    "SynthRecipe",
+    "convert", "distill", "evaluate", "prepare", "profile", "push", "synth", "__version__",
 }  # fmt: skip
 
 

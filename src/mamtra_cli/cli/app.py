@@ -20,6 +20,7 @@ from mamtra_cli.config import nearest
 
 COMMANDS = {
     "convert": "convert",
+    "prepare": "prepare",
     "distill": "distill",
     "synth": "synth",
     "eval": "evaluate",

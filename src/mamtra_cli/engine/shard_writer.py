@@ -121,7 +121,13 @@ def write_shard(path: Path, rows: Sequence[Row], header: ShardHeader) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with output_errors(path):
-            parquet.write_table(table, partial, row_group_size=GROUP_ROWS, compression="zstd")
+            parquet.write_table(
+                table,
+                partial,
+                row_group_size=GROUP_ROWS,
+                compression="zstd",
+                write_page_checksum=True,
+            )
             flush(partial)
             partial.replace(path)
             flush(path.parent)

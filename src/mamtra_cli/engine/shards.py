@@ -125,7 +125,7 @@ def read_header(path: Path) -> ShardHeader:
         DataError: the file is damaged, or no shard of ours, or of a newer format.
     """
     _, parquet = arrow_parts()
-    with _shard_errors(path):
+    with shard_errors(path):
         metadata = parquet.read_schema(path).metadata or {}
     if KEY not in metadata:
         raise DataError(
@@ -152,7 +152,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
     Ids are int32 arrays and speaker a float32 array or `None`.
     """
     _, parquet = arrow_parts()
-    with _shard_errors(path), parquet.ParquetFile(path) as file:
+    with shard_errors(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=list(columns) if columns else None)
             arrays = {name: _values(table.column(name)) for name in table.column_names}
@@ -234,7 +234,7 @@ def check_header(
             )
 
 
-class _shard_errors:
+class shard_errors:
     """Turns what pyarrow says of a damaged file into a `DataError` that names it."""
 
     def __init__(self, path: Path) -> None:

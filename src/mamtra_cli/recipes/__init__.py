@@ -10,6 +10,7 @@ from mamtra_cli.recipes.convert import ConvertRecipe, ConvertResult
 from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
 from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult
 from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult
+from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
 from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow
 from mamtra_cli.recipes.push import PushRecipe, PushResult
 from mamtra_cli.recipes.shared import FileEntry, StartCheck
@@ -41,6 +42,8 @@ __all__ = [
     "EvalRecipe",
     "EvalResult",
     "FileEntry",
+    "PrepareRecipe",
+    "PrepareResult",
     "ProfileRecipe",
     "ProfileResult",
     "ProfileRow",

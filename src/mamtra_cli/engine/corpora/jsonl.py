@@ -1,0 +1,81 @@
+"""Lists of audio files and texts: JSONL, and the `metadata.jsonl` of an audio folder.
+
+A line is `{"audio": "a.wav", "text": "..."}`, with `id`, `start` and `duration` (seconds) where
+wanted; paths are relative to the list. Other usual names of the keys are understood.
+"""
+
+import gzip
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mamtra_cli.config import reason
+from mamtra_cli.engine.corpora.clip import Bad, Clip, Entries, find_text
+from mamtra_cli.errors import DataError
+
+AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "audio_file", "file_name", "wav", "path")
+START_KEYS = ("start", "offset")
+LENGTH_KEYS = ("duration", "seconds")
+
+
+def entries(path: Path, *, text_key: str = "") -> Entries:
+    """Yield the lines of a list."""
+    for number, record in records(path):
+        where = f"{path.name}:{number}"
+        if isinstance(record, Bad):
+            yield record
+            continue
+        audio = next((record[k] for k in AUDIO_KEYS if isinstance(record.get(k), str)), None)
+        text = find_text(record, text_key)
+        if audio is None or text is None:
+            lacking = "an audio path (`audio`)" if audio is None else f"`{text_key or 'text'}`"
+            yield Bad(id=where, source=where, code="entry", cause=f"the line has no {lacking}")
+            continue
+        start, seconds = _number(record, START_KEYS), _number(record, LENGTH_KEYS)
+        given = record.get("id", record.get("utt_id"))
+        name = str(Path(audio).with_suffix("")) if not Path(audio).is_absolute() else ""
+        name = name or Path(audio).stem
+        place = f"@{start:g}" if start else ""
+        yield Clip(
+            id=str(given) if isinstance(given, str | int) else name + place,
+            text=text,
+            source=(audio if not Path(audio).is_absolute() else Path(audio).name) + place,
+            audio=path.parent / audio,
+            start=start or 0.0,
+            # A length is a cut only where a start is given; alone it merely describes the file.
+            seconds=seconds if start is not None else None,
+        )
+
+
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
+    """Yield the number and the object of every line of a JSONL file, gzipped or not."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                where = f"{path.name}:{number}"
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    cause = f"the line is not JSON: {error}"
+                    yield number, Bad(id=where, source=where, code="entry", cause=cause)
+                    continue
+                if isinstance(record, dict):
+                    yield number, record
+                else:
+                    cause = "the line is not a JSON object"
+                    yield number, Bad(id=where, source=where, code="entry", cause=cause)
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
+
+
+def _number(record: dict[str, Any], keys: tuple[str, ...]) -> float | None:
+    for key in keys:
+        value = record.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value) if math.isfinite(value) and value >= 0 else None
+    return None

@@ -1,0 +1,287 @@
+"""A folder of prepared data as it grows: what is in it, what must go, what could not be used.
+
+Several jobs may write one folder at once, each its own shards (`Job`); rows that a changed input
+made stale are taken out under the folder's lock. Rows are known by id and content hash, so a
+second run finds them, whatever shard they are in. Knows files, no models.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+
+from mamtra_cli.checkpoint import flush, output_errors
+from mamtra_cli.engine.corpora.clip import Bad, Part
+from mamtra_cli.engine.shard_writer import Row, write_shard
+from mamtra_cli.engine.shards import (
+    REDO,
+    SUFFIX,
+    ShardHeader,
+    check_header,
+    list_shards,
+    read_header,
+    read_rows,
+)
+from mamtra_cli.errors import DataError, OutputError, UsageError
+
+BAD, STATISTICS, PLOT = "bad.jsonl", "statistics.json", "lengths.svg"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A row that is there: the hash of its content, the shard that holds it, its seconds."""
+
+    source: str
+    sha256: bytes
+    shard: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Names of the files that one job writes: another job's are never touched."""
+
+    folder: Path
+    part: Part
+
+    @property
+    def ending(self) -> str:
+        """What tells the job's names from those of others."""
+        if self.part.count == 1:
+            return ""
+        return f"-{self.part.index:04}-of-{self.part.count:04}"
+
+    @property
+    def prefix(self) -> str:
+        """Of the shards."""
+        return f"rows{self.ending}"
+
+    @property
+    def bad(self) -> Path:
+        """List of what could not be used."""
+        return self.folder / f"bad{self.ending}.jsonl"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold the job's name, and remove first what a killed one left.
+
+        Raises:
+            OutputError: the same job is running, or the folder cannot be written.
+        """
+        lock = filelock.FileLock(self.folder / f".{self.prefix}{LOCK}")
+        partial = re.compile(rf"\.{re.escape(self.prefix)}-\d+{SUFFIX}\.\d+\.partial")
+        with output_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                raise OutputError(
+                    f"another `mamtra prepare` is writing {self.prefix} of `{self.folder}`",
+                    "wait for it, or give each job its own `--shard k/n`",
+                ) from None
+        try:
+            with output_errors(self.folder):
+                for path in self.folder.iterdir():
+                    if partial.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
+
+def part_of(text: str, environment: Mapping[str, str] = os.environ) -> Part:
+    """Read `k/n`; where it is "", SLURM's array task, else everything.
+
+    Raises:
+        UsageError: it is no k/n with 1 <= k <= n, or the array has gaps.
+    """
+    if text:
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        index, count = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= index <= count:
+            raise UsageError(
+                f"`--shard {text}` is no part k/n with k from 1 to n", "of four: 1/4, 2/4, 3/4, 4/4"
+            )
+        return Part(index=index, count=count)
+    names = ("ID", "COUNT", "MIN", "STEP")
+    given = [environment.get(f"SLURM_ARRAY_TASK_{name}", "") for name in names]
+    if not given[0].isdecimal() or not given[1].isdecimal():
+        return Part()
+    id, count = int(given[0]), int(given[1])
+    least = int(given[2]) if given[2].isdecimal() else 0
+    step = int(given[3]) if given[3].isdecimal() and int(given[3]) else 1
+    index, rest = divmod(id - least, step)
+    if rest or not 0 <= index < count:
+        raise UsageError(
+            f"SLURM task {id} of {count} from {least} is no regular array",
+            "use `--array=1-N`, or give `--shard k/n`",
+        )
+    return Part(index=index + 1, count=count)
+
+
+def load_known(folder: Path, header: ShardHeader) -> dict[str, list[Known]]:
+    """Return the rows of a folder by id; none where it holds no shards yet.
+
+    Raises:
+        DataError: a shard is damaged, or of another tokenizer.
+    """
+    known: dict[str, list[Known]] = {}
+    for path in shards_of(folder):
+        theirs = read_header(path)
+        check_header(
+            theirs, path, speech_tokenizer=header.speech_tokenizer, front_end=header.front_end
+        )
+        sizes = [(h.speech_vocab, h.text_vocab, h.speaker_dim) for h in (theirs, header)]
+        if sizes[0] != sizes[1]:
+            raise DataError(
+                f"shard `{path}` was made with `{theirs.model}`, whose ids are others", REDO
+            )
+        for row in read_rows(path, ("id", "source", "sha256", "seconds")):
+            found = Known(
+                source=row["source"],
+                sha256=bytes.fromhex(row["sha256"]),
+                shard=path.name,
+                seconds=row["seconds"],
+            )
+            known.setdefault(row["id"], []).append(found)
+    return known
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """Return the shards of a folder, none where there are none."""
+    try:
+        return list_shards(folder)
+    except DataError:
+        return []
+
+
+class Ledger:
+    """Which rows are there, and which of them their input has overtaken.
+
+    Args:
+        folder: of the shards.
+        known: see `load_known`.
+    """
+
+    def __init__(self, folder: Path, known: dict[str, list[Known]]) -> None:
+        self.folder = folder
+        self.known = known
+        self.stale: dict[str, set[tuple[str, bytes]]] = {}
+
+    def find(self, id: str, sha256: str) -> Known | None:
+        """Return the row of that content, if it is there."""
+        wanted = bytes.fromhex(sha256)
+        return next((row for row in self.known.get(id, ()) if row.sha256 == wanted), None)
+
+    def overtake(self, id: str, source: str, sha256: str = "") -> None:
+        """Name rows of an entry for removal: all but that of the given content."""
+        kept = bytes.fromhex(sha256)
+        for row in self.known.get(id, ()):
+            if row.source == source and row.sha256 != kept:
+                self.stale.setdefault(row.shard, set()).add((id, row.sha256))
+
+    def remove(self) -> int:
+        """Rewrite the shards without the named rows, each whole or not at all; count them."""
+        removed = 0
+        if not self.stale:
+            return 0
+        with filelock.FileLock(self.folder / LOCK):
+            for name, rows in self.stale.items():
+                path = self.folder / name
+                if path.exists():
+                    removed += _without(path, rows)
+        self.stale = {}
+        return removed
+
+
+def _without(path: Path, rows: set[tuple[str, bytes]]) -> int:
+    kept, count = [], 0
+    for row in read_rows(path):
+        if (row["id"], bytes.fromhex(row["sha256"])) in rows:
+            count += 1
+        else:
+            kept.append(Row(**row))
+    if not count:
+        return 0
+    if kept:
+        write_shard(path, kept, read_header(path))
+    else:
+        path.unlink()
+    return count
+
+
+class BadList:
+    """What could not be used, and why; written as JSONL, whole.
+
+    Args:
+        path: the file; entries of other inputs that it lists stay.
+        input: name of this input.
+    """
+
+    def __init__(self, path: Path, input: str) -> None:
+        self.path = path
+        self.input = input
+        self.entries: list[Bad] = []
+        self.before: dict[str, str] = {}
+        self._others: list[str] = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                record = json.loads(line)
+                if record.get("input") != input:
+                    self._others.append(line)
+                elif record.get("sha256"):
+                    self.before[record["id"]] = record["sha256"]
+
+    def add(self, entry: Bad) -> None:
+        """List an entry."""
+        self.entries.append(entry)
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """How many entries of each kind."""
+        return dict(Counter(entry.code for entry in self.entries).most_common())
+
+    def write(self) -> Path | None:
+        """Write the list; without entries there is no file. Returns its path if there is one."""
+        lines = [
+            *self._others,
+            *(
+                json.dumps({"input": self.input, **asdict(entry)}, ensure_ascii=False)
+                for entry in self.entries
+            ),
+        ]
+        if not lines:
+            with output_errors(self.path):
+                self.path.unlink(missing_ok=True)
+            return None
+        write_text(self.path, "".join(line + "\n" for line in lines))
+        return self.path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with output_errors(path):
+            partial.write_text(text, encoding="utf-8")
+            flush(partial)
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove everything that `prepare` wrote into a folder, and nothing else."""
+    for path in shards_of(folder):
+        read_header(path)
+        path.unlink()
+    for pattern in ("bad*.jsonl", STATISTICS, PLOT):
+        for path in folder.glob(pattern):
+            path.unlink()

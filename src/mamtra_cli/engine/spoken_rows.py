@@ -1,0 +1,223 @@
+"""Texts to rows that a model speaks itself: sequence-level distillation without recordings.
+
+What a teacher says follows its own distribution and has no end. A text is spoken piece by piece;
+each piece draws from a seed of its own, made of the run's seed and its words, so rows do not
+depend on how texts are cut into jobs or in which order they come. Only the language model runs.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mamtra_cli.engine.corpora import Bad
+from mamtra_cli.engine.corpora.clip import find_text
+from mamtra_cli.engine.corpora.jsonl import records
+from mamtra_cli.engine.decode import Utterance, decode
+from mamtra_cli.engine.pairs import SEED_OF_TEXTS
+from mamtra_cli.engine.prepared import Known, Ledger
+from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
+from mamtra_cli.engine.sentences import closed
+from mamtra_cli.engine.shard_writer import Row
+from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.ops.sampling import Sampling
+
+ROWS = 32  # pieces spoken together
+CHUNK = 4 * ROWS  # pieces sorted by length
+BLOCK = 1024  # built-in sentences drawn from one seed
+BUILT_IN = "built-in"
+SEED_BITS = 62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """Something to speak."""
+
+    id: str
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """A text that is spoken at once."""
+
+    row: Row
+    utterance: Utterance
+
+
+class SpokenRows:
+    """Turns texts into rows.
+
+    Args:
+        engine: the speaker.
+        sampling: how its tokens are chosen.
+        seed: of the run.
+        retries: new attempts where a guard refuses.
+        ledger: of the rows that are there.
+        refused: hashes by id of what was refused before, which would be refused again.
+        stopped: asked between chunks; true ends after the one at hand.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        *,
+        seed: int,
+        retries: int,
+        ledger: Ledger,
+        refused: dict[str, str] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.engine = engine
+        self.sampling = sampling
+        self.seed = seed
+        self.retries = retries
+        self.ledger = ledger
+        self.refused = refused or {}
+        self.stopped = stopped
+        self.seen: set[str] = set()
+        made = {"seed": seed, "retries": retries, "model": engine.name, **asdict(sampling)}
+        self._made = json.dumps(made, sort_keys=True)
+
+    def rows(
+        self, texts: Iterator[Text | Bad], tokens: float = float("inf")
+    ) -> Iterator[Row | Bad | Known]:
+        """Yield a row, a bad entry or a row that is there already for each piece.
+
+        Args:
+            texts: what to speak.
+            tokens: end when about so many speech tokens are there.
+        """
+        said = 0.0
+        while said < tokens and not self.stopped():
+            chunk: list[_Piece] = []
+            taken = 0
+            for entry in itertools.islice(texts, CHUNK):
+                taken += 1
+                for made in self._pieces(entry):
+                    if isinstance(made, _Piece):
+                        chunk.append(made)
+                        continue
+                    said += made.seconds * TOKENS_PER_SECOND if isinstance(made, Known) else 0
+                    yield made
+            if not taken:
+                return
+            for outcome in self._speak(chunk):
+                said += len(outcome.speech_tokens) if isinstance(outcome, Row) else 0
+                yield outcome
+
+    def _pieces(self, entry: Text | Bad) -> Iterator[_Piece | Bad | Known]:
+        if isinstance(entry, Bad):
+            yield entry
+            return
+
+        def bad(id: str, code: str, cause: str, sha256: str = "") -> Bad:
+            return Bad(id=id, source=entry.source, code=code, cause=cause, sha256=sha256)
+
+        if entry.id in self.seen:
+            yield bad(entry.id, "twice", "an earlier entry has this id")
+            return
+        self.seen.add(entry.id)
+        try:
+            pieces = self.engine.pieces(entry.text)
+            encoded = [self.engine.encode(piece) for piece in pieces]
+        except TextError as error:
+            yield bad(entry.id, "unspeakable", error.message)
+            return
+        for number, (piece, ids) in enumerate(zip(pieces, encoded, strict=True)):
+            id = entry.id if len(pieces) == 1 else f"{entry.id}.{number}"
+            digest = hashlib.sha256(f"{self._made}\0{piece}".encode()).hexdigest()
+            known = self.ledger.find(id, digest)
+            if known is not None:
+                self.ledger.overtake(id, entry.source, digest)
+                yield known
+            elif self.refused.get(id) == digest:
+                yield bad(id, "refused", "refused before, by the same seeds", digest)
+            elif not ids:
+                yield bad(id, "unspeakable", "nothing in the text can be spoken")
+            else:
+                row = Row(
+                    id=id,
+                    text=piece,
+                    text_ids=ids,
+                    speech_tokens=(),
+                    speaker=None,
+                    seconds=0.0,
+                    source=entry.source,
+                    sha256=digest,
+                )
+                seed = int(digest[:16], 16) >> (64 - SEED_BITS)
+                yield _Piece(row=row, utterance=self.engine.utterance(ids, seed=seed))
+
+    def _speak(self, chunk: Sequence[_Piece]) -> Iterator[Row | Bad]:
+        """Speak pieces; rows come in their order."""
+        utterances = [piece.utterance for piece in chunk]
+        done: dict[int, Row | Bad] = {}
+        for index, outcome in decode(
+            self.engine, utterances, self.sampling, rows=ROWS, retries=self.retries
+        ):
+            row = chunk[index].row
+            if outcome.rejection is not None:
+                done[index] = Bad(
+                    id=row.id,
+                    source=row.source,
+                    code="refused",
+                    cause=f"a guard refused every attempt: {outcome.rejection.detail}",
+                    sha256=row.sha256,
+                )
+            else:
+                seconds = len(outcome.tokens) / TOKENS_PER_SECOND
+                fields = {**vars(row), "speech_tokens": outcome.tokens, "seconds": seconds}
+                done[index] = Row(**fields)
+            if self.stopped():
+                break
+        for index in sorted(done):
+            yield done[index]
+
+
+def read_texts(path: Path, text_key: str = "") -> Iterator[Text | Bad]:
+    """Yield the texts of a file: one a line, or JSONL with `text` and, if wanted, `id`.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        for number, record in records(path):
+            where = f"{path.name}:{number}"
+            text = None if isinstance(record, Bad) else find_text(record, text_key)
+            if isinstance(record, Bad):
+                yield record
+            elif text is None:
+                cause = f"the line has no `{text_key or 'text'}`"
+                yield Bad(id=where, source=path.name, code="entry", cause=cause)
+            else:
+                id = record.get("id")
+                name = str(id) if isinstance(id, str | int) else _name(path, text)
+                yield Text(id=name, text=text, source=path.name)
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in map(str.strip, file):
+                if line:
+                    yield Text(id=_name(path, line), text=line, source=path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read `{path}`: {error}") from error
+
+
+def _name(path: Path, text: str) -> str:
+    """Name a text by its words: lines put before it change nothing."""
+    return f"{path.name.partition('.')[0]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def built_in(seed: int) -> Iterator[Text]:
+    """Yield built-in sentences without end, none twice, none of those mini learned from."""
+    said: set[str] = set()
+    for block in itertools.count():
+        for number, text in enumerate(closed(SEED_OF_TEXTS + (seed << 32) + block, BLOCK)):
+            if text not in said:
+                said.add(text)
+                yield Text(id=f"s{seed}-{block * BLOCK + number}", text=text, source=BUILT_IN)
