@@ -121,3 +121,36 @@ def test_command_prints_both_tables_and_exits_3_below_the_limit(
     assert run([*args, "--estimate", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {row["measured"] for row in told["rows"]} == {False}
+
+
+def test_savings_go_from_official_to_ours_with_the_hybrid_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "part", lambda self, name: pytest.fail(f"loaded {name}"))
+    assert run(["profile", "--savings", "--json", "--device", "cpu"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = told["savings"]
+    assert told["rows"] == []
+    assert [row["hybrid"] for row in rows] == [False] * 6 + [True] * 3
+    assert rows[5]["peak"] < 0.5 * rows[0]["peak"]
+    assert run(["profile", "--savings", "--device", "cpu"]) == 0
+    text = capsys.readouterr().out
+    assert "without a hybrid 65.0 % less than official" in text
+    assert "30 s of speech" in text
+
+
+def test_imitated_official_pipeline_stands_beside_ours(model: Path) -> None:
+    recipe = ProfileRecipe(model=str(model), imitate_official=True, seconds=5, device="cpu")
+    rows = {row.stage: row.values for row in profile(recipe).rows}
+    assert list(rows) == ["official_memory", "memory"]
+    official, ours = rows["official_memory"], rows["memory"]
+    for values in rows.values():
+        stages = max(values["language_model_bytes"], values["token_to_wave_bytes"])
+        assert values["peak_bytes"] == values["weights_bytes"] + stages
+    assert ours["token_to_wave_bytes"] < official["token_to_wave_bytes"]
+    assert ours["share_of_official"] == ours["peak_bytes"] / official["peak_bytes"] < 1
+
+
+def test_speech_of_no_length_is_refused(model: Path) -> None:
+    with pytest.raises(UsageError, match="--seconds"):
+        profile(ProfileRecipe(model=str(model), savings=True, seconds=0))

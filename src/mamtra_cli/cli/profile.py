@@ -16,7 +16,7 @@ from mamtra_cli.cli.options import (
     Verbose,
     read_recipe,
 )
-from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow
+from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 
 WORK = "Work"
 HONEST = (
@@ -62,6 +62,30 @@ def profile(
         bool,
         typer.Option("--estimate", help="Formulas only, nothing runs.", rich_help_panel=WORK),
     ] = ProfileRecipe.estimate,
+    savings: Annotated[
+        bool,
+        typer.Option(
+            "--savings",
+            help="Memory by formulas, from the official pipeline to ours, saving by saving.",
+            rich_help_panel=WORK,
+        ),
+    ] = ProfileRecipe.savings,
+    imitate_official: Annotated[
+        bool,
+        typer.Option(
+            "--imitate-official",
+            help="Measure memory with the official pipeline imitated, and ours.",
+            rich_help_panel=WORK,
+        ),
+    ] = ProfileRecipe.imitate_official,
+    seconds: Annotated[
+        float,
+        typer.Option(metavar="S", help="Speech of those two.", rich_help_panel=WORK),
+    ] = ProfileRecipe.seconds,
+    prompt_seconds: Annotated[
+        float,
+        typer.Option(metavar="S", help="Voice prompt of those two.", rich_help_panel=WORK),
+    ] = ProfileRecipe.prompt_seconds,
     runs: Annotated[
         int,
         typer.Option(
@@ -99,6 +123,7 @@ def profile(
       $ mamtra profile --seq 4096
       $ mamtra profile student --compare mini
       $ mamtra profile student --min-speed 1 --json
+      $ mamtra profile --savings --seconds 30
     """
     with Console.of(ctx) as console:
         recipe = read_recipe(ProfileRecipe, ctx)
@@ -124,7 +149,7 @@ def factor(value: float) -> str:
     return f"{value:.3f}"
 
 
-def seconds(value: float) -> str:
+def in_seconds(value: float) -> str:
     """Return seconds in words."""
     return f"{value:.2f} s"
 
@@ -151,10 +176,21 @@ MEASURED: tuple[tuple[str, str, str, Show], ...] = (
     ("vocoder, 4 s of speech", "vocoder", "ms", milliseconds),
     ("  real-time factor", "vocoder", "rtf", factor),
     ("  memory on top", "vocoder", "peak_bytes", size),
-    ("first audio, cold", "speech", "cold_first_audio_s", seconds),
-    ("first audio, warm", "speech", "warm_first_audio_s", seconds),
+    ("first audio, cold", "speech", "cold_first_audio_s", in_seconds),
+    ("first audio, warm", "speech", "warm_first_audio_s", in_seconds),
     ("real-time factor, warm", "speech", "warm_rtf", factor),
     ("most memory of the process", "process", "peak_bytes", size),
+)
+MEMORY: tuple[tuple[str, str, str, Show], ...] = (
+    ("weights, official", "official_memory", "weights_bytes", size),
+    ("  language model on top", "official_memory", "language_model_bytes", size),
+    ("  tokens to sound on top", "official_memory", "token_to_wave_bytes", size),
+    ("  most at once", "official_memory", "peak_bytes", size),
+    ("weights, here", "memory", "weights_bytes", size),
+    ("  language model on top", "memory", "language_model_bytes", size),
+    ("  tokens to sound on top", "memory", "token_to_wave_bytes", size),
+    ("  most at once", "memory", "peak_bytes", size),
+    ("  share of the official", "memory", "share_of_official", factor),
 )
 ESTIMATED: tuple[tuple[str, str, str, Show], ...] = (
     ("parameters", "weights", "parameters", amount),
@@ -176,15 +212,47 @@ def words(result: ProfileResult) -> list[str]:
         "device": f"{result.device} {result.dtype}, {result.environment.get('threads')} threads",
         "context": f"{result.seq} positions, {result.batch} at once",
     }
+    if result.speech:
+        where["context"] = f"{result.speech:g} s of speech after a prompt of {result.prompt:g} s"
     lines = ["profile", *facts(where)]
     for head, rows, measured in (
         ("measured here", MEASURED, True),
+        ("memory, measured here", MEMORY, True),
         ("estimated by formulas (language model)", ESTIMATED, False),
     ):
         chosen = [row for row in result.rows if row.measured is measured]
-        if chosen:
+        shown = {stage for _, stage, _, _ in rows} & {row.stage for row in chosen}
+        if shown:
             lines += ["", *stage_table(head, rows, chosen)]
+    for model in dict.fromkeys(row.model for row in result.savings):
+        lines += ["", *saving_table(model, [r for r in result.savings if r.model == model])]
     return [*lines, "", HONEST]
+
+
+def saving_table(model: str, rows: list[SavingRow]) -> list[str]:
+    """Return the steps from the official pipeline to ours, and what all of them come to."""
+    first = rows[0].peak
+    lines = [
+        (
+            row.name,
+            "-" if row is rows[0] else signed(-row.own),
+            size(row.peak),
+            f"{100 * row.peak / first:.0f} %",
+        )
+        for row in rows
+    ]
+    head = (f"{model}, by formulas", "step", "most at once", "of official")
+    lean = [row for row in rows if not row.hybrid][-1]
+    told = [f"without a hybrid {100 * (1 - lean.peak / first):.1f} % less than official"]
+    changes = [signed(row.peak - lean.peak) for row in rows if row.hybrid]
+    if changes:
+        told.append(f"the exchange of layers changes the peak by {', '.join(changes)}")
+    return [*table(head, lines), *told]
+
+
+def signed(count: int) -> str:
+    """Return a change in bytes in words."""
+    return f"{'-' if count < 0 else '+'}{size(abs(count))}"
 
 
 def stage_table(

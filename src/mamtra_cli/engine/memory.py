@@ -146,7 +146,8 @@ def _state_bytes(state: StreamState) -> int:
 def _utterance(engine: Engine, request: Request) -> Utterance:
     """A request of random ids."""
     lm, generator = engine.config.lm, torch.Generator().manual_seed(2)
-    text = torch.randint(1, lm.vocab_size, (request.text,), generator=generator).tolist()
+    known = len(lm.durations) or lm.vocab_size
+    text = torch.randint(1, known, (request.text,), generator=generator).tolist()
     heard = torch.randint(lm.speech_vocab, (request.prompt,), generator=generator).tolist()
     spoken = request.text * request.prompt // max(1, request.prompt + request.tokens)
     prompt = decode_sequence(lm, text[spoken:], text[:spoken], heard)

@@ -11,7 +11,7 @@ from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
 from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult
 from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult
 from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
-from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow
+from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 from mamtra_cli.recipes.push import PushRecipe, PushResult
 from mamtra_cli.recipes.shared import FileEntry, StartCheck
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
@@ -49,6 +49,7 @@ __all__ = [
     "ProfileRow",
     "PushRecipe",
     "PushResult",
+    "SavingRow",
     "StartCheck",
     "SynthRecipe",
     "SynthResult",

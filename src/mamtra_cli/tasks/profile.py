@@ -5,18 +5,21 @@ alone. The two are never merged, and no single saving is quoted: what a hybrid s
 length and batch, so the break-even lengths stand beside it.
 """
 
+from dataclasses import replace
+
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.plan import LayerPlan
-from mamtra_cli.engine import bench
+from mamtra_cli.engine import bench, memory
 from mamtra_cli.engine.measure import environment, metered, peak_bytes
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.student import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
+from mamtra_cli.families.cosyvoice2.costs import Request, savings
 from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow
+from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 
 BUILT_IN = "mini"
 RATIO = "1:1"
@@ -32,19 +35,25 @@ def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
     """
     if recipe.seq < 32 or recipe.batch < 1 or recipe.runs < 1:
         raise UsageError("`--seq` is 32 or more, `--batch` and `--runs` 1 or more")
+    if recipe.seconds <= 0 or recipe.prompt_seconds < 0:
+        raise UsageError("`--seconds` is above 0, `--prompt-seconds` 0 or more")
     engines = open_engines(recipe, report)
     first = engines[0]
     rows: list[ProfileRow] = []
+    only_memory = recipe.savings or recipe.imitate_official
     for engine in engines:
+        if recipe.imitate_official:
+            rows += memory_rows(engine, recipe, report)
+        if only_memory:
+            continue
         if not recipe.estimate:
             rows += measured(engine, recipe, report)
         element = BYTES[engine.compute.dtype]
         precision = costs.Precision(weights=element, cache=element, conv=element)
         rows += estimated(engine.name, engine.config.lm, recipe, precision)
-    if not recipe.model:
+    if not recipe.model and not only_memory:
         for ratio in RATIOS:
-            kinds = LayerPlan.parse(ratio, LMConfig().n_layers).kinds
-            lm = CosyVoice2Config(lm=LMConfig(kinds=kinds)).lm
+            lm = published(ratio).lm
             rows += estimated(f"{PUBLISHED} {ratio}", lm, recipe, costs.Precision())
     facts = environment(first.device)
     facts["reason"] = first.compute.reason
@@ -56,6 +65,9 @@ def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
         device=str(first.device),
         dtype=first.compute.dtype,
         rows=tuple(rows),
+        savings=saving_rows(engines, recipe) if recipe.savings else (),
+        speech=recipe.seconds if only_memory else None,
+        prompt=recipe.prompt_seconds if only_memory else None,
         environment=facts,
     )
 
@@ -69,11 +81,12 @@ def open_engines(recipe: ProfileRecipe, report: Report) -> list[Engine]:
             device=recipe.device,
             dtype=recipe.dtype,
             threads=recipe.threads,
+            lean=recipe.imitate_official,
             report=report,
         )
         for name in names
     ]
-    if not recipe.model and not recipe.compare:
+    if not recipe.model and not recipe.compare and not recipe.savings:
         engines.append(converted(engines[0], RATIO))
     return engines
 
@@ -146,6 +159,48 @@ def estimated(
         ProfileRow(model=name, stage=stage, measured=False, values=values)
         for stage, values in stages.items()
     ]
+
+
+def memory_rows(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[ProfileRow]:
+    """Peak live bytes of the whole pipeline, the official one imitated and ours."""
+    request = Request.of_seconds(recipe.seconds, recipe.prompt_seconds)
+    report(Stage(name="measuring", detail=f"{engine.name}, as the official pipeline"))
+    engine.ready("lm", "flow", "hift")
+    official = memory.official_memory(engine, request)
+    report(Stage(name="measuring", detail=f"{engine.name}, memory"))
+    own = memory.own_memory(engine, request)
+    own["share_of_official"] = own["peak_bytes"] / official["peak_bytes"]
+    return [
+        ProfileRow(model=engine.name, stage=stage, measured=True, values=values)
+        for stage, values in (("official_memory", official), ("memory", own))
+    ]
+
+
+def saving_rows(engines: list[Engine], recipe: ProfileRecipe) -> tuple[SavingRow, ...]:
+    """The steps from the official pipeline to ours, of the models here or of the published one."""
+    request = Request.of_seconds(recipe.seconds, recipe.prompt_seconds)
+    if recipe.model:
+        models = {engine.name: [engine.config] for engine in engines}
+    else:
+        models = {PUBLISHED: [published(ratio) for ratio in RATIOS]}
+    rows = []
+    for name, configs in models.items():
+        teacher = replace(configs[0], lm=replace(configs[0].lm, kinds="", mixer={}))
+        steps = savings(teacher, request)
+        for config in configs:
+            if set(config.lm.hybrid.layer_kinds) != {"T"}:
+                steps = (*steps, savings(teacher, request, config)[-1])
+        rows += [
+            SavingRow(model=name, name=step.name, own=step.own, peak=step.peak, hybrid=step.hybrid)
+            for step in steps
+        ]
+    return tuple(rows)
+
+
+def published(ratio: str) -> CosyVoice2Config:
+    """The published sizes with layers exchanged."""
+    kinds = LayerPlan.parse(ratio, LMConfig().n_layers).kinds
+    return CosyVoice2Config(lm=LMConfig(kinds=kinds))
 
 
 def break_even(stack: HybridConfig, precision: costs.Precision) -> dict[str, float]:

@@ -286,5 +286,7 @@ def savings(
         more = half.weights * (other.total - counted.total)
         held = costs.cache_bytes(hybrid.lm.hybrid, request.positions, half)
         after = replace(now, weights=now.weights + more, language_model=held)
-        step("layers exchanged (hybrid)", after, cache_half - held - more, exchange=True)
+        kinds = hybrid.lm.hybrid.layer_kinds
+        name = f"hybrid, {kinds.count('T')} of {len(kinds)} layers attention"
+        step(name, after, cache_half - held - more, exchange=True)
     return tuple(steps)
