@@ -115,17 +115,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def list_files(folder: Path) -> tuple[FileEntry, ...]:
-    """Return every file of a folder with size and hash, by name."""
-    return tuple(
-        FileEntry(
-            name=path.relative_to(folder).as_posix(),
-            bytes=path.stat().st_size,
-            sha256=sha256(path),
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
+def list_files(folder: Path, known: Iterable[FileEntry] = ()) -> tuple[FileEntry, ...]:
+    """Return every file of a folder with size and hash, by name; `known` ones as they are."""
+    listed = {entry.name: entry for entry in known}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in listed:
+            listed[name] = FileEntry(name=name, bytes=path.stat().st_size, sha256=sha256(path))
+    return tuple(listed[name] for name in sorted(listed))
 
 
 class FolderWriter:
@@ -249,6 +246,19 @@ def check_free(target: Path, *, force: bool) -> None:
     if target.is_dir() and any(target.iterdir()) and not force:
         raise OutputError(
             f"output folder `{target}` is not empty", "name another one, or add `--force`"
+        )
+
+
+def check_space(target: Path, wanted: int) -> None:
+    """Fail where the disk of `target` has no room for so many bytes."""
+    folder = target.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise OutputError(
+            f"`{target}` needs {wanted / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there",
+            "choose a folder on another disk, or a smaller `--dtype`",
         )
 
 

@@ -4,7 +4,8 @@ Both models read the same prefixes, so the numbers need no sound and no luck: cr
 the speech tokens, forward KL, and how often both would take the same token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.lm_batch import LMBatch, lay_out_padded
 from mamtra_cli.recipes import StartCheck
 
-POSITIONS = 4096  # padded positions of one batch
+POSITIONS = 2048  # padded positions of one batch
 
 
 def take_tokens(examples: Sequence[Example], tokens: int) -> list[Example]:
@@ -38,16 +39,43 @@ def teacher_forced(lm: SpeechLM, examples: Sequence[Example]) -> LMBatch:
     return laid.to(lm.speech_embedding.weight.device)
 
 
-def compare(teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example]) -> StartCheck:
-    """Compare two language models on examples, in nats a token."""
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model expects in one batch.
+
+    log_p: (M, V) float32 log-probabilities; targets: (M,) long; indices: of the examples.
+    """
+
+    log_p: Tensor
+    targets: Tensor
+    indices: tuple[int, ...]
+
+
+def predictions(teacher: SpeechLM, examples: Sequence[Example]) -> Iterator[Prediction]:
+    """What a teacher expects of every speech token, batch by batch; 26 kB a token at full size."""
     positions = [example.positions for example in examples]
     budget = max(POSITIONS, max(positions))
+    for batch in BatchOrder(positions, budget=budget, seed=0).epoch(0):
+        with torch.inference_mode():
+            out = teacher(teacher_forced(teacher, [examples[index] for index in batch]))
+            log_p = torch.log_softmax(out.logits.float(), dim=-1)
+        yield Prediction(log_p=log_p, targets=out.targets, indices=tuple(batch))
+
+
+def compare(teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example]) -> StartCheck:
+    """Compare two language models on examples, in nats a token."""
+    return compare_with(predictions(teacher, examples), student, examples)
+
+
+def compare_with(
+    told: Iterable[Prediction], student: SpeechLM, examples: Sequence[Example]
+) -> StartCheck:
+    """Compare a student with what its teacher said of the same examples: one model is enough."""
     totals = torch.zeros(4, dtype=torch.float64)
     count = 0
-    for batch in BatchOrder(positions, budget=budget, seed=0).epoch(0):
-        part, size = _sums(teacher, student, [examples[index] for index in batch])
-        totals += part
-        count += size
+    for prediction in told:
+        totals += _sums(prediction, student, [examples[index] for index in prediction.indices])
+        count += len(prediction.targets)
     ce_teacher, ce_student, kl, same = (totals / count).tolist()
     return StartCheck(
         tokens=count, ce_teacher=ce_teacher, ce_student=ce_student, kl=kl, agreement=same
@@ -55,13 +83,12 @@ def compare(teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example]) -
 
 
 @torch.inference_mode()
-def _sums(teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example]) -> tuple[Tensor, int]:
+def _sums(prediction: Prediction, student: SpeechLM, examples: Sequence[Example]) -> Tensor:
     """Sums of cross entropies, KL and agreements over the targets of one batch."""
-    first = teacher(teacher_forced(teacher, examples))
-    second = student(teacher_forced(student, examples))
-    log_p = torch.log_softmax(first.logits.float(), dim=-1)  # (M, V)
-    log_q = torch.log_softmax(second.logits.float().to(log_p.device), dim=-1)
-    targets = first.targets[:, None]
+    out = student(teacher_forced(student, examples))
+    log_p = prediction.log_p  # (M, V)
+    log_q = torch.log_softmax(out.logits.float().to(log_p.device), dim=-1)
+    targets = prediction.targets[:, None]
     values = torch.stack(
         (
             -log_p.gather(1, targets)[:, 0],
@@ -70,4 +97,4 @@ def _sums(teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example]) -> 
             (log_p.argmax(-1) == log_q.argmax(-1)).float(),
         )
     )
-    return values.double().sum(1).cpu(), len(targets)
+    return values.double().sum(1).cpu()

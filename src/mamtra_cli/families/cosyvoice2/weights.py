@@ -44,6 +44,9 @@ class PublishedFile:
         empty = {n: torch.empty(s, device="meta") for n, s in self._file.shapes().items()}
         self._shapes = {name: tuple(value.shape) for name, value in to_ours(part, empty).items()}
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._shapes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
 

@@ -1,0 +1,87 @@
+"""The files of a student, from its teacher's folder: what changed, what stays, what goes along.
+
+Unchanged tensors stream from the teacher's file to the student's, so writing costs a window of the
+file and not a second model. Knows folders and tensor names; nothing of how a student was made.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mamtra_cli.checkpoint import CONFIG, PROVENANCE, SUFFIX, FolderWriter, ModelFolder, sha256
+from mamtra_cli.families.base import Model
+from mamtra_cli.tensors import TensorFile, encode
+
+README = "README.md"
+STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
+REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+def stored_tensors(
+    teacher: Model, student: nn.Module, storage: str
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """A student's tensors as they go to disk; with `keep`, unchanged ones bit by bit.
+
+    Args:
+        teacher: the model it was made from. A tensor of the same name in both is unchanged.
+        student: its language model.
+        storage: one of `tensors.STORAGES`.
+    """
+    file = teacher.open(teacher.family.lm_part)
+    state = student.state_dict()
+    kept = [name for name in file if name in state]
+    if storage != "keep":
+        for name, value in file.stream(kept):
+            yield from encode(name, value, storage)
+    elif isinstance(file, TensorFile):
+        yield from file.stored(kept)
+    else:
+        yield from file.stream(kept, None)
+    fresh = storage
+    if storage == "keep":
+        fresh = "float32"
+        if isinstance(file, TensorFile):
+            fresh = REDUCED.get(file.infos[queries(teacher)].dtype, "float32")
+    for name, value in state.items():
+        if name not in file:
+            yield from encode(name, value, fresh)
+
+
+def queries(teacher: Model) -> str:
+    """Name of the teacher's first query matrix: its stored type stands for the others."""
+    return f"{teacher.family.attention_sites(teacher.config)[0].q}.weight"
+
+
+def companions(teacher: Model) -> dict[str, Path]:
+    """Files beside the language model that go along as they are, by name."""
+    if not isinstance(teacher.source, ModelFolder):
+        return dict(teacher.source.companions)
+    skip = STAYS | {f"{teacher.family.lm_part}{SUFFIX}"}
+    found = {}
+    for path in sorted(teacher.folder.rglob("*")):
+        name = path.relative_to(teacher.folder).as_posix()
+        hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+        if path.is_file() and not hidden and name not in skip and path.suffix != ".py":
+            found[name] = path
+    return found
+
+
+def copy_rest(teacher: Model, writer: FolderWriter) -> None:
+    """Copy what is not rewritten; parts of a published folder are put into our format."""
+    for name, path in companions(teacher).items():
+        writer.copy(path, name)
+    if not isinstance(teacher.source, ModelFolder):
+        for part in teacher.source.parts:
+            if part != teacher.family.lm_part:
+                writer.write_tensors(f"{part}{SUFFIX}", teacher.open(part).stream(dtype=None))
+
+
+def source_hashes(teacher: Model) -> dict[str, str]:
+    """SHA-256 of the weights files that a student is made from, by name."""
+    source, part = teacher.source, teacher.family.lm_part
+    if isinstance(source, ModelFolder):
+        name = f"{part}{SUFFIX}"
+        return {name: sha256(source.path / name)}
+    return {path.name: sha256(path) for path in source.parts.values()}
