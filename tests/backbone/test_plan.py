@@ -110,9 +110,10 @@ def test_expression_reads_as(text: str, n_layers: int, kinds: str) -> None:
         ("file:/nowhere/plan.json", "cannot be read"),
         ("auto:guess,k=2", "score `guess` is unknown"),
         ("auto:swap", "how many layers stay"),
-        ("auto:swap,k=99", "how many layers stay"),
+        ("auto:swap,k=99", "keeps 99 of 24 layers"),
         ("auto:swap,6", "cannot be read"),
-        ("auto:swap,k=6,seed=1", "cannot compute"),
+        ("auto:swap,k=6", "is measured on a teacher"),
+        ("1:3@auto:restore", "is measured on a teacher"),
     ],
 )
 def test_bad_expression_is_refused_with_a_hint(text: str, fact: str) -> None:
@@ -120,6 +121,12 @@ def test_bad_expression_is_refused_with_a_hint(text: str, fact: str) -> None:
         LayerPlan.parse(text, 24)
     assert caught.value.hint
     assert caught.value.exit_code == 2
+
+
+def test_ratio_property_counts_the_layers_there_are() -> None:
+    assert LayerPlan(kinds="TMMMTMMM").ratio == "1:3"
+    assert LayerPlan(kinds="TSM").ratio == "1:2"
+    assert LayerPlan(kinds="TT").ratio == "1:0"
 
 
 def test_misfit_names_the_ratios_that_fit() -> None:

@@ -4,6 +4,10 @@ The presets are the four layouts on the MamTra demo page (arXiv 2603.12342) for 
 teacher; two of them (1:5 and 1:11) follow no rule.
 """
 
+from math import gcd
+
+from mamtra_cli.errors import PlanError
+
 STRATEGIES = ("block-begin", "block-end", "front", "middle", "back", "sandwich", "spread")
 
 ALIASES = {"blockbeg": "block-begin", "interleaved": "block-begin", "blockend": "block-end"}
@@ -49,6 +53,30 @@ def place(n_layers: int, count: int, strategy: str, unit: tuple[int, int]) -> tu
                 return (0,) * t
             return tuple((2 * i * (n - 1) + t - 1) // (2 * (t - 1)) for i in range(t))
     raise ValueError(f"strategy must be one of {STRATEGIES}, got {strategy!r}")
+
+
+def attention_count(a: int, b: int, n_layers: int, *, rounded: bool = False) -> int:
+    """How many of `n_layers` a ratio keeps.
+
+    Args:
+        a, b: attention layers to others.
+        n_layers: depth.
+        rounded: where the ratio does not fit, round half up and keep 1 to n_layers - 1.
+    """
+    if a + b == 0:
+        raise PlanError("ratio 0:0 names no layer", fitting(n_layers))
+    a, b = a // gcd(a, b), b // gcd(a, b)
+    count, remainder = divmod(n_layers * a, a + b)
+    if not remainder:
+        return count
+    if not rounded:
+        raise PlanError(
+            f"ratio {a}:{b} does not fit {n_layers} layers",
+            f"{fitting(n_layers)}, or take the nearest count with `--round`",
+        )
+    if n_layers < 2:
+        raise PlanError(f"ratio {a}:{b} needs at least two layers", fitting(n_layers))
+    return min(max((2 * n_layers * a + a + b) // (2 * (a + b)), 1), n_layers - 1)
 
 
 def fitting(n_layers: int) -> str:

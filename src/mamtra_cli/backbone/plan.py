@@ -1,7 +1,7 @@
 """Which layer of a stack is what: `LayerPlan`, its grammar, its printing and its storage.
 
     plan      := ratio ["@" strategy] | "pattern:" pattern | "T=" set | "M=" set
-               | "preset:" name | "file:" path | "auto:" key "," "k=" INT {"," key "=" value}
+               | "preset:" name | "file:" path | auto             (auto: see auto.py)
     ratio     := INT ":" INT                 attention : mixer, reduced; 1:0 and 0:1 allowed
     strategy  := block-begin | block-end | front | middle | back | sandwich | spread
     pattern   := unit ["*" INT] { unit ["*" INT] } ; unit := run+ | "(" run+ ")"
@@ -22,7 +22,8 @@ from math import gcd
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.backbone.placement import ALIASES, PRESETS, fitting, place
+from mamtra_cli.backbone.auto import is_auto, read_auto
+from mamtra_cli.backbone.placement import ALIASES, PRESETS, attention_count, fitting, place
 from mamtra_cli.backbone.placement import STRATEGIES as STRATEGIES
 from mamtra_cli.errors import PlanError
 
@@ -36,7 +37,7 @@ KINDS: dict[str, str] = {
     "S": "sliding-window attention",
 }
 
-AUTO_KEYS = ("drop", "cosine", "swap", "swap-train", "restore", "wer", "smart")
+MIXERS = "".join(KINDS).replace("T", "")
 
 _RATIO = re.compile(r"(\d{1,9}):(\d{1,9})(?:@([A-Za-z-]+))?")
 _UNIT = re.compile(r"(?:\(((?:[A-Z]\d*)+)\)|((?:[A-Z]\d*)+))(?:\*(\d+))?")
@@ -90,6 +91,13 @@ class LayerPlan:
         """Run-length form, such as `TM3TM3`; `pattern:` before it parses back."""
         runs = re.findall(r"((.)\2*)", self.kinds)
         return "".join(kind + (str(len(run)) if len(run) > 1 else "") for run, kind in runs)
+
+    @property
+    def ratio(self) -> str:
+        """Attention layers to others as there are, in lowest terms: `1:3`."""
+        kept, gone = len(self.attention), len(self.converted)
+        common = gcd(kept, gone)
+        return f"{kept // common}:{gone // common}"
 
     def indices(self, kind: str) -> tuple[int, ...]:
         """Indices of the layers of one kind."""
@@ -174,6 +182,12 @@ class LayerPlan:
         if n_layers < 1:
             raise ValueError(f"n_layers must be at least 1, got {n_layers}")
         text = text.strip()
+        if is_auto(text):
+            read_auto(text, n_layers, rounded=rounded, letters=MIXERS)
+            raise PlanError(
+                f"layer plan `{text}` is measured on a teacher, which is not at hand here",
+                f"`mamtra convert MODEL --plan {text} --dry-run` shows the layers to name",
+            )
         head, _, rest = text.partition(":")
         if head == "pattern":
             return cls(kinds=_expand(rest, n_layers), source=text)
@@ -181,8 +195,6 @@ class LayerPlan:
             return cls(kinds=_preset(rest, n_layers), source=text)
         if head == "file":
             return _from_file(rest, n_layers)
-        if head == "auto":
-            return _auto(text, rest, n_layers)
         body, kind = _split_kind(text)
         if body.startswith(("T=", "M=")):
             chosen = _indices(body[2:], n_layers, text)
@@ -203,17 +215,9 @@ class LayerPlan:
                 f"`preset:mamtra-1:1`; {fitting(n_layers)}",
             )
         a, b = int(match[1]), int(match[2])
-        if a + b == 0:
-            raise PlanError("ratio 0:0 names no layer", fitting(n_layers))
+        count = attention_count(a, b, n_layers, rounded=rounded)
         a, b = a // gcd(a, b), b // gcd(a, b)
         strategy = _strategy(match[3] or "block-begin")
-        count, remainder = divmod(n_layers * a, a + b)
-        if remainder:
-            if not rounded:
-                raise PlanError(f"ratio {a}:{b} does not fit {n_layers} layers", fitting(n_layers))
-            if n_layers < 2:
-                raise PlanError(f"ratio {a}:{b} needs at least two layers", fitting(n_layers))
-            count = min(max((2 * n_layers * a + a + b) // (2 * (a + b)), 1), n_layers - 1)
         kept = set(place(n_layers, count, strategy, unit=(a, b)))
         kinds = "".join("T" if i in kept else kind for i in range(n_layers))
         suffix = "" if kind == "M" else f",kind={kind}"
@@ -349,24 +353,3 @@ def _from_file(path: str, n_layers: int) -> LayerPlan:
             fitting(n_layers),
         )
     return plan
-
-
-def _auto(text: str, rest: str, n_layers: int) -> LayerPlan:
-    """Check an importance-driven request; scoring needs a teacher and is not here yet."""
-    key, *options = rest.split(",")
-    if key not in AUTO_KEYS:
-        raise PlanError(f"importance score `{key}` is unknown", "use " + ", ".join(AUTO_KEYS))
-    pairs = [option.partition("=") for option in options]
-    if any(not name or not found or not value for name, found, value in pairs):
-        raise PlanError(f"layer plan `{text}` cannot be read", "write auto:swap,k=6")
-    values = {name: value for name, _, value in pairs}
-    kept = values.get("k", "")
-    if not kept.isdecimal() or not 0 <= int(kept) <= n_layers:
-        raise PlanError(
-            f"layer plan `{text}` does not say how many layers stay",
-            f"write auto:{key},k=N with N from 0 to {n_layers}",
-        )
-    raise PlanError(
-        f"layer plan `{text}` needs layer scores, which this version cannot compute",
-        f"it comes in a later version; {fitting(n_layers)}",
-    )

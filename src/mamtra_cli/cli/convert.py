@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mamtra_cli.cli.console import Console, amount, facts, size
+from mamtra_cli.cli.console import Console, amount, facts, size, table
 from mamtra_cli.cli.help import OUTPUT
 from mamtra_cli.cli.options import (
     Config,
@@ -19,7 +19,7 @@ from mamtra_cli.cli.options import (
     Verbose,
     read_recipe,
 )
-from mamtra_cli.recipes import ConvertRecipe, ConvertResult
+from mamtra_cli.recipes import ConvertRecipe, ConvertResult, LayerSelection
 
 PLAN = "Layer plan"
 LAYERS = "New layers"
@@ -27,9 +27,10 @@ LAYERS = "New layers"
 
 def complete_placement() -> list[str]:
     """Return the names `--placement` takes."""
+    from mamtra_cli.backbone.auto import METHODS
     from mamtra_cli.backbone.plan import STRATEGIES
 
-    return list(STRATEGIES)
+    return [*STRATEGIES, *(f"auto:{method}" for method in METHODS)]
 
 
 def complete_mixer() -> list[str]:
@@ -64,7 +65,8 @@ def convert(
         typer.Option(
             metavar="NAME",
             help="Where attention stays: block-begin, block-end, front, middle, back, sandwich "
-            "or spread.",
+            "or spread; or measured on the teacher, auto:swap, auto:restore, auto:swap-train, "
+            "auto:drop, auto:cosine, auto:wer, auto:smart.",
             autocompletion=complete_placement,
             rich_help_panel=PLAN,
         ),
@@ -76,11 +78,21 @@ def convert(
             "-p",
             metavar="PLAN",
             show_default=False,
-            help="A full plan in place of the two above: T=0,8,11,16, pattern:TM3 or "
-            "preset:mamtra-1:5.",
+            help="A full plan in place of the two above: T=0,8,11,16, pattern:TM3, "
+            "preset:mamtra-1:5 or auto:swap,k=2.",
             rich_help_panel=PLAN,
         ),
     ] = ConvertRecipe.plan,
+    heat_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--heat-map",
+            metavar="FILE",
+            show_default=False,
+            help="Draw the layer scores of auto: .svg, .png or .pdf.",
+            rich_help_panel=PLAN,
+        ),
+    ] = ConvertRecipe.heat_map,
     round: Annotated[
         bool,
         typer.Option(
@@ -175,6 +187,7 @@ def convert(
     Examples:
       $ mamtra convert mini --ratio 1:3 --placement spread -o student
       $ mamtra convert ./CosyVoice2-0.5B --plan T=0,8,11,16 --dry-run
+      $ mamtra convert mini --ratio 1:3 --placement auto:restore -o student
       $ mamtra convert --config recipe.toml --gate none -o student-ungated
     """
     with Console.of(ctx) as console:
@@ -207,4 +220,43 @@ def words(result: ConvertResult) -> list[str]:
     else:
         rows["next"] = f"mamtra distill {result.output} -o {result.output}-tuned"
         head = str(result.output)
-    return [head, *facts(rows)]
+    return [head, *facts(rows), *(chosen_layers(result.selection) if result.selection else [])]
+
+
+def chosen_layers(selection: LayerSelection) -> list[str]:
+    """Return the layer scores and what the plan they led to is worth, as tables."""
+    places = {layer: place for place, layer in enumerate(selection.ranking, 1)}
+    layers = table(
+        ("layer", selection.unit, "rank", "stays"),
+        [
+            (
+                str(i),
+                "-" if score is None else f"{score:.4f}",
+                str(places[i]),
+                "T" if i in selection.kept else "",
+            )
+            for i, score in enumerate(selection.scores)
+        ],
+    )
+    others = [plan for plan in selection.spoken if plan.kinds != selection.chosen.kinds]
+    plans = table(
+        ("plan, untrained", "T", "KL", "CE", "WER"),
+        [
+            (
+                plan.name,
+                ",".join(str(i) for i, letter in enumerate(plan.kinds) if letter == "T"),
+                f"{plan.kl:.4f}",
+                f"{plan.ce:.4f}",
+                "" if plan.wer is None else f"{plan.wer:.1%}",
+            )
+            for plan in (selection.chosen, *others, *selection.rivals)
+        ],
+        left=2,
+    )
+    origin = "measured before" if selection.cached else f"measured in {selection.seconds:.0f} s"
+    steps = " -> ".join(step.name for step in selection.steps)
+    heard = ""
+    if selection.teacher_wer is not None:
+        heard = f", its WER {selection.teacher_wer:.1%}"
+    tokens = f"on {selection.tokens} speech tokens, teacher CE {selection.teacher_ce:.4f}{heard}"
+    return ["", f"{origin} {tokens}; {steps}", *layers, "", *plans]

@@ -7,8 +7,9 @@ the key/value sharing of MambaInLlama (arXiv 2408.15237).
 """
 
 import difflib
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from mamtra_cli.errors import UsageError
@@ -189,13 +190,16 @@ PRESETS: dict[str, MixerConfig] = {
 }
 
 
-def preset(name: str) -> MixerConfig:
-    """Return the preset called `name`."""
+def preset(name: str, *, gate: str = "") -> MixerConfig:
+    """Return the preset called `name`; `gate` is `full`, `none`, a rank, or "" for its own."""
     try:
-        return PRESETS[name]
+        found = PRESETS[name]
     except KeyError:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         raise UsageError(
             f"unknown mixer `{name}`",
             f"did you mean `{near[0]}`?" if near else f"known: {', '.join(PRESETS)}",
         ) from None
+    if not gate:
+        return found
+    return replace(found, gate=int(gate) if re.fullmatch(r"\d+", gate) else gate)

@@ -13,6 +13,7 @@ from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult
 from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
 from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 from mamtra_cli.recipes.push import PushRecipe, PushResult
+from mamtra_cli.recipes.selection import LayerSelection, PlanMeasure, SelectionStep
 from mamtra_cli.recipes.shared import FileEntry, StartCheck
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.voice import (
@@ -42,6 +43,8 @@ __all__ = [
     "EvalRecipe",
     "EvalResult",
     "FileEntry",
+    "LayerSelection",
+    "PlanMeasure",
     "PrepareRecipe",
     "PrepareResult",
     "ProfileRecipe",
@@ -50,6 +53,7 @@ __all__ = [
     "PushRecipe",
     "PushResult",
     "SavingRow",
+    "SelectionStep",
     "StartCheck",
     "SynthRecipe",
     "SynthResult",

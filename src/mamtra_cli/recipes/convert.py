@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mamtra_cli.recipes.selection import LayerSelection
 from mamtra_cli.recipes.shared import FileEntry, StartCheck
 
 
@@ -13,8 +14,9 @@ class ConvertRecipe:
     teacher: str = ""  # folder, org/name[@revision] or `mini`
     output: Path | None = None  # folder to write
     ratio: str = "1:1"  # attention layers to Mamba layers
-    placement: str = "block-begin"  # where attention stays
+    placement: str = "block-begin"  # where attention stays; `auto:METHOD` measures it
     plan: str = ""  # a whole plan in place of the two above
+    heat_map: Path | None = None  # picture of the layer scores of `auto`
     round: bool = False  # accept a ratio that does not divide the layers
     mixer: str = "mamba2-gqa"  # preset of the new layers
     gate: str = ""  # full, none or a rank; "" is the preset's own
@@ -47,5 +49,6 @@ class ConvertResult:
     state_bytes: int  # constant: float32 states, two-byte convolution and windows
     break_even: int | None  # tokens from which the hybrid holds less
     check: StartCheck | None
+    selection: LayerSelection | None  # how `auto` chose the layers
     files: tuple[FileEntry, ...]
     seconds: float

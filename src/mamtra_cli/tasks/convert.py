@@ -6,10 +6,9 @@ against its teacher is measured on the files as written, on sentences the calibr
 """
 
 import platform
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from mamtra_cli.engine.agreement import compare, take_tokens
 from mamtra_cli.engine.data import Example, hold_out, read_examples
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.selection_plan import choose_plan, needs_scores
 from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
@@ -42,12 +42,13 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
+from mamtra_cli.recipes.selection import LayerSelection
 from mamtra_cli.tensors import check_storage, encode
 
 INITS = {"transfer": "transfer", "random": "xavier"}
 README = "README.md"
 STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
-LOCAL = {"teacher", "output", "data", "device", "force", "dry_run"}  # of this machine, not the card
+LOCAL = {"teacher", "output", "data", "device", "force", "dry_run", "heat_map"}  # not on the card
 FAR = 1 << 20  # tokens after which every window is full
 CHECK_SEED = 1 << 16  # added to the seed, so that the check has sentences of its own
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -63,6 +64,7 @@ class Design:
         plan: the student's layers.
         mixer: choices of the new ones.
         config: the student's whole config.
+        selection: how the plan was measured, if it was.
     """
 
     teacher: Model
@@ -71,6 +73,7 @@ class Design:
     plan: LayerPlan
     mixer: MixerConfig
     config: Any
+    selection: LayerSelection | None
 
     @property
     def shown(self) -> str:
@@ -91,8 +94,9 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     start = time.perf_counter()
     check_recipe(recipe)
     if recipe.dry_run:
-        located = hub.locate(recipe.teacher, configs_only=True, report=report)
-        model = open_model(located.folder, configs_only=True)
+        sizes_only = not needs_scores(recipe)
+        located = hub.locate(recipe.teacher, configs_only=sizes_only, report=report)
+        model = open_model(located.folder, configs_only=sizes_only)
         design = make_design(recipe, model, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
     assert recipe.output is not None
@@ -126,15 +130,6 @@ def check_recipe(recipe: ConvertRecipe) -> None:
         check_free(recipe.output, force=recipe.force or recipe.dry_run)
 
 
-def mixer_of(recipe: ConvertRecipe) -> MixerConfig:
-    """The preset with the gate that was asked for."""
-    mixer = preset(recipe.mixer)
-    if not recipe.gate:
-        return mixer
-    gate = int(recipe.gate) if re.fullmatch(r"\d+", recipe.gate) else recipe.gate
-    return replace(mixer, gate=gate)
-
-
 def make_design(
     recipe: ConvertRecipe, model: Model, name: str, revision: str | None, report: Report
 ) -> Design:
@@ -147,12 +142,10 @@ def make_design(
             f"teacher `{name}` is a hybrid already: {before.pattern}",
             "convert the model it was made from",
         )
-    mixer = mixer_of(recipe)
-    text = recipe.plan or f"{recipe.ratio}@{recipe.placement}"
-    plan = LayerPlan.parse(text, before.n_layers, rounded=recipe.round)
-    if mixer.mixer == "swa":
-        plan = replace(plan, kinds=plan.kinds.replace("M", "S"))
+    mixer = preset(recipe.mixer, gate=recipe.gate)
+    plan, selection = choose_plan(recipe, model, mixer, INITS[recipe.init], report)
     if not plan.converted:
+        text = plan.source
         raise PlanError(f"plan `{text}` converts no layer", "`--ratio 1:1` converts every other")
     report(Stage(name="plan", detail=str(plan)))
     warning = plan.warning()
@@ -160,7 +153,13 @@ def make_design(
         report(Note(text=warning, warning=True))
     config = model.family.with_mixers(model.config, plan.kinds, mixer.to_dict())
     return Design(
-        teacher=model, name=name, revision=revision, plan=plan, mixer=mixer, config=config
+        teacher=model,
+        name=name,
+        revision=revision,
+        plan=plan,
+        mixer=mixer,
+        config=config,
+        selection=selection,
     )
 
 
@@ -300,6 +299,7 @@ def describe(
         },
         "license": license,
         "plan": {**plan.to_dict(), "fingerprint": plan.fingerprint},
+        "selection": design.selection,
         "mixer": design.mixer.to_dict(),
         "check": check,
         "calibration": fits,
@@ -317,11 +317,12 @@ def describe(
             "same most likely token": f"{check.agreement:.1%}",
         }
     count, total = len(plan.converted), plan.n_layers
+    ratio = "ratio-" + plan.ratio.replace(":", "-")
     facts = card.CardFacts(
         name=recipe.output.name if recipe.output else design.name,
         license=license,
         base_model=(design.name,) if design.revision else (),
-        tags=("mamtra", "mamba", "hybrid", model.family.name, ratio_tag(plan)),
+        tags=("mamtra", "mamba", "hybrid", model.family.name, ratio),
         summary=f"{design.shown} with {count} of its {total} attention layers replaced by "
         f"{recipe.mixer} layers.",
         plan=str(plan),
@@ -329,15 +330,6 @@ def describe(
         recipe={key: value for key, value in to_dict(recipe).items() if key not in LOCAL},
     )
     writer.write_text(README, card.model_card(facts))
-
-
-def ratio_tag(plan: LayerPlan) -> str:
-    """`ratio-1-3`, from the layers there are."""
-    kept, gone = len(plan.attention), len(plan.converted)
-    for divisor in range(min(kept, gone), 1, -1):
-        if kept % divisor == 0 and gone % divisor == 0:
-            kept, gone = kept // divisor, gone // divisor
-    return f"ratio-{kept}-{gone}"
 
 
 def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...]:
@@ -388,6 +380,7 @@ def result_of(
         state_bytes=costs.cache_bytes(after, FAR) - per_token * FAR,
         break_even=costs.break_even(after).memory if only_mamba else None,
         check=check,
+        selection=design.selection,
         files=files,
         seconds=time.perf_counter() - start,
     )
