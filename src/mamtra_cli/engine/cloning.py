@@ -51,6 +51,7 @@ def clone(
     Raises:
         TextError: the transcript cannot be spoken by this model.
         AudioError: the clip gives no speech tokens.
+        CheckpointError: the model's encoders do not fit it.
     """
     transcript = transcript.strip()
     text = engine.front_end.prompt_ids(transcript) if transcript else []
@@ -85,6 +86,7 @@ def clone(
         prompt_text_ids=torch.tensor(text, dtype=torch.long),
         facts=facts,
     )
+    engine.check_voice(voice)
     return _with_state(engine, voice) if prefill and text else voice
 
 
