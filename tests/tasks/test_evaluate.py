@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tests.tiny_model import CODES, write_tiny_model
 
+from mamtra_cli.audio import AudioWriter
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine import evaluation
 from mamtra_cli.engine.evaluation import TEST_SEED
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
+from mamtra_cli.engine.speech import speak
 from mamtra_cli.errors import DataError, ModelNotFoundError, UsageError
+from mamtra_cli.events import Event, Note
 from mamtra_cli.recipes import ConvertRecipe, EvalRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.evaluate import evaluate, missed, sentences
@@ -42,7 +46,7 @@ class Parrot:
 def stop_early(path: Path) -> None:
     """Let a random model end its speech as soon as it may, as a trained one would in time."""
     tensors = load_file(path)
-    tensors["llm_decoder.bias"][CODES] += 30
+    tensors["llm_decoder.bias"][CODES] += 8
     save_file(tensors, path, {"format": "pt"})
 
 
@@ -252,3 +256,35 @@ def test_command_prints_scores_and_exits_3_above_the_limit(
     found = json.loads(capsys.readouterr().out)
     assert found["scores"]["values"]["wer"] > 0
     assert found["limits"][0]["missed"] is True
+
+
+@pytest.mark.slow
+def test_list_is_spoken_in_copied_voices_under_its_own_rules(tmp_path: Path) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("pocketsphinx")
+    said = Engine.load("mini", device="cpu")
+    chunks = [chunk.audio for chunk in speak(said, "The dog found a bird.", said.voice())]
+    wave = torch.cat(chunks).numpy()
+    for name, samples in (("good", np.concatenate([wave] * 3)), ("short", wave[:2400])):
+        with AudioWriter(tmp_path / f"{name}.wav", sample_rate=24_000) as writer:
+            writer.write(samples)
+    path = tmp_path / "meta.lst"
+    heard = "The dog found a bird. The dog found a bird. The dog found a bird."
+    path.write_text(
+        f"a|{heard}|good.wav|The cat saw a tree!\nb|The|short.wav|The cat saw a tree!\n", "utf-8"
+    )
+    recipe = EvalRecipe(
+        list_file=path, device="cpu", records=tmp_path / "records.jsonl", rounds=50, threads=1
+    )
+    notes: list[Event] = []
+    result = evaluate(recipe, notes.append)
+    assert result.headline == "wer_mean"
+    assert result.rules == "seed-tts-en"
+    good, short = map(json.loads, (tmp_path / "records.jsonl").read_text().splitlines())
+    assert not good["refused"]
+    assert -1 <= good["similarity"] <= 1
+    assert good["words"] == 5
+    assert short["causes"] == ["prompt"]
+    assert short["wer"] == 1.0
+    assert any(isinstance(note, Note) and "`b` has no voice" in note.text for note in notes)
+    assert result.scores.values["failed"] >= 0.5

@@ -6,20 +6,19 @@ the same speaker encoder judge both, and differences are drawn in pairs. `compar
 Every measure is defined in docs/evaluation.md. Knows no files but the clips of prompts.
 """
 
-import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.engine.agreement import compare
-from mamtra_cli.engine.bootstrap import ROUNDS, Ratio, interval
+from mamtra_cli.engine.bootstrap import ROUNDS, Ratio
 from mamtra_cli.engine.measure import tensor_bytes
-from mamtra_cli.engine.metrics import CHARACTERS, RULES, ErrorCount, count
+from mamtra_cli.engine.metrics import CHARACTERS, RULES, count
 from mamtra_cli.engine.recognise import Recogniser, open_recogniser, transcribe_all
 from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.scoring import Record, Scored, difference_of, measured, scores_of
 from mamtra_cli.engine.seed_tts import Sentence, simplified
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.engine.similarity import (
@@ -41,14 +40,14 @@ from mamtra_cli.engine.takes import (
     sound_of,
     speak_jobs,
 )
-from mamtra_cli.errors import AudioRejectedError, DataError
-from mamtra_cli.events import Advance, Report, Stage, ignore
+from mamtra_cli.engine.voice import Voice
+from mamtra_cli.errors import AudioError, AudioRejectedError, DataError, TextError
+from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.recipes.evaluate import Scores
 
 TEST_SEED = 1000  # of the built-in sentences; no training uses it
 SEEDS_APART = 100_000
 CHUNK = 256  # takes whose sound is held at once
-FAILED = 0.5  # a take with more word errors than this has failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,39 +83,6 @@ class EvalOptions:
     rows: int = 16
     rounds: int = ROUNDS
     samples: int = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One utterance of one model; `None` and 0 errors of 0 words where nothing was taken."""
-
-    id: str
-    text: str
-    seed: int
-    heard: str
-    refused: bool
-    run_on: bool
-    causes: tuple[str, ...]
-    seconds: float
-    tokens: int
-    expected: float | None
-    errors: ErrorCount
-    similarity: float | None = None
-    utmos: float | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Refused, or mostly not understood."""
-        return self.refused or self.errors.rate > FAILED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One model's scores with what they were made from."""
-
-    model: str
-    scores: Scores
-    records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +159,7 @@ def compare_models(
     their_takes: list[Take] = []
     if teacher is not None:
         other, their_takes = _score(teacher, options, judges, report)
-        difference = _difference(scored, other, options)
+        difference = difference_of(scored, other, len(options.sentences), rounds=options.rounds)
         closeness = _closeness(teacher, student, their_takes, options, report)
         difference = replace(
             difference,
@@ -262,12 +228,12 @@ def _score(
     """Speak and judge everything; returns the scores and the takes, without their sound."""
     engine.ready("lm", "flow", "hift")
     usual = engine.voice(options.voice)
-    voices = [sentence_voice(engine, sentence, usual) for sentence in options.sentences]
+    chosen = [_voice(engine, sentence, usual, report) for sentence in options.sentences]
     jobs = [
         Job(
-            index=index,
             sentence=sentence,
-            voice=voices[index],
+            voice=chosen[index][0],
+            problem=chosen[index][1],
             seed=options.seed + round_ * SEEDS_APART + index,
         )
         for round_ in range(options.seeds)
@@ -292,11 +258,22 @@ def _score(
         raise AudioRejectedError(
             f"`{engine.name}` spoke none of {len(options.sentences)} sentences", "train it further"
         )
-    scores = _scores(records, options)
+    scores = scores_of(
+        records, len(options.sentences), headline=options.headline, rounds=options.rounds
+    )
     values = scores.values | _costs(engine, records, takes, clock)
     return Scored(
         model=engine.name, scores=replace(scores, values=values), records=tuple(records)
     ), takes
+
+
+def _voice(engine: Engine, sentence: Sentence, usual: Voice, report: Report) -> tuple[Voice, str]:
+    """Who says a sentence; with a cause word where its prompt cannot be used."""
+    try:
+        return sentence_voice(engine, sentence, usual), ""
+    except (AudioError, TextError) as error:
+        report(Note(text=f"`{sentence.id}` has no voice: {error.message}", warning=True))
+        return usual, "prompt"
 
 
 def _record(take: Take, heard: str, rate: int, options: EvalOptions, judges: _Judges) -> Record:
@@ -328,61 +305,6 @@ def _record(take: Take, heard: str, rate: int, options: EvalOptions, judges: _Ju
     )
 
 
-def _ratios(records: Sequence[Record], sentences: int) -> dict[str, Ratio]:
-    """Every measure of one model as sums over sentences; seeds of a sentence belong together."""
-
-    def ratio(
-        above: Callable[[Record], float | None], below: Callable[[Record], float | None]
-    ) -> Ratio:
-        sums = np.zeros((2, sentences))
-        for place, record in enumerate(records):
-            top, bottom = above(record), below(record)
-            if top is not None and bottom is not None:
-                sums[:, place % sentences] += (top, bottom)
-        return Ratio(above=sums[0], below=sums[1])
-
-    def mean(value: Callable[[Record], float | None]) -> Ratio:
-        return ratio(value, lambda record: None if value(record) is None else 1.0)
-
-    return {
-        "wer": ratio(lambda r: r.errors.errors, lambda r: r.errors.words),
-        "wer_mean": mean(lambda r: r.errors.rate),
-        "cer": ratio(lambda r: r.errors.character_errors, lambda r: r.errors.characters),
-        "failed": mean(lambda r: float(r.failed)),
-        "refused": mean(lambda r: float(r.refused)),
-        "first_refused": mean(lambda r: float(bool(r.causes))),
-        "run_on": mean(lambda r: float(r.run_on)),
-        "length_ratio": ratio(
-            lambda r: None if r.refused or not r.expected else r.tokens,
-            lambda r: None if r.refused else r.expected,
-        ),
-        "similarity": mean(lambda r: r.similarity),
-        "utmos": mean(lambda r: r.utmos),
-    }
-
-
-def _measured(ratios: Mapping[str, Ratio], rounds: int) -> Scores:
-    """Values and intervals of ratios; what has no value is left out."""
-    known = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio.value)}
-    found = {name: interval(ratio, rounds=rounds) for name, ratio in known.items()}
-    return Scores(
-        values={name: ratio.value for name, ratio in known.items()},
-        intervals={name: ends for name, ends in found.items() if ends is not None},
-    )
-
-
-def _scores(records: Sequence[Record], options: EvalOptions) -> Scores:
-    """Scores of one model with intervals, and word errors seed by seed."""
-    size = len(options.sentences)
-    rounds = [records[start : start + size] for start in range(0, len(records), size)]
-    by_seed = tuple(_ratios(part, size)[options.headline].value for part in rounds)
-    return replace(
-        _measured(_ratios(records, size), options.rounds),
-        by_seed=by_seed,
-        spread=statistics.stdev(by_seed) if len(by_seed) > 1 else None,
-    )
-
-
 def _costs(
     engine: Engine, records: Sequence[Record], takes: Sequence[Take], clock: Clock
 ) -> dict[str, float]:
@@ -406,34 +328,6 @@ def _costs(
     }
 
 
-def _difference(student: Scored, teacher: Scored, options: EvalOptions) -> Scores:
-    """Student less teacher, drawn in pairs; and the student's length as a share."""
-    size = len(options.sentences)
-    mine, theirs = _ratios(student.records, size), _ratios(teacher.records, size)
-    values, intervals = {}, {}
-    for name in mine:
-        value = mine[name].value - theirs[name].value
-        if math.isfinite(value):
-            values[name] = value
-            ends = interval(mine[name], theirs[name], rounds=options.rounds)
-            if ends is not None:
-                intervals[name] = ends
-    sums = np.zeros((2, size))
-    for place, pair in enumerate(zip(student.records, teacher.records, strict=True)):
-        if not any(record.refused for record in pair):
-            sums[:, place % size] += [record.tokens for record in pair]
-    length = _measured({"length_to_teacher": Ratio(above=sums[0], below=sums[1])}, options.rounds)
-    by_seed = tuple(
-        a - b for a, b in zip(student.scores.by_seed, teacher.scores.by_seed, strict=True)
-    )
-    return Scores(
-        values=values | length.values,
-        intervals=intervals | length.intervals,
-        by_seed=by_seed,
-        spread=statistics.stdev(by_seed) if len(by_seed) > 1 else None,
-    )
-
-
 def _closeness(
     teacher: Engine, student: Engine, takes: Sequence[Take], options: EvalOptions, report: Report
 ) -> Scores:
@@ -451,7 +345,7 @@ def _closeness(
             tokens[index] += check.tokens
         report(Advance())
     ratios = {name: Ratio(above=row, below=tokens) for name, row in zip(names, sums, strict=True)}
-    return _measured(ratios, options.rounds)
+    return measured(ratios, options.rounds)
 
 
 def _samples(

@@ -248,10 +248,12 @@ def reference_vector(
 
 
 def cosine(one: Vector, other: Vector) -> float:
-    """The cosine of two vectors (D,)."""
+    """The cosine of two vectors (D,); 0 where one has no length."""
     if one.shape != other.shape or one.ndim != 1:
         raise ValueError(f"expected two (D,), got {one.shape} and {other.shape}")
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-12))
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / lengths if lengths else 0.0
 
 
 def narrow(wave: Vector, rate: int) -> Vector:

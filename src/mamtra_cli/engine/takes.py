@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mamtra_cli.engine.clip import read_clip
+from mamtra_cli.engine.cloning import clone
 from mamtra_cli.engine.data import Example
 from mamtra_cli.engine.decode import Outcome, Utterance, decode
 from mamtra_cli.engine.guards import Rejection, check_audio
@@ -20,7 +22,7 @@ from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.seed_tts import Sentence
 from mamtra_cli.engine.speech import SpeechOptions, speak_tokens
 from mamtra_cli.engine.voice import Voice
-from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
 
 Wave = NDArray[np.float32]
@@ -32,12 +34,15 @@ RUN_ON = ("runaway", "too_long")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A sentence to say, by whom and with which seed; `index` is that of the sentence."""
+    """A sentence to say, by whom and with which seed.
 
-    index: int
+    `problem` is the cause word of what makes it impossible; such a job is a refused take.
+    """
+
     sentence: Sentence
     voice: Voice
     seed: int
+    problem: str = ""
 
 
 @dataclass(kw_only=True)
@@ -147,7 +152,8 @@ def examples_of(take: Take) -> list[Example]:
     """A spoken take as teacher-forced examples, one a piece; the voice's prompt is read first."""
     voice = take.job.voice
     ids = tuple(voice.prompt_text_ids.tolist())
-    tokens = tuple(voice.prompt_tokens.tolist())
+    # Without a transcript the language model is not shown the clip either.
+    tokens = tuple(voice.prompt_tokens.tolist()) if ids else ()
     return [
         Example(id=f"{take.job.sentence.id}-{number}", text_ids=ids + row, tokens=tokens + said)
         for number, (row, said) in enumerate(zip(take.ids, take.tokens, strict=True))
@@ -164,20 +170,28 @@ def sound_of(engine: Engine, take: Take) -> Wave:
 
 
 def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
-    """Who says a sentence: a copy of its prompt, or `default` where it has none."""
+    """Who says a sentence: a copy of its prompt, or `default` where it has none.
+
+    Raises:
+        AudioError: the clip cannot be used.
+        TextError: the model cannot read what the clip says.
+    """
     if sentence.prompt_audio is None:
         return default
-    raise DataError("cloning a voice from a clip is not in this version", "use `--data`")
+    clip = read_clip(sentence.prompt_audio)
+    return clone(engine, clip, sentence.id, transcript=sentence.prompt_text)
 
 
 def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]:
     """Cut a job into utterances; a text that cannot be spoken is a refused take."""
     take = Take(job=job)
+    if job.problem:
+        return _refused(job, job.problem), []
     try:
         take.ids = [tuple(engine.encode(piece)) for piece in engine.pieces(job.sentence.text)]
     except TextError as error:
         report(Note(text=f"`{job.sentence.id}` cannot be spoken: {error.message}", warning=True))
-        return Take(job=job, causes=["text"], first_causes=["text"], refused=True), []
+        return _refused(job, "text"), []
     take.tokens = [()] * len(take.ids)
     parts = [
         _Piece(
@@ -191,6 +205,10 @@ def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]
     if all(value is not None for value in known):
         take.expected = float(sum(value or 0.0 for value in known))
     return take, parts
+
+
+def _refused(job: Job, cause: str) -> Take:
+    return Take(job=job, causes=[cause], first_causes=[cause], refused=True)
 
 
 def _sound(engine: Engine, piece: _Piece, outcome: Outcome, clock: Clock) -> Rejection | None:
