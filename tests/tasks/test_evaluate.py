@@ -21,7 +21,7 @@ from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.engine.speech import speak
 from mamtra_cli.errors import DataError, ModelNotFoundError, UsageError
-from mamtra_cli.events import Event, Note
+from mamtra_cli.events import Advance, Event, Note, Stage
 from mamtra_cli.recipes import ConvertRecipe, EvalRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.evaluate import evaluate, missed, sentences
@@ -83,7 +83,12 @@ RECIPE = EvalRecipe(device="cpu", sentences=2, retries=20, rounds=50)
 
 @pytest.mark.usefixtures("parrot")
 def test_student_is_scored_beside_its_own_teacher(models: Path) -> None:
-    result = evaluate(replace(RECIPE, model=str(models / "student"), sentences=4))
+    events: list[Event] = []
+    recipe = replace(RECIPE, model=str(models / "student"), sentences=4)
+    result = evaluate(recipe, events.append)
+    stages = [event.name for event in events if isinstance(event, Stage)]
+    assert stages[-5:] == ["speaking", "hearing", "speaking", "hearing", "reading"]
+    assert sum(isinstance(event, Advance) for event in events) == 5 * 4
     words = sum(len(text.split()) for text in closed(TEST_SEED, 4))
     values = result.scores.values
     assert result.teacher is not None

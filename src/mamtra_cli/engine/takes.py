@@ -6,6 +6,7 @@ one that needs one. Knows nothing of recognisers and scores.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -120,6 +121,16 @@ def speak_jobs(
     found = [_plan(engine, job, report) for job in jobs]
     pieces = [piece for _, parts in found for piece in parts]
     waiting = list(range(len(pieces)))
+    open_pieces = Counter(id(piece.take) for piece in pieces)
+
+    def settle(piece: _Piece) -> None:
+        open_pieces[id(piece.take)] -= 1
+        if not open_pieces[id(piece.take)]:
+            report(Advance())
+
+    for _, parts in found:
+        if not parts:
+            report(Advance())
     for attempt in range(retries + 1):
         again = []
         tries = [pieces[index].utterance.attempt(attempt) for index in waiting]
@@ -128,11 +139,14 @@ def speak_jobs(
             piece = pieces[waiting[place]]
             rejection = outcome.rejection or _sound(engine, piece, outcome, clock)
             if rejection is None:
+                settle(piece)
                 continue
             piece.take.causes.append(rejection.cause)
             if attempt == 0:
                 piece.take.first_causes.append(rejection.cause)
             again.append(waiting[place])
+            if attempt == retries:
+                settle(piece)
         clock.tokens += time.perf_counter() - started - (clock.sound - sound)
         waiting = sorted(again)
         if not waiting:
@@ -144,7 +158,6 @@ def speak_jobs(
             take.refused = True
         if not take.refused:
             take.wave = np.concatenate([part for wave in waves for part in (gap, wave)][1:])
-        report(Advance())
     return [take for take, _ in found]
 
 
