@@ -1,9 +1,11 @@
 """`mamtra synth`: flags and stdin to a recipe, the result to words."""
 
+import codecs
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +31,7 @@ from mamtra_cli.recipes import SynthRecipe, SynthResult
 VOICE = "Voice"
 CHOICE = "Choosing tokens"
 STDOUT = "-"
+READ = 1 << 16  # bytes of stdin at once
 
 
 def complete_format() -> list[str]:
@@ -243,6 +246,14 @@ def synth(
             "--stream", help="Write sound while the model still speaks.", rich_help_panel=OUTPUT
         ),
     ] = SynthRecipe.stream,
+    text_stream: Annotated[
+        bool,
+        typer.Option(
+            "--text-stream",
+            help="Speak stdin while it arrives, each sentence as soon as it is complete.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = SynthRecipe.text_stream,
     force: Force = SynthRecipe.force,
     json: Json = False,
     config: Config = None,
@@ -264,6 +275,7 @@ def synth(
       $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
       $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
+      $ llm "Hi." | mamtra synth --text-stream --stream --raw -o - | aplay -f S16_LE -r 24000
     """
     with Console.of(ctx) as console:
         recipe = read_recipe(SynthRecipe, ctx)
@@ -271,11 +283,16 @@ def synth(
             raise UsageError("`-o -` and `--json` both want stdout", "write the audio to a file")
         if recipe.output == STDOUT and sys.stdout.isatty():
             raise UsageError("audio does not belong on a terminal", "use a file or a pipe")
-        if input_file is not None or text or not recipe.text:
+        arriving: Iterator[str] | None = None
+        if recipe.text_stream:
+            if input_file is not None or text not in ("", STDOUT):
+                raise UsageError("`--text-stream` reads stdin", "leave out the text or the file")
+            arriving = read_arriving()
+        elif input_file is not None or text or not recipe.text:
             recipe = replace(recipe, text=read_text(text, input_file))
         from mamtra_cli.tasks.synth import synth as run
 
-        result = run(recipe, console.report)
+        result = run(recipe, console.report, arriving)
         if recipe.output == STDOUT:
             for line in words(result):
                 console.report(Note(text=line))
@@ -300,6 +317,18 @@ def read_text(text: str, file: Path | None) -> str:
         raise UsageError("no text", 'give one: mamtra synth "Hello there." -o hello.wav')
     try:
         return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError("stdin is not UTF-8 text") from error
+
+
+def read_arriving() -> Iterator[str]:
+    """Yield what arrives on stdin, as it arrives."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    stdin: Any = sys.stdin.buffer
+    try:
+        while data := stdin.read1(READ):
+            yield decoder.decode(data)
+        yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise TextError("stdin is not UTF-8 text") from error
 

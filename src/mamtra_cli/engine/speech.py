@@ -99,10 +99,20 @@ def speak(
     # Encoding everything first means that an unspeakable word is told before any sound is made.
     encoded = [engine.encode(piece) for piece in pieces]
     report(Stage(name="speaking", total=len(pieces), unit="pieces"))
+    yield from speak_pieces(engine, zip(pieces, encoded, strict=True), voice, options, report)
+
+
+def speak_pieces(
+    engine: Engine,
+    pieces: Iterable[tuple[str, list[int]]],
+    voice: Voice,
+    options: SpeechOptions,
+    report: Report = ignore,
+) -> Iterator[Chunk]:
+    """Speak pieces with their ids as they come, with pauses between; see `speak`."""
     make = _streamed if options.stream else _whole
     gap = torch.zeros(round(options.silence * engine.sample_rate))
-    edge = round(EDGE_SECONDS * engine.sample_rate)
-    for number, (piece, ids) in enumerate(zip(pieces, encoded, strict=True)):
+    for number, (piece, ids) in enumerate(pieces):
         utterance = engine.utterance(
             ids,
             voice,
@@ -112,10 +122,14 @@ def speak(
         )
         if number and len(gap):
             yield Chunk(audio=gap)
-        for chunk in soft_edges(make(engine, piece, utterance, voice, options, report), edge):
-            audio = (chunk.audio * options.volume).clamp(-1, 1)
-            yield Chunk(audio=audio, piece=chunk.piece)
+        yield from shaped(engine, make(engine, piece, utterance, voice, options, report), options)
         report(Advance())
+
+
+def shaped(engine: Engine, chunks: Iterable[Chunk], options: SpeechOptions) -> Iterator[Chunk]:
+    """Give a piece its soft edges and its loudness."""
+    for chunk in soft_edges(chunks, round(EDGE_SECONDS * engine.sample_rate)):
+        yield Chunk(audio=(chunk.audio * options.volume).clamp(-1, 1), piece=chunk.piece)
 
 
 def _whole(
@@ -132,7 +146,7 @@ def _whole(
         outcome = _decode(engine, utterance.attempt(attempt), options)
         rejection = outcome.rejection
         if rejection is None:
-            waver, prompt = _waver(engine, voice, options, attempt)
+            waver, prompt = wave_road(engine, voice, options, attempt)
             audio = waver.synthesize(outcome.tokens, prompt)
             rejection = check_audio(audio, options.limits)
             if rejection is None:
@@ -141,7 +155,7 @@ def _whole(
                 return
         refused.append(rejection)
         _tell(report, piece, rejection, attempt, options)
-    raise _rejected(piece, refused)
+    raise rejected(piece, refused)
 
 
 def _streamed(
@@ -155,7 +169,7 @@ def _streamed(
     """Speak a piece while its tokens come; new attempts until the first sound is out."""
     refused: list[Rejection] = []
     for attempt in range(options.retries + 1):
-        waver, prompt = _waver(engine, voice, options, attempt)
+        waver, prompt = wave_road(engine, voice, options, attempt)
         state = waver.start(prompt)
         loop = tokens(
             engine, utterance.attempt(attempt), options.sampling or engine.sampling, options.limits
@@ -188,7 +202,7 @@ def _streamed(
         _tell(report, piece, rejection, attempt, options)
         if heard:
             break
-    raise _rejected(piece, refused)
+    raise rejected(piece, refused)
 
 
 def soft_edges(chunks: Iterable[Chunk], ramp: int) -> Iterator[Chunk]:
@@ -218,7 +232,7 @@ def speak_tokens(
     engine: Engine, tokens: Sequence[int], voice: Voice, options: SpeechOptions | None = None
 ) -> Tensor:
     """Turn speech tokens that are known into samples (S,)."""
-    waver, prompt = _waver(engine, voice, options or SpeechOptions(), 0)
+    waver, prompt = wave_road(engine, voice, options or SpeechOptions(), 0)
     return waver.synthesize(tokens, prompt)
 
 
@@ -233,7 +247,7 @@ def _decode(engine: Engine, utterance: Utterance, options: SpeechOptions) -> Out
             return outcome
 
 
-def _waver(
+def wave_road(
     engine: Engine, voice: Voice, options: SpeechOptions, attempt: int
 ) -> tuple[TokenToWave, VoicePrompt]:
     """The road from tokens to sound for one attempt, and who speaks."""
@@ -268,7 +282,8 @@ def _tell(
         report(Note(text=text, warning=True))
 
 
-def _rejected(piece: str, refused: Sequence[Rejection]) -> AudioRejectedError:
+def rejected(piece: str, refused: Sequence[Rejection]) -> AudioRejectedError:
+    """The error that ends a piece after its last attempt."""
     start = piece if len(piece) <= 40 else piece[:37] + "..."
     attempts = "attempt" if len(refused) == 1 else "attempts"
     return AudioRejectedError(

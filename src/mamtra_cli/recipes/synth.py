@@ -31,6 +31,7 @@ class SynthRecipe:
     sentence_silence: float = 0.2  # seconds between pieces
     volume: float = 1.0
     stream: bool = False  # write audio as it is made
+    text_stream: bool = False  # speak the text while it arrives
     raw: bool = False  # headerless 16-bit samples
     format: str = ""  # wav, flac, mp3 or opus; "" is from the file name
     sample_rate: int | None = None  # None: the model's own

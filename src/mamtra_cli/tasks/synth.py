@@ -2,10 +2,12 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import RAW, AudioWriter, check_output, choose_format
+from mamtra_cli.engine.arrival import speak_arriving
 from mamtra_cli.engine.clip import Clip, check_transcript, read_clip
 from mamtra_cli.engine.cloning import clone
 from mamtra_cli.engine.guards import GuardLimits
@@ -19,8 +21,15 @@ from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 STDOUT = "-"
 
 
-def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
-    """Speak the text of a recipe.
+def synth(
+    recipe: SynthRecipe, report: Report = ignore, arriving: Iterable[str] | None = None
+) -> SynthResult:
+    """Speak the text of a recipe, or the one that arrives.
+
+    Args:
+        recipe: what to speak and how.
+        report: hears of progress.
+        arriving: parts of the text, with `text_stream`; `None` for the recipe's own.
 
     Raises:
         TextError: the text is empty, holds what the model cannot speak, or does not fit the clip.
@@ -41,6 +50,7 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         device=recipe.device,
         dtype=recipe.dtype,
         threads=recipe.threads,
+        lean=True,
         report=report,
     )
     voice = _voice(engine, recipe, clip)
@@ -78,7 +88,12 @@ def synth(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
         force=recipe.force,
     ) as writer:
-        for chunk in speak(engine, recipe.text, voice, options, report):
+        if recipe.text_stream:
+            parts = [recipe.text] if arriving is None else arriving
+            chunks = speak_arriving(engine, parts, voice, options, report)
+        else:
+            chunks = speak(engine, recipe.text, voice, options, report)
+        for chunk in chunks:
             if first is None:
                 first = time.perf_counter()
             writer.write(chunk.audio.numpy())
@@ -111,7 +126,7 @@ def check(recipe: SynthRecipe) -> None:
     """Refuse what cannot be, before anything is loaded."""
     if not recipe.output:
         raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
-    if not recipe.text.strip():
+    if not recipe.text.strip() and not recipe.text_stream:
         raise TextError("the text is empty", "give a sentence to speak")
     asked = {
         "--cross-lingual": recipe.cross_lingual,
