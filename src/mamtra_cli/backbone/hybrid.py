@@ -142,6 +142,7 @@ class HybridStack(nn.Module):
         pad_mask: Tensor | None = None,
         capture: Collection[int] = (),
         keep_state: bool = True,
+        start: int = 0,
     ) -> StackOutput:
         """Run a sequence, or the next part of one.
 
@@ -154,6 +155,7 @@ class HybridStack(nn.Module):
             pad_mask: (B, T) bool, True where real; pads stand at the ends of a row.
             capture: layers whose inputs are wanted.
             keep_state: hand the state back; training has no use for it and saves its memory.
+            start: first layer to run; `x` is what it is given. For use without states.
         """
         self._check(x, state)
         if positions is None:
@@ -163,6 +165,8 @@ class HybridStack(nn.Module):
         after: list[LayerState] = []
         again = self._recompute == "block" and torch.is_grad_enabled()
         for i, block in enumerate(self.blocks()):
+            if i < start:
+                continue
             if i in capture:
                 captured[i] = x
             before = None if state is None else state.layers[i]

@@ -4,13 +4,15 @@ Order: defaults of the recipe, recipe file, environment, flags. A flag counts on
 gave it, so 0 and "" are valid answers.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from mamtra_cli.cli.help import GENERAL, OUTPUT
-from mamtra_cli.config import field_types, from_dict, read_data
+from mamtra_cli.config import field_types, from_dict, nearest, read_data
+from mamtra_cli.errors import UsageError
 
 T = TypeVar("T")
 GIVEN = frozenset({"COMMANDLINE", "ENVIRONMENT", "PROMPT"})
@@ -148,12 +150,15 @@ OutputFolder = Annotated[
 ]
 
 
-def read_recipe(cls: type[T], ctx: typer.Context) -> T:
-    """Merge defaults, the file of `--config`, environment and flags to a recipe.
+def read_recipe(
+    cls: type[T], ctx: typer.Context, *, presets: Mapping[str, Mapping[str, Any]] | None = None
+) -> T:
+    """Merge defaults, a preset, the file of `--config`, environment and flags to a recipe.
 
     Args:
         cls: the recipe dataclass; its field names are the parameter names of the command.
         ctx: the running command.
+        presets: values by the name that the field `preset` holds.
     """
     values: dict[str, Any] = {}
     where = "the recipe"
@@ -168,4 +173,11 @@ def read_recipe(cls: type[T], ctx: typer.Context) -> T:
         source_of = ctx.get_parameter_source(name)
         if source_of is not None and source_of.name in GIVEN:
             values[name] = ctx.params[name]
+    preset = values.get("preset")
+    if presets is not None and preset:
+        if preset not in presets:
+            near = nearest(str(preset), presets)
+            hint = f"did you mean `{near}`?" if near else f"known: {', '.join(presets)}"
+            raise UsageError(f"unknown preset `{preset}`", hint)
+        values = {**presets[preset], **values}
     return from_dict(cls, values, where)

@@ -50,6 +50,7 @@ class Batch:
     step: the update it belongs to.
     count: positions that the loss is a mean over, in all processes together; `None`: its own.
     blank: nothing counts, the rows only keep other processes company.
+    own: the tokens are the student's own.
     """
 
     ids: tuple[str, ...]
@@ -62,6 +63,7 @@ class Batch:
     step: int = 0
     count: int | None = None
     blank: bool = False
+    own: bool = False
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""

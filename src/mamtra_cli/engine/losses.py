@@ -9,7 +9,8 @@ computed in float32 or wider, whatever the input type.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,29 @@ class Divergence:
         value = self._value(log_p, log_q)
         return value * self.temperature**2 if self.t2 else value
 
+    def from_stored(self, student_logits: Tensor, stored: "Stored") -> Tensor:
+        """The same from what a cache holds of the teacher: k tokens and the rest as one outcome.
+
+        With k = V it is the divergence itself; otherwise never more than it, for merging outcomes
+        can only bring two distributions closer.
+
+        Args:
+            student_logits: (..., V).
+            stored: taken at this divergence's temperature.
+
+        Returns:
+            (...).
+        """
+        log_q = _log_probs(student_logits, self.temperature)
+        log_p = _wide(stored.log_p)
+        kept = log_q.gather(-1, stored.ids)
+        if stored.ids.shape[-1] < log_q.shape[-1]:
+            others = log_q.scatter(-1, stored.ids, -math.inf).logsumexp(-1, keepdim=True)
+            kept = torch.cat((kept, others), -1)
+            log_p = torch.cat((log_p, _wide(stored.rest)[..., None]), -1)
+        value = replace(self, top_k=log_p.shape[-1])._value(log_p.log_softmax(-1), kept)
+        return value * self.temperature**2 if self.t2 else value
+
     def _value(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         a = self.alpha
         match self.kind:
@@ -91,6 +115,47 @@ class Divergence:
                 return 0.5 * (log_p.exp() - log_q.exp()).abs().sum(-1)
         top, ids = log_p.topk(min(self.top_k, log_p.shape[-1]), dim=-1)
         return topk_kl(log_q, ids, top, rest=self.rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What is kept of a teacher's distribution at some positions.
+
+    ids: (..., k) long; log_p: (..., k) their log probabilities, any float type;
+    rest: (...) log probability of all others together.
+    """
+
+    ids: Tensor
+    log_p: Tensor
+    rest: Tensor
+
+    def __getitem__(self, part: slice) -> "Stored":
+        return Stored(ids=self.ids[part], log_p=self.log_p[part], rest=self.rest[part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """`share` of one divergence and the rest of another."""
+
+    first: Divergence
+    second: Divergence
+    share: float
+
+    @property
+    def kind(self) -> str:
+        """Name of the part it makes."""
+        return f"{self.first.kind}_and_{self.second.kind}"
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """As `Divergence`."""
+        one = self.first(student_logits, teacher_logits)
+        return self.share * one + (1 - self.share) * self.second(student_logits, teacher_logits)
+
+    def from_stored(self, student_logits: Tensor, stored: Stored) -> Tensor:
+        """As `Divergence.from_stored`."""
+        one = self.first.from_stored(student_logits, stored)
+        two = self.second.from_stored(student_logits, stored)
+        return self.share * one + (1 - self.share) * two
 
 
 def topk_kl(student_logits: Tensor, ids: Tensor, teacher_log_p: Tensor, *, rest: str) -> Tensor:
@@ -172,7 +237,12 @@ def reduce(
 
 
 def hidden_distance(
-    student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, kind: str = "nmse"
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    kind: str = "nmse",
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Distance of hidden states over the real positions, text included.
 
@@ -182,6 +252,8 @@ def hidden_distance(
         mask: (B, T) True at real positions; None counts all.
         kind: `mse` mean square; `nmse` squared error over squared teacher (each layer weighs the
             same, however large its channels); `l2` mean length; `cosine` mean of 1 - cos.
+        total: adds a denominator up over all parts of a batch; the distances of the parts then
+            add up to that of the whole.
     """
     if student.shape != teacher.shape:
         raise ValueError(
@@ -190,6 +262,10 @@ def hidden_distance(
     mine, aim = _wide(student), _wide(teacher.detach())
     if mask is not None:
         mine, aim = mine[mask], aim[mask]
+    if kind not in HIDDEN:
+        raise ValueError(f"kind must be one of {HIDDEN}, got {kind!r}")
+    if total is not None:
+        return _part_of_distance(mine, aim, kind, total)
     if mine.numel() == 0:
         return mine.sum()
     match kind:
@@ -201,9 +277,24 @@ def hidden_distance(
         case "l2":
             lengths: Tensor = torch.linalg.vector_norm(mine - aim, dim=-1)
             return lengths.mean()
-        case "cosine":
-            return (1 - F.cosine_similarity(mine, aim, dim=-1)).mean()
-    raise ValueError(f"kind must be one of {HIDDEN}, got {kind!r}")
+    return (1 - F.cosine_similarity(mine, aim, dim=-1)).mean()
+
+
+def _part_of_distance(
+    mine: Tensor, aim: Tensor, kind: str, total: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Numerator of some rows (N, D) over the denominator of all."""
+    if kind in ("mse", "nmse"):
+        above = (mine - aim).square().sum()
+        below = aim.square().sum() if kind == "nmse" else aim.new_tensor(float(aim.numel()))
+    else:
+        rows = (
+            torch.linalg.vector_norm(mine - aim, dim=-1)
+            if kind == "l2"
+            else 1 - F.cosine_similarity(mine, aim, dim=-1)
+        )
+        above, below = rows.sum(), aim.new_tensor(float(len(aim)))
+    return above / total(below).clamp_min(torch.finfo(aim.dtype).tiny)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,67 +311,119 @@ class Losses:
     """One scalar to minimise and its unweighted parts (detached)."""
 
     total: Tensor
-    parts: Mapping[str, float]
+    parts: Mapping[str, Tensor]
 
 
 def distillation_loss(
     student_hidden: Tensor,
-    teacher_hidden: Tensor,
+    teacher_hidden: Tensor | Stored,
     student_head: Callable[[Tensor], Tensor],
     teacher_head: Callable[[Tensor], Tensor],
     targets: Tensor,
     *,
     weights: LossWeights,
-    divergence: Divergence,
+    divergence: Divergence | Blend,
     layers: Sequence[tuple[Tensor, Tensor]] = (),
     pad_mask: Tensor | None = None,
     hidden_kind: str = "nmse",
     smoothing: float = 0.0,
     chunk: int = 1024,
     count: float | Tensor | None = None,
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> Losses:
     """Weighted sum of cross entropy, divergence and hidden-state distance.
 
-    Logits exist for `chunk` counted positions at a time and are recomputed in the backward
-    pass, so memory does not grow with positions x vocabulary.
+    Logits exist for `chunk` counted positions at a time, so memory does not grow with positions x
+    vocabulary. Where the student's head is a module, its gradients are made in the forward pass,
+    chunk by chunk, and nothing is computed twice; for another function the backward pass does
+    the chunks again.
 
     Args:
-        student_hidden: (B, T, D) after the final norm; likewise teacher_hidden (B, T, D').
+        student_hidden: (B, T, D) after the final norm; likewise teacher_hidden (B, T, D'), or
+            what is stored of the teacher at the counted positions, in their order.
         student_head: hidden (N, D) to logits (N, V); likewise teacher_head.
         targets: (B, T), `IGNORE` where a position does not count.
         layers: pairs (student, teacher) of (B, T, D) states compared by `hidden_kind`.
         pad_mask: (B, T) True at real positions, for `layers`.
         count: counted positions of the whole optimiser step, as in `reduce`.
+        total: as in `hidden_distance`.
     """
     mask = targets != IGNORE
-    ids, mine, aim = targets[mask], student_hidden[mask], teacher_hidden[mask].detach()
+    ids, mine = targets[mask], student_hidden[mask]
+    aim = teacher_hidden if isinstance(teacher_hidden, Stored) else teacher_hidden[mask].detach()
     scale: float | Tensor = max(ids.numel(), 1) if count is None else count
 
-    def piece(h_s: Tensor, h_t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def piece(h_s: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         logits = student_head(h_s)
-        ce = cross_entropy(logits, y, smoothing=smoothing).sum()
+        ce = cross_entropy(logits, ids[part], smoothing=smoothing).sum()
         if weights.divergence == 0:
             return ce, ce.new_zeros(())
+        known = aim[part]
+        if isinstance(known, Stored):
+            return ce, divergence.from_stored(logits, known).sum()
         with torch.no_grad():
-            wanted = teacher_head(h_t)
+            wanted = teacher_head(known)
         return ce, divergence(logits, wanted).sum()
 
-    wide = torch.promote_types(student_hidden.dtype, torch.float32)
-    ce = student_hidden.new_zeros((), dtype=wide)
-    kl = ce.clone()
-    for start in range(0, ids.numel(), chunk):
-        part = slice(start, start + chunk)
-        one, two = checkpoint(piece, mine[part], aim[part], ids[part], use_reentrant=False)
-        ce, kl = ce + one, kl + two
-    ce, kl = ce / scale, kl / scale
-    total = weights.ce * ce + weights.divergence * kl
-    parts = {"ce": float(ce.detach()), divergence.kind: float(kl.detach())}
+    parts = [slice(start, start + chunk) for start in range(0, ids.numel(), chunk)]
+    if isinstance(student_head, torch.nn.Module) and torch.is_grad_enabled():
+        learning = [p for p in student_head.parameters() if p.requires_grad]
+        share = (weights.ce, weights.divergence)
+        value, ce, kl = _HeadLoss.apply(mine, piece, parts, share, *learning)  # type: ignore[no-untyped-call]
+        ce, kl, sum_of_both = ce / scale, kl / scale, value / scale
+    else:
+        wide = torch.promote_types(student_hidden.dtype, torch.float32)
+        ce = student_hidden.new_zeros((), dtype=wide)
+        kl = ce.clone()
+        for part in parts:
+            one, two = checkpoint(piece, mine[part], part, use_reentrant=False)
+            ce, kl = ce + one, kl + two
+        ce, kl = ce / scale, kl / scale
+        sum_of_both = weights.ce * ce + weights.divergence * kl
+    found: dict[str, Tensor] = {"ce": ce.detach(), divergence.kind: kl.detach()}
     if layers and weights.hidden:
-        gaps = [hidden_distance(s, t, pad_mask, kind=hidden_kind) for s, t in layers]
+        gaps = [hidden_distance(s, t, pad_mask, kind=hidden_kind, total=total) for s, t in layers]
         gap = torch.stack(gaps).mean()
-        total = total + weights.hidden * gap
-        parts[f"hidden_{hidden_kind}"] = float(gap.detach())
-    return Losses(total, parts)
+        sum_of_both = sum_of_both + weights.hidden * gap
+        found[f"hidden_{hidden_kind}"] = gap.detach()
+    return Losses(sum_of_both, found)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Sums of the two losses over chunks, with their gradients made on the way."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden: Tensor,
+        piece: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+        parts: Sequence[slice],
+        share: tuple[float, float],
+        *learning: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        ce = torch.zeros((), dtype=wide, device=hidden.device)
+        kl, value = ce.clone(), ce.clone()
+        slope = torch.zeros_like(hidden)
+        slopes = [torch.zeros_like(p) for p in learning]
+        for part in parts:
+            with torch.enable_grad():
+                given = hidden[part].detach().requires_grad_()
+                one, two = piece(given, part)
+                both = share[0] * one + share[1] * two
+            grads = torch.autograd.grad(both, [given, *learning])
+            slope[part] = grads[0]
+            for total, grad in zip(slopes, grads[1:], strict=True):
+                total += grad
+            ce, kl, value = ce + one.detach(), kl + two.detach(), value + both.detach()
+        ctx.save_for_backward(slope, *slopes)
+        ctx.mark_non_differentiable(ce, kl)
+        return value, ce, kl
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor, *others: Tensor) -> Any:  # type: ignore[override]
+        first, *rest = ctx.saved_tensors
+        return first * slope, None, None, None, *(one * slope for one in rest)
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ from mamtra_cli.engine.stopping import stop_flag
 from mamtra_cli.errors import OutOfMemoryError, TrainingError
 from mamtra_cli.events import Advance, Metrics, Note, Report, Stage, ignore
 
+__all__ = ["Loss", "Objective", "TrainOptions", "TrainResult", "Trainer"]
+
 log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"

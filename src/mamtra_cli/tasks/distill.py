@@ -5,10 +5,9 @@ after each new layer) on the same teacher-forced speech. A run keeps its state b
 in `<output>.run`, until it is done; the result is a model folder like any other.
 """
 
-import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,27 +28,34 @@ from mamtra_cli.checkpoint import (
 )
 from mamtra_cli.config import dump_json, from_dict, to_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
-from mamtra_cli.engine.data import (
-    BatchSource,
-    Example,
-    hold_out,
-    read_examples,
-    write_examples,
-)
-from mamtra_cli.engine.distillation import (
-    AlignLoss,
-    DistillLoss,
-    Pair,
-    open_pair,
-    share_frozen,
-)
-from mamtra_cli.engine.losses import Divergence, LossWeights
+from mamtra_cli.engine.curves import draw_curves
+from mamtra_cli.engine.data import Example, hold_out, write_examples
+from mamtra_cli.engine.evaluation import EvalOptions, built_in, compare_models
+from mamtra_cli.engine.measure import environment
+from mamtra_cli.engine.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.optimization import TrainOptions
-from mamtra_cli.engine.savepoint import has_state
+from mamtra_cli.engine.parallel import World, join, leave, own_device
+from mamtra_cli.engine.report import write_report
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.stages import (
+    ALIGN,
+    BOARD,
+    NEW,
+    OWN,
+    STAGES,
+    Run,
+    check,
+)
 from mamtra_cli.engine.stopping import interruptible
-from mamtra_cli.engine.trainer import METRICS_FILE, LossFunction, Trainer
-from mamtra_cli.errors import DataError, OutputError, PlanError, UsageError
+from mamtra_cli.engine.trainer import METRICS_FILE, read_metrics
+from mamtra_cli.engine.training_plan import plan_of, read_data_of, tell_memory
+from mamtra_cli.errors import (
+    DataError,
+    MissingDependencyError,
+    OutputError,
+    PlanError,
+    UsageError,
+)
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
@@ -57,17 +63,20 @@ from mamtra_cli.tensors import SCALE, encode
 
 RUN = "run.json"
 PAIRS = "pairs.jsonl"
-ALIGN = "align"
-SHORT = 5  # the warm-up takes at most this part of a run
 README = "README.md"
-POSITIONS = 8192  # padded positions of one forward pass; a step takes as many passes as it needs
-NEW = ".mixer."
+CURVES = "curves.png"
+REPORT = "report"
+REPORT_SENTENCES = 20
+METRICS_FILES = {"": METRICS_FILE, ALIGN: "metrics-align.jsonl", OWN: "metrics-own.jsonl"}
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-REMADE = (CONFIG, PROVENANCE, README, METRICS_FILE)
+REMADE = (CONFIG, PROVENANCE, README, CURVES, *METRICS_FILES.values())
 
 
 def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     """Train a student, or say what training it would mean.
+
+    Started by `torchrun` or `accelerate launch`, the processes train together and the first one
+    writes and reports.
 
     Args:
         recipe: every knob; with `resume`, that of the run it names is used.
@@ -75,62 +84,79 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
 
     Raises:
         TrainingError: the loss is not finite, or a saved run does not fit.
-        KeyboardInterrupt: Ctrl-C, after the run was saved.
+        OutOfMemoryError: with what to change.
+        OutputError: no space; the last save is kept.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGUSR1, after the run was saved.
     """
-    with interruptible():
-        return run_stages(recipe, report)
-
-
-def run_stages(recipe: DistillRecipe, report: Report) -> DistillResult:
-    """Open both models, train, write."""
     recipe, before = resumed(recipe)
+    check(recipe)
+    device = own_device(recipe.device)
+    world = join(recipe.sharding, cpu=device == "cpu")
+    try:
+        with interruptible():
+            listener = report if world.main else ignore
+            return _distill(replace(recipe, device=device), before, world, listener)
+    finally:
+        leave(world)
+
+
+def _distill(
+    recipe: DistillRecipe, before: StartCheck | None, world: World, report: Report
+) -> DistillResult:
+    """Open both models, train, write."""
     pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
     student = pair.student.lm
     trainable = choose_trainable(student, recipe)
     share_frozen(pair)
     frozen = sum(p.numel() for p in student.parameters()) - trainable
     if recipe.dry_run:
-        tell_memory(pair, trainable, report)
-        return _result(recipe, pair, trainable=trainable, frozen=frozen)
+        tell_memory(recipe, pair, trainable, world, report)
+        told = _result(recipe, pair, trainable=trainable, frozen=frozen)
+        return replace(told, plan=plan_of(recipe, pair, trainable, world))
     output = recipe.output
     if output is None:
         raise UsageError("no output folder is given", "name one, `-o student-tuned`")
     check_free(output, force=recipe.force)
-    run = begin(recipe, output)
-    training, held = examples_for(recipe, pair, run, report)
-    if before is None and held:
-        before = compare(pair.teacher.lm, student, held)
-    _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
-    student.train()
-    loss = DistillLoss(
-        pair.teacher.lm,
-        student,
-        weights=LossWeights(
-            ce=recipe.ce_weight, divergence=recipe.kl_weight, hidden=recipe.hidden_weight
-        ),
-        divergence=Divergence(alpha=recipe.skew, temperature=recipe.temperature),
-    )
-    trainer = make_trainer(recipe, pair, training, run, report, loss)
-    if recipe.resume is not None and has_state(run):
-        trainer.resume()
-        report(Note(text=f"going on at step {trainer.step} of {recipe.steps}"))
-    elif recipe.align_steps:
-        align(recipe, pair, training, run, report)
-    done = trainer.run()
-    student.eval()
-    after = compare(pair.teacher.lm, student, held) if held else None
-    result = replace(
+    run = begin(recipe, output, world)
+    training, held = examples_for(recipe, pair, run, world, report)
+    if world.main:
+        _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
+        if before is None and held:
+            before = compare(pair.teacher.lm, student, held)
+            _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
+    world.wait()
+    stages = Run.of(recipe, pair, training, run, world, report)
+    done, weights = stages.train()
+    told = replace(
         _result(recipe, pair, trainable=trainable, frozen=frozen),
         steps=done.steps,
         tokens=done.tokens,
         loss=done.loss,
         before=before,
-        after=after,
         seconds=done.seconds,
     )
-    write_student(recipe, pair, result, run, report)
-    shutil.rmtree(run, ignore_errors=True)
-    return result
+    if world.main:
+        if stages.objective.divided:
+            # A divided student cannot be run alone: take a whole one.
+            pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
+        set_weights(pair.student.lm, weights)
+        after = compare(pair.teacher.lm, pair.student.lm, held) if held else None
+        told = replace(told, after=after)
+        told = write_student(recipe, pair, told, weights, run, report)
+        shutil.rmtree(run, ignore_errors=True)
+        if recipe.report:
+            told = replace(told, report=write_comparison(recipe, pair, report))
+    world.wait()
+    return told
+
+
+def set_weights(student: SpeechLM, weights: Mapping[str, Tensor]) -> None:
+    """Put what was trained into a student, which is then only read."""
+    named = dict(student.named_parameters())
+    with torch.no_grad():
+        for name, value in weights.items():
+            named[name].copy_(value)
+    student.eval().requires_grad_(False)
 
 
 def resumed(recipe: DistillRecipe) -> tuple[DistillRecipe, StartCheck | None]:
@@ -162,7 +188,7 @@ def choose_trainable(student: SpeechLM, recipe: DistillRecipe) -> int:
     return count
 
 
-def begin(recipe: DistillRecipe, output: Path) -> Path:
+def begin(recipe: DistillRecipe, output: Path, world: World) -> Path:
     """Make the run folder, or take the one to go on with."""
     if recipe.resume is not None:
         return recipe.resume
@@ -171,28 +197,39 @@ def begin(recipe: DistillRecipe, output: Path) -> Path:
         raise OutputError(
             f"`{run}` holds an unfinished run", f"go on with `--resume {run}`, or add `--force`"
         )
-    with output_errors(run):
-        shutil.rmtree(run, ignore_errors=True)
-        run.mkdir(parents=True)
+    world.wait()  # all have looked before one clears
+    if world.main:
+        with output_errors(run):
+            shutil.rmtree(run, ignore_errors=True)
+            run.mkdir(parents=True)
+    world.wait()
     return run
 
 
 def examples_for(
-    recipe: DistillRecipe, pair: Pair, run: Path, report: Report
+    recipe: DistillRecipe, pair: Pair, run: Path, world: World, report: Report
 ) -> tuple[list[Example], list[Example]]:
-    """Training and held-out examples, from the file given or made by the teacher."""
-    lm = pair.student.config.lm
-    sizes = {"speech_vocab": lm.speech_vocab, "text_vocab": lm.vocab_size}
+    """Training and held-out examples, from the data given or made by the teacher."""
     if recipe.data is not None:
-        examples = read_examples(recipe.data, pair.student.encode, **sizes)
-    elif (run / PAIRS).is_file():
-        examples = read_examples(run / PAIRS, pair.student.encode, **sizes)
+        examples = read_data_of(recipe.data, pair)
     else:
-        wanted = min(recipe.synthetic, recipe.steps * recipe.batch_tokens) + recipe.check_tokens
-        examples = make_tokens(pair.teacher, wanted, seed=recipe.seed, report=report)
-        partial = run / f".{PAIRS}"
-        write_examples(partial, examples)
-        partial.replace(run / PAIRS)
+        if world.main and not (run / PAIRS).is_file():
+            tokens = sum(
+                (
+                    recipe.steps * recipe.batch_tokens,
+                    recipe.align_steps * recipe.batch_tokens,
+                    recipe.own_steps * recipe.batch_tokens,
+                    recipe.calibrate_tokens if recipe.calibrate else 0,
+                )
+            )
+            wanted = min(recipe.synthetic, tokens) + recipe.check_tokens
+            made = make_tokens(pair.teacher, wanted, seed=recipe.seed, report=report)
+            partial = run / f".{PAIRS}"
+            with output_errors(run / PAIRS):
+                write_examples(partial, made)
+                partial.replace(run / PAIRS)
+        world.wait()
+        examples = read_data_of(run / PAIRS, pair)
     if not recipe.check_tokens:
         return examples, []
     mean = sum(len(example.tokens) for example in examples) / len(examples)
@@ -207,75 +244,14 @@ def examples_for(
     return training, take_tokens(held, recipe.check_tokens)
 
 
-def align(
-    recipe: DistillRecipe, pair: Pair, examples: list[Example], run: Path, report: Report
-) -> None:
-    """Fit the new layers one by one, on what the teacher gives each, before training together."""
-    folder = run / ALIGN
-    folder.mkdir(exist_ok=True)
-    first = replace(recipe, steps=recipe.align_steps)
-    loss = AlignLoss(pair.teacher.lm, pair.student.lm)
-    trainer = make_trainer(first, pair, examples, folder, report, loss)
-    if has_state(folder):
-        trainer.resume()
-    report(Note(text=f"aligning each new layer alone, from step {trainer.step} of {first.steps}"))
-    trainer.run()
-
-
-def make_trainer(
+def write_student(
     recipe: DistillRecipe,
     pair: Pair,
-    examples: list[Example],
+    result: DistillResult,
+    weights: Mapping[str, Tensor],
     run: Path,
     report: Report,
-    loss: LossFunction,
-) -> Trainer:
-    """A trainer whose steps take `batch_tokens` speech tokens, in passes of bounded size."""
-    tokens = sum(len(example.tokens) for example in examples)
-    positions = sum(example.positions for example in examples)
-    wanted = round(recipe.batch_tokens * positions / tokens)
-    passes = max(1, -(-wanted // POSITIONS))
-    budget = max(wanted // passes, max(example.positions for example in examples))
-    options = TrainOptions(
-        steps=recipe.steps,
-        lr=recipe.lr,
-        lr_rest=recipe.lr_rest,
-        warmup=min(recipe.warmup, recipe.steps // SHORT),  # a short run is not all warm-up
-        weight_decay=recipe.weight_decay,
-        clip=recipe.clip,
-        accumulate=passes,
-        autocast=pair.student.device.type == "cuda",
-        log_every=recipe.log_every,
-        save_every=recipe.save_every,
-    )
-    settled = replace(recipe, resume=None, device="", force=False)
-    return Trainer(
-        pair.student.lm,
-        loss,
-        BatchSource(examples, budget=budget, seed=recipe.seed),
-        options,
-        folder=run,
-        fingerprint=json.dumps(to_dict(settled), sort_keys=True),
-        is_new=lambda name: NEW in name,
-        report=report,
-    )
-
-
-def tell_memory(pair: Pair, trainable: int, report: Report) -> None:
-    """Say what training will need: weights of both, gradients and AdamW's two moments."""
-    held = {
-        parameter.data_ptr(): parameter.numel()
-        for engine in (pair.teacher, pair.student)
-        for parameter in engine.lm.parameters()
-    }
-    total = 4 * sum(held.values()) + 12 * trainable
-    text = f"weights, gradients and optimizer need {total / 1e6:.0f} MB, activations come on top"
-    report(Note(text=text))
-
-
-def write_student(
-    recipe: DistillRecipe, pair: Pair, result: DistillResult, run: Path, report: Report
-) -> None:
+) -> DistillResult:
     """Write the student's folder with its trained tensors; everything else is copied."""
     model = pair.student.model
     assert recipe.output is not None
@@ -292,7 +268,7 @@ def write_student(
             name = file.relative_to(source.path)
             if file.is_file() and str(name) not in (*REMADE, part) and not _hidden(name):
                 writer.copy(file, str(name))
-        writer.write_tensors(part, trained(source, model.family.lm_part, pair.student.lm))
+        writer.write_tensors(part, trained(source, model.family.lm_part, weights))
         inherited = ("teacher", "license", "plan", "mixer")
         provenance = {
             "mamtra": __version__,
@@ -315,28 +291,66 @@ def write_student(
             recipe=to_dict(recipe),
         )
         writer.write_text(README, model_card(facts))
-        writer.copy(run / METRICS_FILE, METRICS_FILE)
+        drawn = copy_records(recipe, run, writer, report)
+    return replace(result, curves=recipe.output / CURVES if drawn else None)
 
 
-def trained(source: ModelFolder, part: str, student: SpeechLM) -> Iterator[tuple[str, Tensor]]:
+def copy_records(recipe: DistillRecipe, run: Path, writer: FolderWriter, report: Report) -> bool:
+    """Put the numbers of each stage into the output, and their picture; whether it was drawn."""
+    rows = {}
+    for folder, name in STAGES.items():
+        path = run / folder / METRICS_FILE
+        if path.is_file():
+            writer.copy(path, METRICS_FILES[folder])
+            rows[name] = read_metrics(path)
+    board = run / BOARD
+    for file in sorted(board.rglob("*")):
+        if file.is_file():
+            writer.copy(file, f"{BOARD}/{file.relative_to(board)}")
+    if not recipe.plot or not rows:
+        return False
+    try:
+        with output_errors(writer.path / CURVES):
+            draw_curves(writer.path / CURVES, rows)
+    except MissingDependencyError as error:
+        text = f"no curves are drawn: {error.message}; {error.hint}"
+        report(Note(text=text, warning=True))
+        return False
+    return True
+
+
+def write_comparison(recipe: DistillRecipe, pair: Pair, report: Report) -> Path:
+    """The report of `eval`, teacher against student, in a folder of the output."""
+    assert recipe.output is not None
+    student = Engine.load(str(recipe.output), device=recipe.device, report=report)
+    options = EvalOptions(sentences=built_in(REPORT_SENTENCES), seed=recipe.seed)
+    evaluation = compare_models(pair.teacher, student, options, report)
+    folder = recipe.output / REPORT
+    command = f"mamtra eval {recipe.output} --sentences {REPORT_SENTENCES}"
+    facts = environment(student.device)
+    return write_report(folder, evaluation, command=command, environment=facts, force=True)
+
+
+def trained(
+    source: ModelFolder, part: str, weights: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
     """Tensors of a part as stored, but for those that were trained."""
-    new = {name: p for name, p in student.named_parameters() if p.requires_grad}
     file = source.part(part)
     for name, value in file.stored():
-        if name not in new and name.removesuffix(SCALE) not in new:
+        if name not in weights and name.removesuffix(SCALE) not in weights:
             yield name, value
-    for name, parameter in new.items():
-        yield from encode(name, parameter, REDUCED.get(file.infos[name].dtype, "float32"))
+    for name, value in weights.items():
+        yield from encode(name, value.cpu(), REDUCED.get(file.infos[name].dtype, "float32"))
 
 
 def measures(result: DistillResult) -> dict[str, str]:
     """The check before and after as rows of a card."""
     rows = {}
-    for when, check in (("before", result.before), ("after", result.after)):
-        if check is not None:
+    for when, found in (("before", result.before), ("after", result.after)):
+        if found is not None:
             rows[when] = (
-                f"CE {check.ce_student:.3f} (teacher {check.ce_teacher:.3f}), KL {check.kl:.3f}, "
-                f"{check.agreement:.1%} of {check.tokens} tokens agree"
+                f"CE {found.ce_student:.3f} (teacher {found.ce_teacher:.3f}), KL {found.kl:.3f}, "
+                f"{found.agreement:.1%} of {found.tokens} tokens agree"
             )
     return rows
 

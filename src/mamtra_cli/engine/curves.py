@@ -1,0 +1,78 @@
+"""Curves of a run: a picture of losses and gradient norm, and TensorBoard's event files.
+
+matplotlib and tensorboard are optional (extras `plot` and `train`). Knows rows of numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mamtra_cli.errors import MissingDependencyError
+
+APART = ("step", "tokens", "tokens_per_second", "lr", "gradient_norm", "loss")
+DPI = 110
+
+
+def draw_curves(path: Path, stages: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Draw losses, their parts and the gradient norm of each stage over its updates.
+
+    Args:
+        path: a `.png` or `.svg` file.
+        stages: name to rows of `metrics.jsonl`.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError(
+            "curves need the package matplotlib", "pip install 'mamtra-cli[plot]'"
+        ) from None
+    shown = {name: rows for name, rows in stages.items() if rows}
+    figure = Figure(figsize=(10, 3.2 * max(1, len(shown))))
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots(max(1, len(shown)), 2, squeeze=False)
+    for (left, right), (name, rows) in zip(axes, shown.items(), strict=False):
+        steps = [row["step"] for row in rows]
+        parts = [key for key in rows[0] if key not in APART]
+        for key in ["loss", *parts[:6]]:
+            values = [row.get(key, float("nan")) for row in rows]
+            left.plot(steps, values, label=key, linewidth=1.6 if key == "loss" else 0.9)
+        left.set_title(name)
+        left.legend(fontsize=7)
+        right.plot(steps, [row["gradient_norm"] for row in rows], linewidth=0.9)
+        right.set_title("gradient norm")
+        for axis in (left, right):
+            axis.set_xlabel("update")
+            axis.set_yscale("log")
+            axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=DPI, metadata={"Software": None} if path.suffix == ".png" else None)
+
+
+class Board:
+    """Writes the numbers of each update as TensorBoard events.
+
+    Raises:
+        MissingDependencyError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingDependencyError(
+                "`--tensorboard` needs the package tensorboard", "pip install 'mamtra-cli[train]'"
+            ) from error
+        self.writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one update."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        self.writer.close()

@@ -1,0 +1,91 @@
+"""What a distillation will do and need, in words, before it starts; and the reading of its data.
+
+Knows recipes and an opened pair.
+"""
+
+from pathlib import Path
+
+from mamtra_cli.engine.data import BatchSource, Example, read_examples
+from mamtra_cli.engine.pair import Pair
+from mamtra_cli.engine.parallel import World
+from mamtra_cli.engine.shards import SUFFIX as SHARD_SUFFIX
+from mamtra_cli.engine.shards import model_hashes, read_folder
+from mamtra_cli.engine.stages import NEW, half, passes_of
+from mamtra_cli.engine.training_memory import Memory, estimate
+from mamtra_cli.events import Note, Report
+from mamtra_cli.recipes import DistillRecipe
+
+
+def read_data_of(path: Path, pair: Pair) -> list[Example]:
+    """Read a JSONL file, or a folder of shards that must be made for this model."""
+    lm = pair.student.config.lm
+    sizes = {"speech_vocab": lm.speech_vocab, "text_vocab": lm.vocab_size}
+    if not path.is_dir() and path.suffix != SHARD_SUFFIX:
+        return read_examples(path, pair.student.encode, **sizes)
+    hashes = model_hashes(pair.student)
+    return read_folder(
+        path, speech_tokenizer=hashes.speech_tokenizer, front_end=hashes.front_end, **sizes
+    )
+
+
+def memory_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> Memory:
+    """What one process will hold."""
+    return estimate(
+        pair,
+        trainable,
+        min(recipe.pass_positions, 2 * recipe.batch_tokens) // world.size,
+        again=recipe.checkpoint_activations,
+        half=half(recipe, pair.student.device.type),
+        ema=recipe.ema > 0,
+    )
+
+
+def tell_memory(
+    recipe: DistillRecipe, pair: Pair, trainable: int, world: World, report: Report
+) -> None:
+    """Say what training will need: weights of both, gradients and AdamW's two moments, and more."""
+    memory = memory_of(recipe, pair, trainable, world)
+    text = (
+        f"weights, gradients and optimizer need {(memory.weights + memory.optimizer) / 1e6:.0f} MB,"
+        f" activations and logits about {(memory.activations + memory.logits) / 1e6:.0f} MB more"
+    )
+    report(Note(text=text))
+
+
+def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> dict[str, str]:
+    """The stages in words."""
+    memory = memory_of(recipe, pair, trainable, world)
+    new = sum(p.numel() for name, p in pair.student.lm.named_parameters() if NEW in name)
+    plan = {}
+    if recipe.calibrate:
+        plan["stage C"] = f"{recipe.calibrate} on {recipe.calibrate_tokens} tokens, no gradient"
+    rates = {
+        "stage 0": (recipe.align_steps, recipe.lr if recipe.align_lr is None else recipe.align_lr),
+        "stage 1": (recipe.steps, recipe.lr),
+        "stage 2": (recipe.own_steps, recipe.lr / 3 if recipe.own_lr is None else recipe.own_lr),
+    }
+    what = {
+        "stage 0": f"{new} parameters, each layer alone",
+        "stage 2": f"{recipe.own_share:.0%} own",
+    }
+    for name, (steps, rate) in rates.items():
+        if steps:
+            more = what.get(name, f"{trainable} parameters")
+            plan[name] = f"{steps} steps of {recipe.batch_tokens} tokens, rate {rate:g}, {more}"
+    if recipe.data is not None:
+        examples = read_data_of(recipe.data, pair)
+        budget, passes = passes_of(recipe, examples)
+        tokens = sum(len(example.tokens) for example in examples)
+        source = BatchSource(examples, budget=budget, seed=recipe.seed, packed=recipe.packing)
+        epoch = source.epoch_length() / passes
+        plan["data"] = (
+            f"{len(examples)} utterances, {tokens} tokens, {epoch:.1f} steps an epoch, "
+            f"{passes} passes of {budget} positions a step"
+        )
+    each = "a process, " if world.size > 1 else ""
+    plan["memory"] = (
+        f"{each}about {memory.total / 1e6:.0f} MB: weights {memory.weights / 1e6:.0f}, gradients "
+        f"and optimizer {memory.optimizer / 1e6:.0f}, activations "
+        f"{memory.activations / 1e6:.0f}, logits {memory.logits / 1e6:.0f}"
+    )
+    return plan
