@@ -63,12 +63,16 @@ class Repo:
 
 @dataclass
 class Fault:
-    """Answer the next matching request by `status`, or cut the connection when it is 0."""
+    """Answer the next matching request by `status`, or cut the connection when it is 0.
+
+    With `after`, the answer is the true one, cut after so many bytes of its body.
+    """
 
     method: str
     path: str
     status: int
     times: int = 1
+    after: int = 0
 
 
 class Hub(ThreadingHTTPServer):
@@ -101,6 +105,7 @@ class Refused(Exception):
 class Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
+    cut = 0  # bytes after which the answer breaks off
     routes: tuple[tuple[str, str, str], ...] = (
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/repos/create", "create"),
@@ -115,6 +120,11 @@ class Handler(BaseHTTPRequestHandler):
         ("GET", rf"/api/models/{NAME}/revision/(?P<rev>.+)", "info"),
         ("GET", rf"/api/models/{NAME}/tree/(?P<rev>[^/]+)", "tree"),
         ("GET", rf"/api/models/{NAME}", "info"),
+        ("GET", rf"/api/datasets/{NAME}/revision/(?P<rev>.+)", "info"),
+        ("GET", rf"/api/datasets/{NAME}/tree/(?P<rev>[^/]+)", "tree"),
+        ("GET", rf"/api/datasets/{NAME}", "info"),
+        ("HEAD", rf"/datasets/{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", "resolve"),
+        ("GET", rf"/datasets/{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", "resolve"),
         ("HEAD", rf"/{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", "resolve"),
         ("GET", rf"/{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", "resolve"),
     )
@@ -130,6 +140,9 @@ class Handler(BaseHTTPRequestHandler):
         for fault in self.server.faults:
             if fault.times and fault.method == self.command and re.search(fault.path, path):
                 fault.times -= 1
+                if fault.after:
+                    self.cut = fault.after
+                    break
                 if fault.status == 0:
                     self.close_connection = True
                     self.connection.close()
@@ -154,7 +167,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(raw)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and self.cut:
+            self.wfile.write(raw[: self.cut])
+            self.cut, self.close_connection = 0, True
+        elif self.command != "HEAD":
             self.wfile.write(raw)
 
     @property
@@ -292,6 +308,13 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{file.oid}"', "X-Repo-Commit": commit.oid}
         if file.lfs:
             headers |= {"X-Linked-Etag": f'"{file.oid}"', "X-Linked-Size": str(len(file.data))}
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if wanted and self.command == "GET":
+            start, size = int(wanted[1]), len(file.data)
+            self.server.log.append(f"RANGE {path} {start}")
+            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+            self.reply(file.data[start:], 206, headers)
+            return
         self.reply(file.data, 200, headers)
 
 

@@ -34,15 +34,13 @@ def entries(root: Path, files: list[Path], *, part: Part, text_key: str = "") ->
                 for member in tar:
                     if not member.isfile():
                         continue
-                    new, dot, rest = _split(member.name)
+                    new, suffix = _split(member.name)
                     if new != key:
                         if members:
                             yield from _sample(key, members, name, text_key)
                         key, members = new, {}
                     last = member.name
-                    suffix = f"{dot}{rest}".lower()
-                    ending = Path(suffix).suffix
-                    if ending not in (*SUFFIXES, *TEXTS) or not part.takes(key):
+                    if suffix not in (*SUFFIXES, *TEXTS) or not part.takes(key):
                         continue
                     if member.size > LARGEST:
                         cause = f"`{member.name}` takes {member.size} bytes"
@@ -56,20 +54,20 @@ def entries(root: Path, files: list[Path], *, part: Part, text_key: str = "") ->
             yield Bad(id=f"{name}:{last}", source=name, code="unreadable", cause=cause)
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """Split a member's name into key, dot and suffixes."""
+def _split(name: str) -> tuple[str, str]:
+    """Split a member's name into its key, up to the first dot, and its last suffix."""
     home, slash, base = name.rpartition("/")
-    stem, dot, rest = base.partition(".")
-    return f"{home}{slash}{stem}", dot, rest
+    stem, _, rest = base.partition(".")
+    return f"{home}{slash}{stem}", f".{rest.rpartition('.')[2]}".lower()
 
 
 def _sample(key: str, members: dict[str, bytes], tar: str, text_key: str) -> Entries:
     source = f"{tar}:{key}"
-    audio = next((data for s, data in members.items() if Path(s).suffix in SUFFIXES), None)
+    audio = next((data for suffix, data in members.items() if suffix in SUFFIXES), None)
     text: str | None = None
     try:
         for suffix in TEXTS if not text_key else (".json",):
-            found = next((data for s, data in members.items() if Path(s).suffix == suffix), None)
+            found = members.get(suffix)
             if found is None:
                 continue
             if suffix == ".json":
