@@ -187,7 +187,7 @@ class FolderWriter:
         storage: str = "keep",
         metadata: Mapping[str, str] | None = None,
     ) -> Path:
-        """Write a part file; shared storage and views are written out in full.
+        """Write a part file; what shares storage is written out in full.
 
         Tensors are written as they come: of a large part, few are in memory at a time.
         """
@@ -195,9 +195,7 @@ class FolderWriter:
 
         def entries() -> "Iterator[tuple[str, torch.Tensor]]":
             for key, value in tensors:
-                for entry, data in encode(key, value, storage):
-                    shared = data.untyped_storage().nbytes() != data.nbytes
-                    yield entry, data.clone() if shared else data
+                yield from encode(key, value, storage)
 
         path = self._file(name)
         with output_errors(path):

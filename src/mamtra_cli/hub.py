@@ -7,6 +7,7 @@ ours. Knows files and repositories, nothing of models.
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +16,30 @@ from typing import Any
 
 from mamtra_cli.config import nearest, reason
 from mamtra_cli.errors import HubError, ModelNotFoundError
-from mamtra_cli.events import Report, Stage, ignore
+from mamtra_cli.events import Advance, Report, Stage, ignore
 
 BUILT_IN = {"mini": Path(__file__).parent / "models" / "mini"}
 ALIASES = {"cosyvoice2": "FunAudioLLM/CosyVoice2-0.5B@eec1ae6c79877dbd9379285cf8789c9e0879293d"}
+MEGA = 1_000_000
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 # A nested model.safetensors is the text model that a teacher's own weights replace; engines built
 # for other runtimes are never read.
-SKIP = ["*/model.safetensors", "*.fp32.onnx", "*.batch.onnx", "*.zip", "*.plan", "asset/*"]
 CONFIGS = ["*.json", "*.yaml", "README.md"]
+WANTED = [
+    *CONFIGS,
+    "LICENSE*",
+    "*.safetensors",
+    "*.txt",
+    "*.txt.xz",
+    "llm.pt",
+    "flow.pt",
+    "hift.pt",
+    "spk2info.pt",
+    "campplus.onnx",
+    "speech_tokenizer_v2.onnx",
+]
+SKIP = ["*/model.safetensors", "asset/*", "vllm/*"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +85,69 @@ def fetch(
 ) -> Path:
     """Download a snapshot into the hub cache, or find it there, and return its folder."""
     hub = client()
-    report(Stage(name="fetching", detail=f"{repo}@{revision}" if revision else repo))
+    asked: dict[str, Any] = {
+        "revision": revision,
+        "cache_dir": os.environ.get("MAMTRA_CACHE"),
+        "allow_patterns": CONFIGS if configs_only else WANTED,
+        "ignore_patterns": SKIP,
+    }
+    at = f"{repo}@{revision}" if revision else repo
     with hub_errors(repo, revision):
-        folder = hub.snapshot_download(
-            repo,
-            revision=revision,
-            cache_dir=os.environ.get("MAMTRA_CACHE"),
-            allow_patterns=CONFIGS if configs_only else None,
-            ignore_patterns=SKIP,
-        )
+        size = missing_bytes(hub, repo, asked)
+        if size:
+            check_room(size, asked["cache_dir"] or hub.constants.HF_HUB_CACHE)
+            megabytes = size / MEGA
+            detail = f"{at}  {megabytes:.1f} MB"
+            report(Stage(name="fetching", total=megabytes, unit="MB", detail=detail))
+        else:
+            report(Stage(name="fetching", detail=at))
+        folder = hub.snapshot_download(repo, **asked, tqdm_class=progress_class(report))
     return Path(folder)
+
+
+def missing_bytes(hub: Any, repo: str, asked: dict[str, Any]) -> int:
+    """Bytes that a download would fetch; 0 where the hub cannot be asked and the cache must do."""
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        files = hub.snapshot_download(repo, **asked, dry_run=True)
+    except (DryRunError, HfHubHTTPError, OfflineModeIsEnabled):
+        return 0  # the download itself finds the files in the cache, or says what is wrong
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def check_room(size: int, cache: str) -> None:
+    """Fail where the disk of the cache has no room for a download."""
+    folder = Path(cache).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise HubError(
+            f"the download has {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in `{cache}`",
+            "name a folder on another disk with `MAMTRA_CACHE`",
+        )
+
+
+def progress_class(report: Report) -> Any:
+    """A progress bar for the hub client that draws nothing and reports megabytes."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    class Counter(tqdm):  # type: ignore[misc]
+        """Counts bytes on disk; the client has another bar for bytes on the wire."""
+
+        monitor_interval = 0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            self.counts = kwargs.get("unit") == "B" and kwargs.get("desc") != "Downloading bytes"
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if self.counts and n:
+                report(Advance(amount=n / MEGA))
+
+    return Counter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class PtFile:
     def stream(
         self, names: Iterable[str] | None = None, dtype: torch.dtype | None = torch.float32
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Read tensors one after the other into memory of their own; all of them by default.
+        """Read tensors one after the other; all of them by default. See `tensors.copied`.
 
         Args:
             names: which, in any order.

@@ -73,7 +73,7 @@ class TensorSource(Protocol):
     def stream(
         self, names: Iterable[str] | None = None, dtype: torch.dtype | None = torch.float32
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Read tensors one after the other into memory of their own; all of them by default."""
+        """Read tensors one after the other, all of them by default; see `copied`."""
         ...
 
     def mapped(self, name: str, dtype: torch.dtype | None) -> torch.Tensor | None:
@@ -179,8 +179,13 @@ class TensorFile:
 
 
 def copied(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """Return a tensor in contiguous memory of its own; floating ones in `dtype` unless `None`."""
+    """Return a mapped tensor in memory of its own; floating ones in `dtype` unless `None`.
+
+    One that is large and changes no type stays mapped: a copy beside it would double it.
+    """
     kind = dtype if dtype is not None and value.is_floating_point() else value.dtype
+    if kind == value.dtype and value.nbytes >= MAP_FROM:
+        return value
     return value.to(kind, copy=True, memory_format=torch.contiguous_format)
 
 
@@ -211,7 +216,11 @@ def write_file(
         if size >= SPOOL:
             break
     else:
-        save_file(first, str(path), metadata=dict(metadata))
+        owned = {
+            name: value.clone() if value.untyped_storage().nbytes() != value.nbytes else value
+            for name, value in first.items()
+        }
+        save_file(owned, str(path), metadata=dict(metadata))
         return
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     small: dict[str, torch.Tensor] = {}
@@ -243,7 +252,7 @@ def _append(
     if name in header or (small is not None and name in small):
         raise ValueError(f"tensor {name} is written twice")
     if small is not None and (value.nbytes < STREAMED or value.nbytes % 8):
-        small[name] = value
+        small[name] = value.clone()  # it may be a view of more than itself
         return
     start = file.tell() - 8 - HEADER
     file.write(value.reshape(-1).view(torch.uint8).numpy().data)

@@ -7,7 +7,7 @@ file does not state keeps the published value; the weights are checked against a
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,18 @@ from mamtra_cli.families.cosyvoice2.config import (
     MelConfig,
 )
 from mamtra_cli.families.cosyvoice2.weights import FILES
+from mamtra_cli.hub import ALIASES
 
 YAML_FILE = "cosyvoice2.yaml"
 QWEN_FOLDER = "CosyVoice-BlankEN"
 ONNX_PARTS = {"speech_tokenizer": "speech_tokenizer_v2.onnx", "speaker_encoder": "campplus.onnx"}
-OTHER_VERSIONS = {"cosyvoice.yaml": "CosyVoice 1", "cosyvoice3.yaml": "CosyVoice 3"}
+OTHER_VERSIONS = {
+    "cosyvoice.yaml": "CosyVoice 1",
+    "cosyvoice3.yaml": "CosyVoice 3",
+    "speech_tokenizer_v1.onnx": "CosyVoice 1",
+    "speech_tokenizer_v3.onnx": "CosyVoice 3",
+}
+REPO, _, REVISION = ALIASES["cosyvoice2"].partition("@")
 DEEPEST_REF = 8
 HINT = "download the folder again"
 
@@ -154,25 +161,24 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
     Raises:
         CheckpointError: it is another version, incomplete or damaged.
     """
-    if not (folder / YAML_FILE).is_file() and not (folder / FILES["lm"]).is_file():
-        return None
+    if not (folder / YAML_FILE).is_file():
+        for name, version in OTHER_VERSIONS.items():
+            if (folder / name).is_file():
+                raise CheckpointError(
+                    f"`{folder}` holds {version}; only CosyVoice 2 can be read", f"use {REPO}"
+                )
+        if not (folder / FILES["lm"]).is_file():
+            return None
     qwen = folder / QWEN_FOLDER
     needed = [folder / YAML_FILE, *(folder / name for name in FILES.values())]
     needed += [qwen / name for name in ("config.json", VOCAB_FILE, MERGES_FILE)]
     if configs_only:
         needed = [folder / YAML_FILE, qwen / "config.json"]
     missing = [str(path.relative_to(folder)) for path in needed if not path.is_file()]
-    if YAML_FILE in missing:
-        for name, version in OTHER_VERSIONS.items():
-            if (folder / name).is_file():
-                raise CheckpointError(
-                    f"`{folder}` holds {version}; only CosyVoice 2 can be read",
-                    "use FunAudioLLM/CosyVoice2-0.5B",
-                )
     if missing:
         raise CheckpointError(
             f"`{folder}` lacks {len(missing)} of the published files: {', '.join(missing[:5])}",
-            HINT,
+            fetch_command(folder, missing),
         )
     companions = {
         name: qwen / name for name in (VOCAB_FILE, MERGES_FILE) if (qwen / name).is_file()
@@ -183,6 +189,12 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
         parts={part: folder / name for part, name in FILES.items()},
         companions=companions,
     )
+
+
+def fetch_command(folder: Path, names: Sequence[str]) -> str:
+    """The command that fetches published files into a folder."""
+    listed = " ".join(names)
+    return f"`hf download {REPO} {listed} --revision {REVISION} --local-dir {folder}`"
 
 
 def read_config(folder: Path) -> CosyVoice2Config:
