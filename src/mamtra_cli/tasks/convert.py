@@ -7,7 +7,6 @@ against its teacher is measured on the files as written, on sentences the calibr
 
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,29 @@ from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import (
-    CONFIG,
     PROVENANCE,
     SUFFIX,
     FolderWriter,
     ModelFolder,
     check_free,
+    check_space,
     list_files,
-    sha256,
 )
 from mamtra_cli.config import dump_json, nearest, to_dict
-from mamtra_cli.engine.agreement import compare, take_tokens
+from mamtra_cli.engine.agreement import compare_with, predictions, take_tokens
 from mamtra_cli.engine.data import Example, hold_out, read_examples
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.selection_plan import choose_plan, needs_scores
 from mamtra_cli.engine.student import fit, hybrid_of
+from mamtra_cli.engine.student_folder import (
+    README,
+    companions,
+    copy_rest,
+    queries,
+    source_hashes,
+    stored_tensors,
+)
 from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.base import Model
@@ -43,15 +49,12 @@ from mamtra_cli.families.registry import open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
 from mamtra_cli.recipes.selection import LayerSelection
-from mamtra_cli.tensors import check_storage, encode
+from mamtra_cli.tensors import check_storage
 
 INITS = {"transfer": "transfer", "random": "xavier"}
-README = "README.md"
-STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
 LOCAL = {"teacher", "output", "data", "device", "force", "dry_run", "heat_map"}  # not on the card
 FAR = 1 << 20  # tokens after which every window is full
 CHECK_SEED = 1 << 16  # added to the seed, so that the check has sentences of its own
-REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +103,18 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
         design = make_design(recipe, model, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
     assert recipe.output is not None
+    known = hub.locate(recipe.teacher, configs_only=True, report=report)
+    open_model(known.folder, configs_only=True)  # refuses other versions before the weights come
     located = hub.locate(recipe.teacher, report=report)
     model = open_model(located.folder)
     design = make_design(recipe, model, located.name, located.revision, report)
     if recipe.output.resolve() == model.folder.resolve():
         raise OutputError("the output is the teacher's own folder", "name another one with `-o`")
+    linked = companions(model)
+    planned = planned_files(design, recipe)
+    check_space(recipe.output, sum(e.bytes for e in planned if e.name not in linked))
     with FolderWriter(recipe.output, force=recipe.force) as writer:
-        check = make(design, recipe, writer, report)
-        files = list_files(writer.path)
+        check, files = make(design, recipe, writer, report)
     return result_of(design, recipe, check, files, start)
 
 
@@ -165,11 +172,10 @@ def make_design(
 
 def make(
     design: Design, recipe: ConvertRecipe, writer: FolderWriter, report: Report
-) -> StartCheck | None:
-    """Make the student, write it, and measure what was written."""
+) -> tuple[StartCheck | None, tuple[FileEntry, ...]]:
+    """Make the student, write it, and measure what was written: the check, and every file."""
     model, family = design.teacher, design.teacher.family
     engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
-    engine.ready(family.lm_part)
     to_fit, to_check = examples(design, recipe, engine, report)
     kinds = design.plan.kinds
     report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
@@ -179,21 +185,22 @@ def make(
         tokens = sum(len(example.tokens) for example in to_fit)
         report(Stage(name="fitting", detail=f"{recipe.calibrate} on {tokens} speech tokens"))
         fits = fit(engine.lm, student, to_fit, mode=recipe.calibrate)
+    told = list(predictions(engine.lm, to_check)) if to_check else []
     report(Stage(name="writing", detail=str(recipe.output)))
     writer.write_config(family.name, design.config)
-    writer.write_tensors(
-        f"{family.lm_part}{SUFFIX}", stored_tensors(design, recipe, student), storage="keep"
-    )
-    del student
-    copy_rest(design, writer)
+    tensors = stored_tensors(model, student, recipe.dtype)
+    writer.write_tensors(f"{family.lm_part}{SUFFIX}", tensors)
+    placed = engine.device
+    # Two models do not fit where one does: the teacher goes before its student is read.
+    del student, engine, tensors
+    copy_rest(model, writer)
     check = None
     if to_check:
         report(Stage(name="checking", detail=f"{len(to_check)} held-out sentences"))
         written = open_model(writer.path).load(family.lm_part)
         assert isinstance(written, SpeechLM)
-        check = compare(engine.lm, written.to(engine.device), to_check)
-    describe(design, recipe, writer, check, fits)
-    return check
+        check = compare_with(told, written.to(placed), to_check)
+    return check, describe(design, recipe, writer, check, fits)
 
 
 def examples(
@@ -217,77 +224,18 @@ def examples(
     return take_tokens(rest, fit_tokens), take_tokens(held, recipe.check_tokens)
 
 
-def stored_tensors(
-    design: Design, recipe: ConvertRecipe, student: SpeechLM
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The student's tensors as they go to disk; with `keep`, unchanged ones bit by bit."""
-    source = design.teacher.source
-    if recipe.dtype != "keep":
-        for name, value in student.state_dict().items():
-            yield from encode(name, value, recipe.dtype)
-        return
-    state = student.state_dict()
-    if isinstance(source, ModelFolder):
-        file = source.part(design.teacher.family.lm_part)
-        kept = {name for name in file if name in state}
-        for name, value in file.stored():
-            if name in kept or name.removesuffix(".scale") in kept:
-                yield name, value
-        new = REDUCED.get(file.infos[queries(design)].dtype, "float32")
-        state = {name: value for name, value in state.items() if name not in kept}
-    else:
-        new = "float32"
-    for name, value in state.items():
-        yield from encode(name, value, new)
-
-
-def queries(design: Design) -> str:
-    """Name of the teacher's first query matrix: its stored type stands for the others."""
-    return f"{design.teacher.family.attention_sites(design.teacher.config)[0].q}.weight"
-
-
-def rest_of(design: Design) -> dict[str, Path]:
-    """Files beside the language model that go along as they are, by name."""
-    model = design.teacher
-    if not isinstance(model.source, ModelFolder):
-        return dict(model.source.companions)
-    skip = STAYS | {f"{model.family.lm_part}{SUFFIX}"}
-    found = {}
-    for path in sorted(model.folder.rglob("*")):
-        name = path.relative_to(model.folder).as_posix()
-        hidden = any(part.startswith((".", "__")) for part in name.split("/"))
-        if path.is_file() and not hidden and name not in skip and path.suffix != ".py":
-            found[name] = path
-    return found
-
-
-def copy_rest(design: Design, writer: FolderWriter) -> None:
-    """Copy what is not rewritten; parts of a published folder are put into our format."""
-    model = design.teacher
-    for name, path in rest_of(design).items():
-        writer.copy(path, name)
-    if not isinstance(model.source, ModelFolder):
-        for part in model.source.parts:
-            if part != model.family.lm_part:
-                writer.write_tensors(f"{part}{SUFFIX}", model.tensors(part).items())
-
-
 def describe(
     design: Design,
     recipe: ConvertRecipe,
     writer: FolderWriter,
     check: StartCheck | None,
     fits: tuple[LayerFit, ...],
-) -> None:
-    """Write how it was made, and the card."""
+) -> tuple[FileEntry, ...]:
+    """Write how it was made, and the card; every file with its hash."""
     model, plan = design.teacher, design.plan
     readme = model.folder / README
     license = card.read_license(readme.read_text("utf-8")) if readme.is_file() else card.UNKNOWN
-    source = model.source
-    part = model.family.lm_part
-    weights = source.path / f"{part}{SUFFIX}" if isinstance(source, ModelFolder) else None
-    published = source.parts[part] if not isinstance(source, ModelFolder) else weights
-    assert published is not None
+    written = list_files(writer.path)
     provenance = {
         "mamtra": __version__,
         "task": "convert",
@@ -295,7 +243,7 @@ def describe(
         "teacher": {
             "name": design.name,
             "revision": design.revision,
-            "sha256": {published.name: sha256(published)},
+            "sha256": source_hashes(model),
         },
         "license": license,
         "plan": {**plan.to_dict(), "fingerprint": plan.fingerprint},
@@ -304,7 +252,7 @@ def describe(
         "check": check,
         "calibration": fits,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "sha256": {entry.name: entry.sha256 for entry in list_files(writer.path)},
+        "sha256": {entry.name: entry.sha256 for entry in written},
     }
     writer.write_text(PROVENANCE, dump_json(to_dict(provenance)))
     tables = {}
@@ -330,6 +278,7 @@ def describe(
         recipe={key: value for key, value in to_dict(recipe).items() if key not in LOCAL},
     )
     writer.write_text(README, card.model_card(facts))
+    return list_files(writer.path, written)
 
 
 def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...]:
@@ -337,13 +286,13 @@ def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...
     model, part = design.teacher, design.teacher.family.lm_part
     width = {"keep": 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}[recipe.dtype]
     if recipe.dtype == "keep" and isinstance(model.source, ModelFolder) and part in model.parts:
-        info = model.source.part(part).infos[queries(design)]
+        info = model.source.part(part).infos[queries(model)]
         width = 1 if info.packed else info.dtype.itemsize
     sizes = {f"{part}{SUFFIX}": parameters(model, design.config, part) * width}
     if not isinstance(model.source, ModelFolder):
         others = [name for name in model.family.part_names(model.config) if name != part]
         sizes |= {f"{name}{SUFFIX}": 4 * parameters(model, model.config, name) for name in others}
-    sizes |= {name: path.stat().st_size for name, path in rest_of(design).items()}
+    sizes |= {name: path.stat().st_size for name, path in companions(model).items()}
     return tuple(FileEntry(name=name, bytes=size) for name, size in sorted(sizes.items()))
 
 
