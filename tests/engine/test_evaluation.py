@@ -95,6 +95,7 @@ def evaluation(samples: int = 1) -> Evaluation:
         absent={"utmos": "no weights"},
         samples=(sample,) * samples,
         sample_rate=24_000,
+        utmos={"name": "opinions"},
     )
 
 
@@ -152,6 +153,7 @@ def test_report_tells_everything_and_escapes_tables(tmp_path: Path) -> None:
         "free text",
         "```\nmamtra eval student\n```",
         "torch 2",
+        "utmos: name opinions",
         "standard deviation",
     ):
         assert part in text

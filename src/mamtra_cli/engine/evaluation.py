@@ -104,7 +104,7 @@ class Evaluation:
         difference: student less teacher with paired intervals, and what compares the two
             directly: `ce`, `teacher_ce`, `kl` (nats a token), `agreement`, `length_to_teacher`.
         absent: measures that could not be taken, and why.
-        recogniser, similarity: what judged, with version, hash or revision.
+        recogniser, similarity, utmos: what judged, with version, hash or revision.
         samples: sound for the report.
         sample_rate: of that sound.
     """
@@ -119,6 +119,7 @@ class Evaluation:
     absent: dict[str, str]
     samples: tuple[Sample, ...]
     sample_rate: int
+    utmos: dict[str, str] = field(default_factory=dict)
 
 
 def built_in(n: int) -> list[Sentence]:
@@ -177,6 +178,7 @@ def compare_models(
         absent=dict(judges.absent),
         samples=_samples(options, scored, other, (student, takes), (teacher, their_takes)),
         sample_rate=student.sample_rate,
+        utmos=dict(judges.quality.about) if judges.quality else {},
     )
 
 

@@ -212,6 +212,7 @@ def summary(
         "absent": evaluation.absent,
         "recogniser": evaluation.recogniser,
         "similarity": evaluation.similarity,
+        "utmos": evaluation.utmos,
         "environment": dict(environment or {}),
         "command": command,
     }
@@ -320,6 +321,7 @@ def _how_section(evaluation: Evaluation, command: str, environment: Mapping[str,
     for kind, facts in (
         ("recogniser", evaluation.recogniser),
         ("similarity", evaluation.similarity),
+        ("utmos", evaluation.utmos),
         ("environment", environment),
     ):
         if facts:

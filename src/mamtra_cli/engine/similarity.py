@@ -170,7 +170,19 @@ class Utmos:
 
     def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
         from utmos_pytorch import UTMOSScoreTorch
+        from utmos_pytorch.utmos_torch import UTMOSModel
 
+        # The package loads whatever fits and leaves the rest random: no figure may come of that.
+        try:
+            known = torch.load(weights, map_location="cpu", weights_only=True).keys()
+        except Exception as error:
+            raise ModelNotFoundError(f"`{weights}` cannot be read as weights: {error}") from error
+        missing = [name for name, _ in UTMOSModel().named_parameters() if name not in known]
+        if missing:
+            raise ModelNotFoundError(
+                f"`{weights}` are no UTMOS weights: {len(missing)} tensors are missing, "
+                f"`{missing[0]}` first"
+            )
         self._model = UTMOSScoreTorch(ckpt_path=str(weights), device=str(device))
         self._device = device
         self.about: Mapping[str, str] = {

@@ -77,7 +77,7 @@ class EvalResult:
         difference: model less teacher, with paired intervals; and what compares the two directly
             (`ce`, `teacher_ce`, `kl`, `agreement`, `length_to_teacher`).
         absent: measures that could not be taken, and why.
-        recogniser, similarity: what listened, with its version or hash.
+        recogniser, similarity, utmos: what judged, with its version or hash.
     """
 
     model: str
@@ -92,6 +92,7 @@ class EvalResult:
     limits: tuple[LimitCheck, ...] = ()
     recogniser: dict[str, str] = field(default_factory=dict)
     similarity: dict[str, str] = field(default_factory=dict)
+    utmos: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     report: Path | None = None
     records: Path | None = None

@@ -99,6 +99,7 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
         limits=tuple(limits(recipe, found)),
         recogniser=found.recogniser,
         similarity=found.similarity,
+        utmos=found.utmos,
         environment=facts,
         report=recipe.report,
         records=recipe.records,
