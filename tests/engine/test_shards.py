@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 
+from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine import shards
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.shard_writer import Row, ShardWriter, write_shard
@@ -169,9 +170,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def test_hashes_of_mini_are_of_its_tokenizer_and_front_end(tmp_path: Path) -> None:
     engine = Engine.load("mini", device="cpu")
     hashes = shards.model_hashes(engine)
-    assert hashes.speech_tokenizer == shards.sha256(
-        BUILT_IN["mini"] / "speech_tokenizer.safetensors"
-    )
+    assert hashes.speech_tokenizer == sha256(BUILT_IN["mini"] / "speech_tokenizer.safetensors")
     assert len(hashes.front_end) == 64
     header = shards.header_of(engine)
     assert (header.speech_vocab, header.text_vocab, header.speaker_dim) == (1225, 64, 192)
@@ -184,5 +183,5 @@ def test_hashes_of_a_published_folder_are_of_its_onnx_and_bpe_files(tmp_path: Pa
     (folder / "speech_tokenizer_v2.onnx").write_bytes(b"v2")
     (folder / "speech_tokenizer_v3.onnx").write_bytes(b"v3")
     hashes = shards.model_hashes(Engine.load(str(folder), device="cpu"))
-    assert hashes.speech_tokenizer == shards.sha256(folder / "speech_tokenizer_v2.onnx")
+    assert hashes.speech_tokenizer == sha256(folder / "speech_tokenizer_v2.onnx")
     assert hashes.front_end == bare.front_end != ""

@@ -14,17 +14,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from examples.fullsize import onnx_graphs
 from tests.command import Worker, environment, hear_ctrl_c
+from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
 from tests.loopback_hub import File, Hub, Repo, loopback_hub
 from tests.sounds import sound_bytes, write_sound
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.audio import read_audio
+from mamtra_cli.checkpoint import sha256
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine import audio_rows, spoken_rows
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.shards import model_hashes, read_folder, read_rows
-from mamtra_cli.errors import DataError, OutputError, UsageError
+from mamtra_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mamtra_cli.events import Advance, Event
+from mamtra_cli.features import logmel128
 from mamtra_cli.recipes import PrepareRecipe, PrepareResult
 from mamtra_cli.tasks.prepare import prepare
 
@@ -340,6 +346,28 @@ def test_an_output_that_is_a_file_is_refused(corpus: Path, tmp_path: Path) -> No
     (tmp_path / "out").write_text("mine")
     with pytest.raises(OutputError, match="not a folder"):
         made(corpus, tmp_path / "out")
+
+
+def test_a_published_model_is_prepared_by_its_onnx_graphs(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    sizes = tiny_config(speech_vocab=6561)
+    model = write_random_checkpoint(tmp_path / "published", sizes)
+    onnx_graphs.write_speech_tokenizer(model / "speech_tokenizer_v2.onnx")
+    onnx_graphs.write_speaker_encoder(model / "campplus.onnx")
+    result = made(corpus, tmp_path / "out", model=str(model))
+    assert result.written == 6
+    for number, row in rows(tmp_path / "out").items():
+        clip = corpus / f"{number}.wav"
+        wave = torch.from_numpy(read_audio(clip, 16_000))
+        (part,) = [Engine.load(str(model), device="cpu").part("speech_tokenizer")]
+        codes, _ = part.encode(logmel128(wave)[None])  # type: ignore[operator]
+        assert row["speech_tokens"].tolist() == codes[0].tolist()
+        assert row["speaker"].shape == (192,)
+    wanted = sha256(model / "speech_tokenizer_v2.onnx")
+    assert result.statistics["speech_tokenizer"] == [wanted]
+    (model / "speech_tokenizer_v2.onnx").unlink()
+    with pytest.raises(CheckpointError, match="no speech tokenizer"):
+        made(corpus, tmp_path / "none", model=str(model))
 
 
 def spoken(output: Path, model: Path, **changes: Any) -> PrepareResult:

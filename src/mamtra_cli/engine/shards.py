@@ -7,7 +7,6 @@ shard_writer.py writes what is read here, both by pyarrow (extra `train`).
 Format: https://parquet.apache.org.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.checkpoint import sha256
 from mamtra_cli.config import from_dict
 from mamtra_cli.engine.data import Example
 from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
-from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
-from mamtra_cli.families.cosyvoice2.phones import LETTERS, LEXICON, SYMBOLS
-from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER
 
 FORMAT_VERSION = 1
 KEY = b"mamtra"
 SUFFIX = ".parquet"
-TOKENIZER_FILES = ("speech_tokenizer.safetensors", "speech_tokenizer_v2.onnx")
-FRONT_ENDS = {"phones": (SYMBOLS, LEXICON, LETTERS), "bpe": (VOCAB_FILE, MERGES_FILE)}
 REDO = "prepare the data again with this model, `mamtra prepare INPUT -o DIR --model MODEL`"
 
 
@@ -71,15 +64,9 @@ class ShardHeader:
 
 def model_hashes(engine: Engine) -> ModelHashes:
     """Hash the files that turn speech and text into ids."""
-    folder, config = engine.folder, engine.config
-    tokenizer = next((folder / n for n in TOKENIZER_FILES if (folder / n).is_file()), None)
-    names = FRONT_ENDS.get(config.text, ())
-    home = folder if names and (folder / names[0]).is_file() else folder / QWEN_FOLDER
-    files = [home / name for name in names if (home / name).is_file()]
-    joined = "".join(f"{file.name} {sha256(file)}\n" for file in files)
     return ModelHashes(
-        speech_tokenizer=sha256(tokenizer) if tokenizer is not None else "",
-        front_end=hashlib.sha256(joined.encode()).hexdigest() if files else "",
+        speech_tokenizer=engine.fingerprint("speech_tokenizer"),
+        front_end=engine.fingerprint("front_end"),
     )
 
 

@@ -80,7 +80,8 @@ class SpokenRows:
         self.refused = refused or {}
         self.stopped = stopped
         self.seen: set[str] = set()
-        made = {"seed": seed, "retries": retries, "model": engine.name, **asdict(sampling)}
+        speaker = engine.fingerprint("lm")
+        made = {"seed": seed, "retries": retries, "lm": speaker, **asdict(sampling)}
         self._made = json.dumps(made, sort_keys=True)
 
     def rows(
