@@ -257,6 +257,11 @@ def test_commands_print_words_and_json(
     assert json.loads(capsys.readouterr().out)["voices"] == []
 
 
+def test_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["voice"]) == 0
+    assert "Usage: mamtra voice" in capsys.readouterr().out
+
+
 def test_damaged_file_is_listed_as_such(recipe: VoiceAddRecipe, tmp_path: Path) -> None:
     add_voice(recipe)
     path = tmp_path / "voices" / "bad.safetensors"

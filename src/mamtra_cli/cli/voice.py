@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mamtra_cli.cli.console import Console, facts, size, table
+from mamtra_cli.cli.console import Console, facts, size, table, write_line
 from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
 from mamtra_cli.cli.options import (
     Config,
@@ -35,11 +35,22 @@ PROMPT = "Prompt"
 voice = typer.Typer(
     name="voice",
     cls=OrderedGroup,
-    help="Copy voices from clips, and keep them as files.",
     rich_markup_mode=None,
-    no_args_is_help=True,
     context_settings=CONTEXT,
 )
+
+
+@voice.callback(invoke_without_command=True)
+def group(ctx: typer.Context) -> None:
+    """Copy voices from clips, and keep them as files.
+
+    \b
+    Examples:
+      $ mamtra voice add ann ann.wav --text "What Ann says." --consent "Ann agreed today."
+      $ mamtra synth "In Ann's voice." --voice ann -o hello.wav
+    """
+    if ctx.invoked_subcommand is None:
+        write_line(ctx.get_help())
 
 
 @voice.command("add", cls=HeadedCommand, context_settings=CONTEXT)
@@ -166,7 +177,9 @@ def show(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show what is in a voice: transcript, consent, clip, and the model it belongs to.
+    """Show what is in a voice.
+
+    Transcript, consent, facts of the clip, and the model it belongs to.
 
     \b
     Examples:
