@@ -76,12 +76,14 @@ def choose_plan(
         The plan as an explicit set of layers, and how it was chosen, if it was.
     """
     text, depth = plan_text(recipe), model.family.hybrid(model.config).n_layers
-    letter = LETTERS[mixer.mixer]
+    letter = LETTERS.get(mixer.mixer, "M")
     if not needs_scores(recipe):
         plan = LayerPlan.parse(text, depth, rounded=recipe.round)
         kinds = plan.kinds.replace("M", "S") if letter == "S" else plan.kinds
         return dataclasses.replace(plan, kinds=kinds), None
-    request = read_auto(text, depth, rounded=recipe.round, letters=f"M{letter}")
+    request = read_auto(
+        text, depth, rounded=recipe.round, letters="M" if letter == "M" else f"M{letter}"
+    )
     request, start = started(request, depth)
     engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
     selection = measured(recipe, engine, mixer, init, request, start, report)
@@ -144,7 +146,7 @@ def measured(
         ears()  # a missing package should be told of before anything is measured
         engine.ready("lm", "flow", "hift")
     to_fit, to_score = speech(recipe, engine, request.tokens, report)
-    letter = LETTERS[mixer.mixer]
+    letter = LETTERS.get(mixer.mixer, "M")
     lm = engine.lm
     report(Stage(name="fitting", detail=f"all {lm.config.n_layers} layers, {recipe.calibrate}"))
     calibrate, seed = recipe.calibrate, recipe.seed
