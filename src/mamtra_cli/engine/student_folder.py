@@ -12,11 +12,30 @@ from torch import nn
 
 from mamtra_cli.checkpoint import CONFIG, PROVENANCE, SUFFIX, FolderWriter, ModelFolder, sha256
 from mamtra_cli.families.base import Model
-from mamtra_cli.tensors import TensorFile, encode
+from mamtra_cli.tensors import TensorFile, check_shapes, encode
 
 README = "README.md"
 STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+def check_published(teacher: Model) -> None:
+    """Fail where a file of a published folder is damaged or of another model, before long work.
+
+    Names and shapes come from the files' tables; no weights are read.
+
+    Raises:
+        CheckpointError: naming the file and the tensors.
+    """
+    if not teacher.published:
+        return
+    teacher.front_end()
+    for part in teacher.source.parts:
+        with torch.device("meta"):
+            module = teacher.family.build_part(teacher.config, part)
+        expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+        file = teacher.open(part)
+        check_shapes(expected, file.shapes(), file.path.name)
 
 
 def stored_tensors(

@@ -35,6 +35,7 @@ from mamtra_cli.engine.selection_plan import choose_plan, needs_scores
 from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.engine.student_folder import (
     README,
+    check_published,
     companions,
     copy_rest,
     queries,
@@ -110,6 +111,7 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     design = make_design(recipe, model, located.name, located.revision, report)
     if recipe.output.resolve() == model.folder.resolve():
         raise OutputError("the output is the teacher's own folder", "name another one with `-o`")
+    check_published(model)
     linked = companions(model)
     planned = planned_files(design, recipe)
     check_space(recipe.output, sum(e.bytes for e in planned if e.name not in linked))

@@ -51,12 +51,33 @@ CUTS = tuple(re.compile(pattern) for pattern in (r"(?<=[,，、])", r"(?<= )", r
 
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
+SPECIAL_FILE = "tokenizer_config.json"
 
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
     # Longest first: alternation takes the first that fits, the published cut the longest.
     ordered = sorted(strings, key=len, reverse=True)
     return re.compile("(" + "|".join(map(re.escape, ordered)) + ")")
+
+
+def _check_special(folder: Path, count: int) -> None:
+    """Fail where the published list of special ids does not follow a vocabulary of `count`."""
+    path = folder / SPECIAL_FILE
+    if not path.is_file():
+        return
+    try:
+        table = json.loads(path.read_text("utf-8")).get("added_tokens_decoder", {})
+        ids = {entry["content"]: int(number) for number, entry in table.items()}
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"`{path}` is not understood: {error}", "download it again"
+        ) from error
+    first = ids.get(CONTROLS[0], count)
+    if first != count:
+        raise CheckpointError(
+            f"`{path}` counts {first} ids before `{CONTROLS[0]}`, {VOCAB_FILE} has {count}",
+            "the tokenizer files belong to different models; download them again",
+        )
 
 
 class BytePairTokenizer:
@@ -107,6 +128,7 @@ class BytePairTokenizer:
             raise CheckpointError(f"`{folder}`: a tokenizer file is damaged: {error}") from error
         if not isinstance(vocab, dict) or not all(isinstance(i, int) for i in vocab.values()):
             raise CheckpointError(f"`{folder / VOCAB_FILE}` is no table of tokens and ids")
+        _check_special(folder, len(vocab))
         lines = [line for line in lines if line and not line.startswith("#version")]
         merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
         return cls(vocab, merges)
