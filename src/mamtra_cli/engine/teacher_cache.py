@@ -134,6 +134,7 @@ class TeacherCache:
         chosen = list(range(shard * SHARD, min((shard + 1) * SHARD, len(self.examples))))
         pieces: dict[str, list[Tensor]] = {}
         starts, places, at, place = [], [], 0, 0
+        small = torch.int16 if teacher.config.head_size < 1 << 15 else torch.int32
         for first in range(0, len(chosen), ROWS):
             part = chosen[first : first + ROWS]
             batch = collate([self.examples[i] for i in part])
@@ -150,7 +151,7 @@ class TeacherCache:
                 log_p = torch.log_softmax(logits / self.temperature, dim=-1)
                 top, ids = log_p.topk(self.k, dim=-1)
                 rest = torch.log1p(-top.exp().sum(-1).clamp(max=1.0)).clamp_min(ALMOST_NOTHING)
-                found = {"ids": ids.to(torch.int32), "log_p": top.half(), "rest": rest}
+                found = {"ids": ids.to(small), "log_p": top.half(), "rest": rest}
                 for layer in self.layers:
                     found[f"state.{layer}"] = states[layer][row, span].half()
                 for name, value in found.items():
