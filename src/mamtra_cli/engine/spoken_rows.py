@@ -8,6 +8,7 @@ depend on how texts are cut into jobs or in which order they come. Only the lang
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from mamtra_cli.ops.sampling import Sampling
 
 ROWS = 32  # pieces spoken together
 CHUNK = 4 * ROWS  # pieces sorted by length
+LEAST = 8  # texts looked at together at least
+GUESS = 60.0  # tokens of a text, before any is spoken
 BLOCK = 1024  # built-in sentences drawn from one seed
 BUILT_IN = "built-in"
 SEED_BITS = 62
@@ -93,20 +96,24 @@ class SpokenRows:
             texts: what to speak.
             tokens: end when about so many speech tokens are there.
         """
-        said = 0.0
+        said = taken = 0
         while said < tokens and not self.stopped():
+            # A text's tokens are guessed from those so far: the same again when run again.
+            mean = said / taken if said else GUESS
+            wanted = math.ceil(min((tokens - said) / mean, CHUNK))
             chunk: list[_Piece] = []
-            taken = 0
-            for entry in itertools.islice(texts, CHUNK):
-                taken += 1
+            entries = list(itertools.islice(texts, max(wanted, LEAST)))
+            if not entries:
+                return
+            taken += len(entries)
+            for entry in entries:
                 for made in self._pieces(entry):
                     if isinstance(made, _Piece):
                         chunk.append(made)
                         continue
-                    said += made.seconds * TOKENS_PER_SECOND if isinstance(made, Known) else 0
+                    if isinstance(made, Known):
+                        said += round(made.seconds * TOKENS_PER_SECOND)
                     yield made
-            if not taken:
-                return
             for outcome in self._speak(chunk):
                 said += len(outcome.speech_tokens) if isinstance(outcome, Row) else 0
                 yield outcome
