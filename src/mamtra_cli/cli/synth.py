@@ -275,7 +275,7 @@ def synth(
       $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
       $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
-      $ llm "Hi." | mamtra synth --text-stream --stream --raw -o - | aplay -f S16_LE -r 24000
+      $ llm Hi | mamtra synth --text-stream --raw -o - | aplay -f S16_LE -r 24000
     """
     with Console.of(ctx) as console:
         recipe = read_recipe(SynthRecipe, ctx)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mamtra_cli.engine.decode import tokens as decode_tokens
+from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.families.cosyvoice2.flow import Flow
 from mamtra_cli.families.cosyvoice2.hift import HiFT
 from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, VoicePrompt, WaveOptions
@@ -17,6 +19,7 @@ from mamtra_cli.families.cosyvoice2.token2wav_official import (
     OfficialOptions,
     OfficialTokenToWave,
 )
+from mamtra_cli.features import mel24k
 
 Reader = Callable[[str], Any]
 FAST = WaveOptions(
@@ -269,3 +272,104 @@ def test_windows_do_not_grow_with_the_length_of_the_speech(
         assert max(calls.frames) <= 2 * (20 + 4 + 3) + 16 + 8 + 12
         widest.append((max(sizes), max(calls.frames)))
     assert widest[0] == widest[1]
+
+
+@pytest.fixture(scope="module")
+def spoken() -> tuple[TokenToWave, VoicePrompt, list[int]]:
+    """mini, a voice of it, and the tokens of a sentence of about five seconds."""
+    engine = Engine.load("mini", device="cpu")
+    voice = engine.voice()
+    ids = engine.encode("The old clock in the kitchen was very slow, and nobody noticed it.")
+    utterance = engine.utterance(ids, voice, seed=1)
+    loop = decode_tokens(engine, utterance, engine.sampling)
+    return TokenToWave(engine.flow, engine.hift), engine.voice_prompt(voice), list(loop)
+
+
+def log_mel_distance(got: Tensor, want: Tensor) -> float:
+    """Mean absolute difference of natural-log mel values."""
+    return (mel24k(got[None]) - mel24k(want[None])).abs().mean().item()
+
+
+def test_stream_of_a_trained_model_is_its_streaming_pass_and_does_not_click(
+    spoken: tuple[TokenToWave, VoicePrompt, list[int]],
+) -> None:
+    """The promises of docs/streaming.md: reference, tolerance, joins."""
+    ours, prompt, tokens = spoken
+    mel = ours.flow.inference(
+        torch.tensor([tokens]), prompt.tokens, prompt.mel, prompt.speaker, streaming=True
+    )
+    _, want = ours.vocoder.step(ours.vocoder.start(), mel, final=True)
+
+    within = replace(ours.options, context_tokens=1000)
+    exact = torch.cat(list(TokenToWave(ours.flow, ours.hift, within).stream(tokens, prompt)))
+    assert relative_rms(exact, want) < 2e-3
+
+    bounded = replace(ours.options, context_tokens=50)
+    chunks = list(TokenToWave(ours.flow, ours.hift, bounded).stream(tokens, prompt))
+    got = torch.cat(chunks)
+    assert len(chunks) >= 3
+    assert got.shape == want.shape
+    assert log_mel_distance(got, want) < 0.06
+
+    steps = got.diff().abs()
+    near = torch.zeros(len(steps), dtype=torch.bool)
+    seams = torch.tensor([len(chunk) for chunk in chunks]).cumsum(0)[:-1].tolist()
+    for seam in seams:
+        # The cross-fade follows the seam.
+        near[seam - 240 : seam + 480 * ours.options.overlap_frames + 240] = True
+        assert steps[seam - 1] < 0.25 * steps.max()
+    assert steps[near].max() <= 1.1 * steps[~near].max()
+
+
+def test_work_a_second_of_speech_does_not_depend_on_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+    small_flow: Flow,
+    small_hift: HiFT,
+    tokens: list[int],
+    prompt: VoicePrompt,
+) -> None:
+    """Frames through flow and vocoder: ours in proportion, the published schedule beyond it."""
+
+    def silent_mel(token: Tensor, *args: Any, finalize: bool, **options: Any) -> Tensor:
+        return torch.zeros(1, 80, 2 * (token.shape[1] - (0 if finalize else 3)))
+
+    # Only sizes count here.
+    monkeypatch.setattr(small_flow, "inference", silent_mel)
+    monkeypatch.setattr(small_hift, "decode", lambda mel, source: source[:, 0])
+    ours = TokenToWave(small_flow, small_hift, FAST)
+    published = OfficialTokenToWave(
+        flow=small_flow,
+        hift=small_hift,
+        options=OfficialOptions(hop_tokens=10, max_hop_tokens=20, source_noise=False),
+    )
+    counts: dict[str, list[tuple[int, int]]] = {"ours": [], "published": []}
+    for copies in (1, 4):
+        for name, road in (("ours", ours), ("published", published)):
+            with monkeypatch.context() as patch:
+                calls = Calls(patch, small_flow, small_hift)
+                for _ in road.stream(tokens * copies, prompt):
+                    pass
+            counts[name].append((sum(c["tokens"] for c in calls.flow), sum(calls.frames)))
+    (flow, vocoder), (flow_4, vocoder_4) = counts["ours"]
+    assert flow_4 <= 4.4 * flow
+    assert vocoder_4 <= 4.4 * vocoder
+    assert counts["published"][1][0] > 8 * counts["published"][0][0]
+
+
+@pytest.mark.parametrize("before", [0, 5, 10, 13, 24])
+def test_first_sound_waits_for_the_first_chunk_alone(
+    small_flow: Flow, small_hift: HiFT, tokens: list[int], before: int
+) -> None:
+    """The first grid point with enough tokens, and the look-ahead: no token more."""
+    ours = TokenToWave(small_flow, small_hift, WaveOptions(steps=1, guidance=0.0))
+    prompt = VoicePrompt(
+        speaker=torch.ones(1, 192),
+        tokens=torch.zeros((1, before), dtype=torch.long),
+        mel=torch.zeros((1, 2 * before, 80)),
+    )
+    first = next(n for n in range(15, 100) if (before + n) % ours.grid == 0)
+    state, wave = ours.push(ours.start(prompt), tokens[: first + 2])
+    assert len(wave) == 0
+    _, wave = ours.push(state, tokens[first + 2 : first + 3])
+    held = ours.options.overlap_frames + ours.options.guard_frames
+    assert len(wave) == 480 * (2 * first - held)
