@@ -6,6 +6,7 @@ seconds; nothing at all with `--quiet` or `--json` but warnings. Knows events, n
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from mamtra_cli.events import Advance, Event, Metrics, Note, Stage
@@ -42,6 +43,8 @@ class Progress:
             case Metrics():
                 values = "  ".join(f"{k} {v:.4g}" for k, v in event.values.items())
                 self._line(f"{'step':<{NAME}} {event.step}  {values}", self.show)
+                if self.bar is not None:
+                    self.bar.update(self.task, now=brief(event.values))
             case Note() if event.warning:
                 self._line(f"warning: {event.text}", self.warn)
             case Note():
@@ -71,9 +74,14 @@ class Progress:
         terminal = Terminal(stderr=True, highlight=False)
         name = TextColumn(f"{stage.name:<{NAME}} {stage.detail}".rstrip(), markup=False)
         self.bar = Bar(
-            name, BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(), console=terminal
+            name,
+            BarColumn(20),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+            console=terminal,
         )
-        self.task = self.bar.add_task(stage.name, total=stage.total)
+        self.task = self.bar.add_task(stage.name, total=stage.total, now="")
         self.bar.start()
 
     def _advance(self, amount: float) -> None:
@@ -97,3 +105,13 @@ class Progress:
         else:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
+
+
+def brief(values: Mapping[str, float]) -> str:
+    """The loss and the speed among the numbers of a step, for the live line."""
+    parts = []
+    if "loss" in values:
+        parts.append(f"loss {values['loss']:.4g}")
+    if "tokens_per_second" in values:
+        parts.append(f"{values['tokens_per_second']:.0f} tokens/s")
+    return ", ".join(parts)

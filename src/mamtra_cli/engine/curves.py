@@ -66,7 +66,7 @@ class Board:
             raise MissingDependencyError(
                 "`--tensorboard` needs the package tensorboard", "pip install 'mamtra-cli[train]'"
             ) from error
-        self.writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self.writer: Any = SummaryWriter(str(folder))
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
         """Write one update."""
