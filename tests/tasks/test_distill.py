@@ -1,6 +1,7 @@
 """`distill`: a student comes closer to its teacher, can be stopped, and is a model folder."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.checkpoint import read_model_folder
 from mamtra_cli.cli.app import run
+from mamtra_cli.config import read_data
 from mamtra_cli.engine.data import Example, write_examples
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.trainer import Trainer
 from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Metrics, Note
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
+from mamtra_cli.recipes.distill import PRESETS
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
 
@@ -207,3 +210,101 @@ def test_command_tells_what_it_would_train(
     assert captured.out.startswith("would train")
     assert "frozen" in captured.out
     assert "MB" in captured.err
+
+
+def test_every_stage_can_follow_the_other(models: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    changes = {"calibrate": "ls", "align_steps": 3, "steps": 3, "own_steps": 4, "ema": 0.9}
+    changes |= {"bistream": 0.5, "packing": True, "checkpoint_activations": True}
+    result = distill(recipe(models, tmp_path / "tuned", **changes), heard.append)
+    assert any(isinstance(event, Note) and "closed form" in event.text for event in heard)
+    output = tmp_path / "tuned"
+    for name, count in (("metrics-align", 3), ("metrics", 3), ("metrics-own", 4)):
+        lines = [json.loads(line) for line in (output / f"{name}.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(1, count + 1)), name
+    # Half of the last stage's updates read the student's own speech, which has no tokens to learn.
+    named = [sorted(key for key in line if key.startswith("skew")) for line in lines]
+    assert named.count(["skew_forward_and_skew_reverse"]) == 2
+    assert named.count(["skew_forward"]) == 2
+    assert result.curves == output / "curves.png"
+    assert (output / "curves.png").stat().st_size > 5000
+
+
+def test_stored_teacher_trains_as_the_live_one(models: Path, tmp_path: Path) -> None:
+    live = distill(recipe(models, tmp_path / "live", steps=4))
+    changes = {"teacher_cache": CODES + 20, "cache_hidden": True, "steps": 4}
+    stored = distill(recipe(models, tmp_path / "stored", **changes))
+    assert live.loss is not None
+    assert stored.loss == pytest.approx(live.loss, abs=3e-3)
+    with pytest.raises(UsageError, match="no hidden states"):
+        distill(recipe(models, tmp_path / "x", teacher_cache=4))
+
+
+@pytest.mark.parametrize("stage", ["align", "whole", "own"])
+def test_stopped_in_any_stage_a_run_goes_on_to_the_same_weights(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    changes = {"align_steps": 3, "steps": 3, "own_steps": 3, "save_every": 1, "ema": 0.5}
+    distill(recipe(models, tmp_path / "whole", **changes))
+    with monkeypatch.context() as patch:
+        plain, calls = Trainer._update, iter(range(1, 100))
+        last = {"align": 2, "whole": 5, "own": 8}[stage]
+
+        def interrupted(self: Trainer, batches: object) -> dict[str, float]:
+            if next(calls) > last:
+                raise KeyboardInterrupt
+            return plain(self, batches)  # type: ignore[arg-type]
+
+        patch.setattr(Trainer, "_update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distill(recipe(models, tmp_path / "cut", **changes))
+    distill(DistillRecipe(resume=tmp_path / "cut.run", device="cpu"))
+    one, two = (
+        dict(read_model_folder(tmp_path / name).part("lm").stored()) for name in ("whole", "cut")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_tensorboard_events_are_in_the_output(models: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    distill(recipe(models, tmp_path / "tuned", steps=2, tensorboard=True))
+    (events,) = (tmp_path / "tuned" / "tensorboard" / "train").iterdir()
+    assert events.stat().st_size > 200
+
+
+def test_missing_matplotlib_is_said(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    heard: list[Event] = []
+    result = distill(recipe(models, tmp_path / "tuned", steps=1), heard.append)
+    assert result.curves is None
+    (note,) = [event for event in heard if isinstance(event, Note) and event.warning]
+    assert "mamtra-cli[plot]" in note.text
+
+
+def test_plan_names_stages_data_and_memory(models: Path, tmp_path: Path) -> None:
+    changes = {"calibrate": "ls", "align_steps": 5, "own_steps": 7, "dry_run": True}
+    plan = distill(recipe(models, tmp_path / "tuned", **changes)).plan
+    assert list(plan) == ["stage C", "stage 0", "stage 1", "stage 2", "data", "memory"]
+    assert plan["stage 1"].startswith("30 steps of 140 tokens")
+    assert plan["data"].startswith("40 utterances, 560 tokens")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"divergence": "kl"}, {"calibrate": "best"}, {"steps": 0}, {"hidden_layers": "first"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_unknown_choice_is_a_usage_error(
+    models: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        distill(recipe(models, tmp_path / "tuned", **changes))
+
+
+def test_paper_preset_and_its_recipe_file_say_the_same() -> None:
+    written = read_data(Path(__file__).parents[2] / "examples" / "distill-mamtra-paper.toml")
+    values = {key.replace("-", "_"): value for key, value in written.items()}
+    assert values == PRESETS["mamtra-paper"]
+    assert DistillRecipe(**values).divergence == "skew_forward"
