@@ -15,6 +15,7 @@ from mamtra_cli.errors import UsageError
 
 RECIPES = {
     "convert": recipes.ConvertRecipe,
+    "prepare": recipes.PrepareRecipe,
     "distill": recipes.DistillRecipe,
     "synth": recipes.SynthRecipe,
     "eval": recipes.EvalRecipe,
