@@ -1,0 +1,249 @@
+"""Our distillation step beside a plain loop, in one run: tokens a second and peak memory.
+
+The plain loop is what one writes first: two separate models, the student runs every layer, logits
+of both at every position, one divergence over all of them, hidden states by hooks, the scan's
+intermediate values kept. Both train the new layers alone on the same batches. Each side runs in a
+process of its own, which reports the peak of its resident memory over what it had when torch was
+imported; on a GPU the allocator's peak is used. On a CPU a second is one of processor time, which
+other work on the machine does not stretch. The sides take turns, the median round counts.
+
+    python benchmarks/distill_step.py                      # mini, 1:1
+    python benchmarks/distill_step.py --shape half-billion # 0.5B ratios at 1/7 of the width
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mamtra_cli.engine.data import BatchSource, Example
+from mamtra_cli.engine.distillation import DistillLoss
+from mamtra_cli.engine.layouts import lay_out
+from mamtra_cli.engine.losses import IGNORE, Divergence, LossWeights
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.student import hybrid_of
+from mamtra_cli.engine.trainer import Loss
+from mamtra_cli.families.cosyvoice2.config import LMConfig
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.layers.mixer_config import preset
+
+WEIGHTS = LossWeights()
+# Qwen2-0.5B of CosyVoice 2: width 896, 24 layers, feed-forward 4864, 6561 speech tokens. Here the
+# width is 128 and every size that a step's cost hangs on keeps its ratio to it.
+HALF_BILLION = {
+    "d_model": 128,
+    "n_layers": 24,
+    "n_heads": 2,
+    "n_kv_heads": 1,
+    "head_dim": 64,
+    "d_ff": 695,
+    "vocab_size": 4096,
+    "speech_vocab": 937,
+}
+
+
+def models(shape: str, device: str, separate: bool) -> tuple[SpeechLM, SpeechLM]:
+    """Teacher and 1:1 student; with `separate` the student has tensors of its own."""
+    torch.manual_seed(0)
+    if shape == "mini":
+        teacher = Engine.load("mini", device=device, dtype="float32").lm
+    else:
+        teacher = SpeechLM(LMConfig(**HALF_BILLION)).to(device)  # type: ignore[arg-type]
+    teacher.eval().requires_grad_(False)
+    kinds = "TM" * (teacher.config.n_layers // 2)
+    student = hybrid_of(teacher, kinds, preset("mamba2-gqa"))
+    if separate:
+        own = SpeechLM(student.config)
+        own.load_state_dict({name: value.clone() for name, value in student.state_dict().items()})
+        student = own.to(device)
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(".mixer." in name)
+    return teacher, student.train()
+
+
+def source(config: LMConfig, positions: int) -> BatchSource:
+    """Utterances of 4 to 12 seconds with a text of a fifth of their length."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for i in range(200):
+        speech = int(torch.randint(100, 300, (), generator=generator))
+        made.append(
+            Example(
+                id=str(i),
+                text_ids=tuple(
+                    torch.randint(
+                        len(config.durations) or config.vocab_size,
+                        (speech // 5,),
+                        generator=generator,
+                    ).tolist()
+                ),
+                tokens=tuple(
+                    torch.randint(config.speech_vocab, (speech,), generator=generator).tolist()
+                ),
+            )
+        )
+    return BatchSource(made, budget=positions, seed=0)
+
+
+class PlainLoss:
+    """The first loop one writes."""
+
+    def __init__(self, teacher: SpeechLM, student: SpeechLM) -> None:
+        self.teacher, self.student = teacher, student
+        student.stack.recompute = "none"
+        kinds = student.config.hybrid.layer_kinds
+        self.inner = [i + 1 for i, kind in enumerate(kinds) if kind != "T" and i + 1 < len(kinds)]
+
+    def __call__(self, batch: object) -> Loss:
+        laid = lay_out(batch, self.student)  # type: ignore[arg-type]
+        capture = range(len(self.student.config.hybrid.layer_kinds))
+        outs = []
+        for lm in (self.teacher, self.student):
+            with torch.set_grad_enabled(lm is self.student):
+                out = lm.stack(lm.embed(laid.sequence), **laid.reading, capture=capture)
+                outs.append((out, lm.llm_decoder(out.hidden)))  # (B, T, V)
+        (theirs, p_logits), (ours, q_logits) = outs
+        mask = laid.targets != IGNORE
+        ce = F.cross_entropy(q_logits.flatten(0, 1), laid.targets.flatten(), ignore_index=IGNORE)
+        log_p, log_q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)
+        mixed = (0.1 * log_p.exp() + 0.9 * log_q.exp()).log()
+        kl = (log_p.exp() * (log_p - mixed)).sum(-1)[mask].mean()
+        pairs = [(ours.captured[i], theirs.captured[i]) for i in self.inner]
+        pairs.append((ours.hidden, theirs.hidden))
+        gaps = [self._gap(a[laid.real], b[laid.real]) for a, b in pairs]
+        value = WEIGHTS.ce * ce + WEIGHTS.divergence * kl
+        value = value + WEIGHTS.hidden * torch.stack(gaps).mean()
+        return Loss(value=value, tokens=int(mask.sum()), parts={"ce": ce.detach()})
+
+    @staticmethod
+    def _gap(mine: Tensor, aim: Tensor) -> Tensor:
+        return (mine - aim).square().sum() / aim.square().sum()
+
+
+class Peak:
+    """The most resident memory a stretch of code has, sampled by a thread."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device.startswith("cuda")
+        self.before = self.most = self.now()
+
+    def now(self) -> int:
+        if self.cuda:
+            return torch.cuda.max_memory_allocated()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def __enter__(self) -> "Peak":
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.005):
+            self.most = max(self.most, self.now())
+
+
+def wall() -> float:
+    """Seconds, once the GPU has done its work."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def side(name: str, options: argparse.Namespace) -> dict[str, float]:
+    """Run one side in this process."""
+    device = options.device
+    base = Peak("cpu").before
+    teacher, student = models(options.shape, device, separate=name == "plain")
+    found = source(teacher.config, options.positions)
+    clock = time.process_time if device == "cpu" else wall
+    if name == "plain":
+        loss = PlainLoss(teacher, student)
+    else:
+        loss = DistillLoss(  # type: ignore[assignment]
+            teacher, student, weights=WEIGHTS, divergence=Divergence()
+        )
+    learning = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=1e-4)
+    seconds, tokens, values = [], [], []
+    batches = found.batches()
+    with Peak(device) as peak:
+        for step in range(options.steps + 1):
+            batch = replace(next(batches)[0], step=step)
+            begun = clock()
+            made = loss(batch)
+            torch.autograd.backward(made.value)
+            torch.nn.utils.clip_grad_norm_(learning, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            values.append(float(made.value.detach()))
+            if step:  # the first one warms up
+                seconds.append(clock() - begun)
+                tokens.append(int(batch.token_lengths.sum()))
+    speeds = [count / spent for count, spent in zip(tokens, seconds, strict=True)]
+    return {
+        "tokens_per_second": statistics.median(speeds),
+        "peak_mb": (peak.most - (0 if peak.cuda else base)) / 1e6,
+        "loss": values[-1],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=["mini", "half-billion"], default="mini")
+    parser.add_argument("--positions", type=int, default=4096, help="of a batch")
+    parser.add_argument("--steps", type=int, default=3, help="measured, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--side", choices=["plain", "ours"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(side(options.side, options)))
+        return
+    rows: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
+    for _ in range(options.rounds):
+        for name, found in rows.items():
+            command = [sys.executable, __file__, *sys.argv[1:], "--side", name]
+            # A stock allocator gives memory back, so that peaks are of what is in use.
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=os.environ, check=False
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            found.append(json.loads(done.stdout))
+    middle = {
+        name: {key: statistics.median(row[key] for row in found) for key in found[0]}
+        for name, found in rows.items()
+    }
+    plain, ours = middle["plain"], middle["ours"]
+    print(
+        f"{options.shape}, 1:1, {options.positions} positions a step, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {options.device}"
+    )
+    for name, row in middle.items():
+        print(
+            f"{name:6} {row['tokens_per_second']:8.0f} tokens/s  {row['peak_mb']:7.0f} MB  "
+            f"loss {row['loss']:.4f}"
+        )
+    faster = ours["tokens_per_second"] / plain["tokens_per_second"]
+    less = 1 - ours["peak_mb"] / plain["peak_mb"]
+    print(f"ours: {faster:.2f} times as fast, {less:.0%} less memory")
+
+
+if __name__ == "__main__":
+    main()
