@@ -1,9 +1,11 @@
 """Device, type and threads, and why."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from mamtra_cli.device import apply_threads, choose
+from mamtra_cli.device import apply_threads, choose, fit_threads
 from mamtra_cli.errors import UsageError
 
 
@@ -81,3 +83,17 @@ def test_threads_are_applied_only_when_asked() -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_small_model_runs_on_one_thread_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    compute = replace(choose("cpu"), threads=8)
+    small = fit_threads(compute, 5_000_000)
+    assert small.threads == 1
+    assert "one thread" in small.reason
+    assert fit_threads(compute, 500_000_000).threads == 8
+    assert fit_threads(choose("cpu", threads=4), 5_000_000, asked=4).threads == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert fit_threads(compute, 5_000_000) == compute

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,7 @@ DTYPES = {
     "float16": torch.float16,
 }
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+SMALL = 50_000_000  # parameters of a language model that one thread serves best
 DEVICE = re.compile(r"cpu|mps|cuda(?::(\d+))?")
 
 
@@ -44,12 +45,29 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compu
     Args:
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: auto, float32, bfloat16 or float16.
-        threads: CPU threads; 0 keeps torch's choice, which heeds `OMP_NUM_THREADS`.
+        threads: CPU threads; 0 keeps torch's choice, which heeds `OMP_NUM_THREADS`; see
+            `fit_threads`.
     """
     chosen, why = _choose_device(device)
     kind, why_type = _choose_dtype(dtype, chosen)
     count = threads or torch.get_num_threads()
     return Compute(device=chosen, dtype=kind, threads=count, reason=f"{why}; {why_type}")
+
+
+def fit_threads(compute: Compute, parameters: int, asked: int = 0) -> Compute:
+    """Take one CPU thread for a small model, unless the user or `OMP_NUM_THREADS` chose.
+
+    A step of a small language model is too short to be shared: on two busy cores mini's steps took
+    40 ms with one thread, and sixty of them did not end in a minute with two.
+
+    Args:
+        compute: the choice so far.
+        parameters: of the language model.
+        asked: threads the user asked for; 0 for none.
+    """
+    if asked or parameters >= SMALL or "OMP_NUM_THREADS" in os.environ:
+        return compute
+    return replace(compute, threads=1, reason=f"{compute.reason}; a small model runs on one thread")
 
 
 def apply_threads(compute: Compute) -> None:

@@ -68,7 +68,7 @@ Threads = Annotated[
     typer.Option(
         metavar="N",
         min=0,
-        help="CPU threads; 0 chooses.",
+        help="CPU threads; 0 chooses: one for a small model.",
         rich_help_panel=GENERAL,
     ),
 ]

@@ -14,9 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.decode_state import DecodeState, select
 from mamtra_cli.backbone.step import FusedStack
-from mamtra_cli.device import Compute, apply_threads, choose
+from mamtra_cli.device import Compute, apply_threads, choose, fit_threads
 from mamtra_cli.engine.decode import Utterance
 from mamtra_cli.engine.voice import Manner, Voice, find_voice, list_voices
 from mamtra_cli.engine.voice_library import check_fit, library_folder
@@ -107,10 +108,12 @@ class Engine:
             report: hears of downloads.
         """
         compute = choose(device, dtype, threads)
-        apply_threads(compute)
         located = locate(name, report=report)
         report(Stage(name="loading", detail=located.name))
         model = registry.open_model(located.folder)
+        counted = costs.parameters(model.family.hybrid(model.config)).total
+        compute = fit_threads(compute, counted, threads)
+        apply_threads(compute)
         return cls(
             model.config,
             folder=model.folder,
