@@ -24,7 +24,7 @@ from mamtra_cli.engine.memory import window_peak
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.cosyvoice2.flow import Flow, noise_block
+from mamtra_cli.families.cosyvoice2.flow import Flow
 from mamtra_cli.families.cosyvoice2.flow_official import published_attention
 from mamtra_cli.families.cosyvoice2.hift import HiFT
 from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, VoicePrompt, WaveOptions
@@ -79,8 +79,6 @@ def formula(config: CosyVoice2Config, tokens: int) -> int:
 def measure(full: bool, lengths: list[float], limit: float, steps: int | None) -> dict[str, Any]:
     """Return the curves."""
     config, waver = road(full, steps)
-    noise_block(0)  # both blocks of the fixed noise: a cache of constant size
-    noise_block(1)
     prompt = VoicePrompt.of_speaker(torch.randn(config.flow.speaker_dim))
     points = []
     with torch.inference_mode():

@@ -6,7 +6,6 @@ from tests.engine.tiny import tiny_engine
 
 from mamtra_cli.engine.memory import official_memory, own_memory, random_prompt, window_peak
 from mamtra_cli.families.cosyvoice2.costs import Request
-from mamtra_cli.families.cosyvoice2.flow import noise_block
 from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, WaveOptions
 
 
@@ -16,7 +15,6 @@ def test_scratch_of_a_stream_does_not_grow_with_its_length() -> None:
     options = WaveOptions(hop_tokens=10, max_hop_tokens=20, context_tokens=25, steps=1)
     waver = TokenToWave(engine.flow, engine.hift, options)
     prompt = random_prompt(engine, 10)
-    noise_block(0)
     with torch.inference_mode():
         window_peak(waver, prompt, 100)
         short, long = (window_peak(waver, prompt, tokens) for tokens in (150, 300))

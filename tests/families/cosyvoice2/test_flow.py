@@ -98,7 +98,11 @@ def test_noise_beyond_the_published_length_is_new_and_joins_exactly() -> None:
     assert cut.shape == (1, 8, 12)
     assert torch.equal(cut[:, :, :5], noise_block(0, 8)[:, :, -5:])
     assert torch.equal(cut[:, :, 5:], noise_block(1, 8)[:, :, :7])
-    assert not torch.equal(noise_block(0, 8), noise_block(1, 8))
+    size = noise_block(1, 8).shape[2]
+    assert not torch.equal(noise_block(1, 8), noise_block(2, 8))
+    later = fixed_noise(NOISE_FRAMES + size - 3, NOISE_FRAMES + size + 2, 8)
+    pieces = (noise_block(1, 8)[:, :, -3:], noise_block(2, 8)[:, :, :2])
+    assert torch.equal(later, torch.cat(pieces, dim=2))
     assert fixed_noise(3, 3, 8).shape == (1, 8, 0)
 
 

@@ -19,6 +19,7 @@ from mamtra_cli.families.cosyvoice2.flow_encoder import FlowEncoder
 from mamtra_cli.families.cosyvoice2.flow_estimator import FlowEstimator
 
 NOISE_FRAMES = 15_000
+LATER_FRAMES = 1000
 SIGMA_MIN = 1e-6
 DROP_CONDITION = 0.2
 PROMPT_SHARE = 0.3
@@ -26,25 +27,30 @@ PROMPT_PROBABILITY = 0.5
 STREAMING_PROBABILITY = 0.5
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def noise_block(index: int, mel_bins: int = 80) -> Tensor:
-    """Make frames index*15000 .. of the fixed noise; block 0 is the published tensor.
+    """Make one block of the fixed noise: block 0 is the published tensor, 15,000 frames.
 
-    The published model has block 0 alone and fails beyond it; block n is seeded with n.
+    The published model fails beyond it; we go on with blocks of 1,000 frames, block n seeded
+    with n. They are small, so that what is kept of them does not grow long speech.
 
     Returns:
-        (1, mel, 15000) float32 on the CPU. Shared: do not write to it.
+        (1, mel, 15000 or 1000) float32 on the CPU. Shared: do not write to it.
     """
     generator = torch.Generator().manual_seed(index)
-    return torch.randn((1, mel_bins, NOISE_FRAMES), generator=generator)
+    frames = LATER_FRAMES if index else NOISE_FRAMES
+    return torch.randn((1, mel_bins, frames), generator=generator)
 
 
 def fixed_noise(start: int, stop: int, mel_bins: int = 80) -> Tensor:
     """Cut frames start..stop out of the fixed noise: (1, mel, stop-start) float32, CPU."""
     pieces = []
     while start < stop:
-        index, offset = divmod(start, NOISE_FRAMES)
-        end = min(NOISE_FRAMES, offset + stop - start)
+        index, offset, size = 0, start, NOISE_FRAMES
+        if start >= NOISE_FRAMES:
+            index, offset = divmod(start - NOISE_FRAMES, LATER_FRAMES)
+            index, size = index + 1, LATER_FRAMES
+        end = min(size, offset + stop - start)
         pieces.append(noise_block(index, mel_bins)[:, :, offset:end])
         start += end - offset
     return torch.cat(pieces, dim=2) if pieces else torch.empty((1, mel_bins, 0))
