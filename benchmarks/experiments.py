@@ -15,7 +15,6 @@ import argparse
 import platform
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,17 +24,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from study.hear import Ears, hear, hearing_key, listening_of
 from study.plots import draw
-from study.recipe import Listening, Run, Study, read_study, runs, searched
+from study.recipe import Listening, Run, Study, read_study, runs
 from study.report import Entry, Result, summary
-from study.train import Lab, best_plans, train
+from study.train import Lab, train
 
 import mamtra_cli
 from mamtra_cli.errors import MamtraError
 
 STUDIES = Path(__file__).parents[1] / "examples" / "experiments"
 PHASES = ("train", "hear", "report")
-SEARCH_TOKENS = 1000
-SMOKE_SEARCH_TOKENS = 200
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("experiments"))
     parser.add_argument("--smoke", action="store_true", help="two rows, few steps")
     parser.add_argument("--phase", default=",".join(PHASES), help="of train, hear, report")
-    parser.add_argument("--rows", default="", help="only rows whose name holds this")
+    parser.add_argument("--rows", default="", help="only rows whose name holds one of these words")
+    parser.add_argument("--seeds", type=int, default=0, help="only so many of each row; 0 is all")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -56,30 +54,32 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         study = read_study(path, smoke=given.smoke)
         folder = given.out / (f"{path.stem}-smoke" if given.smoke else path.stem)
-        work(study, path.stem, folder, given.phase.split(","), given.rows, given.smoke)
+        work(study, path.stem, folder, given)
     except MamtraError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def work(
-    study: Study, name: str, folder: Path, phases: list[str], only: str = "", smoke: bool = False
-) -> None:
+def work(study: Study, name: str, folder: Path, given: argparse.Namespace) -> None:
     """Do phases of a study in a folder."""
+    phases = given.phase.split(",")
+    if given.rows:
+        words = given.rows.split(",")
+        rows = tuple(row for row in study.row if any(word in row.name for word in words))
+        study = replace(study, row=rows)
+    if given.seeds:
+        rows = tuple(replace(row, seeds=row.seeds[: given.seeds]) for row in study.row)
+        study = replace(study, row=rows)
     lab = Lab(study.teacher, study.data, folder, say)
-    tokens = SMOKE_SEARCH_TOKENS if smoke else SEARCH_TOKENS
-    found = best_plans(lab, searched(study), tokens)
-    listed = [
-        run for run in runs(study, lab.n_layers, lab.hash_of("lm"), found) if only in run.row.name
-    ]
+    listed = list(runs(study, lab.n_layers, lab.hash_of("lm")))
     if "train" in phases:
         for run in listed:
             train(lab, run)
     if "hear" in phases:
         listen(lab, study, listed)
     if "report" in phases:
-        report(lab, study, name, listed, found)
+        report(lab, study, name, listed)
 
 
 def listen(lab: Lab, study: Study, listed: list[Run]) -> None:
@@ -108,19 +108,14 @@ def teacher_digest(lab: Lab) -> str:
     return f"teacher-{lab.hash_of('lm')}"
 
 
-def report(lab: Lab, study: Study, name: str, listed: list[Run], found: Mapping[int, str]) -> None:
+def report(lab: Lab, study: Study, name: str, listed: list[Run]) -> None:
     """Print what is done so far as Markdown and draw it."""
     results = collect(lab, study, listed)
     if not results:
         say("no row is done yet")
         return
     teacher = lab.ledger.get("heard", hearing_key(lab, teacher_digest(lab), longest(study)))
-    search = {
-        entry["count"]: entry["kl"]
-        for (kind, _), entry in lab.ledger.lines.items()
-        if kind == "search" and entry["count"] in found
-    }
-    text = summary(study, results, teacher, search)
+    text = summary(study, results, teacher)
     print(text)
     print(
         f"mamtra {mamtra_cli.__version__}, torch {torch.__version__}, Python "

@@ -29,7 +29,9 @@ class Ledger:
                 continue
             whole.append(line if line.endswith("\n") else line + "\n")
             self.lines.setdefault((entry["kind"], entry["key"]), entry)
-        path.write_text("".join(whole), encoding="utf-8")
+        kept = "".join(whole)
+        if kept != path.read_text(encoding="utf-8"):
+            path.write_text(kept, encoding="utf-8")
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         """The entry of a key, or None."""

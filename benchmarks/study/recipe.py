@@ -19,7 +19,6 @@ from mamtra_cli.errors import UsageError
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
 
 LOCAL = {"teacher", "student", "output", "data", "resume", "device", "force", "dry_run"}
-BEST = "best:"  # a plan that the search finds: `best:2` keeps two attention layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,20 +143,19 @@ def read_study(path: Path, *, smoke: bool = False) -> Study:
     )
 
 
-def runs(study: Study, n_layers: int, teacher_hash: str, found: Mapping[int, str]) -> Iterator[Run]:
+def runs(study: Study, n_layers: int, teacher_hash: str) -> Iterator[Run]:
     """Every row once, then the rows that have a second seed, and so on.
 
     Args:
         study: the study.
         n_layers: layers of the teacher.
         teacher_hash: of its language model's file; part of each digest.
-        found: kinds of the best plan by number of attention layers, for rows that ask for it.
     """
     most = max((len(row.seeds) for row in study.row), default=0)
     for number in range(most):
         for row in study.row:
             if number < len(row.seeds):
-                yield make_run(study, row, row.seeds[number], n_layers, teacher_hash, found)
+                yield make_run(study, row, row.seeds[number], n_layers, teacher_hash)
 
 
 def make_run(
@@ -166,7 +164,6 @@ def make_run(
     seed: int,
     n_layers: int,
     teacher_hash: str,
-    found: Mapping[int, str],
 ) -> Run:
     """One row with one seed."""
     where = f"row `{row.name}`"
@@ -175,10 +172,7 @@ def make_run(
     lesson = {"check_tokens": 0, **study.distill, **row.distill, "seed": seed}
     distill = from_dict(DistillRecipe, lesson, where)
     text = convert.plan or f"{convert.ratio}@{convert.placement}"
-    if text.startswith(BEST):
-        kinds = found[int(text.removeprefix(BEST))]
-    else:
-        kinds = LayerPlan.parse(text, n_layers, rounded=convert.round).kinds
+    kinds = LayerPlan.parse(text, n_layers, rounded=convert.round).kinds
     plain = replace(
         convert, plan=f"pattern:{kinds}", ratio="1:1", placement="block-begin", round=False
     )
@@ -193,13 +187,6 @@ def make_run(
     return Run(
         row=row, seed=seed, kinds=kinds, convert=plain, distill=distill, digest=digest_of(facts)
     )
-
-
-def searched(study: Study) -> tuple[int, ...]:
-    """Numbers of attention layers for which some row wants the best plan."""
-    plans = (row.convert.get("plan", "") for row in study.row)
-    wanted = {int(plan.removeprefix(BEST)) for plan in plans if plan.startswith(BEST)}
-    return tuple(sorted(wanted))
 
 
 def digest_of(facts: Any) -> str:

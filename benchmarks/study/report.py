@@ -173,7 +173,7 @@ def correlations(results: Sequence[Result]) -> str:
     return table(["pair", "plans", "Spearman (95 %)"], lines)
 
 
-def summary(study: Study, results: Sequence[Result], teacher: Entry | None, search: Any) -> str:
+def summary(study: Study, results: Sequence[Result], teacher: Entry | None) -> str:
     """Everything that a study prints."""
     parts = [f"## {study.title}", study.question, main_table(results, teacher)]
     if study.targets:
@@ -182,7 +182,4 @@ def summary(study: Study, results: Sequence[Result], teacher: Entry | None, sear
         parts.append(correlations(results))
         ends = {result.kinds: result.measure("kl").value for result in results}
         parts.append(layer_table(ends, "KL after training"))
-    for count, scores in search.items():
-        parts.append(f"Every plan with {count} attention layers, KL before training:")
-        parts.append(layer_table(scores, "KL"))
     return "\n\n".join(parts) + "\n"

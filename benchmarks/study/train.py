@@ -6,7 +6,6 @@ taken from the run that `distill` saves while it trains.
 """
 
 import hashlib
-import itertools
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,17 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from mamtra_cli.engine.agreement import compare, take_tokens
 from mamtra_cli.engine.data import Example, read_examples, write_examples
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.events import Event, Metrics
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.layers.mixer_config import preset
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
 from study.ledger import Ledger
@@ -198,39 +194,3 @@ def train(lab: Lab, run: Run) -> dict[str, Any]:
         training=metrics,
         seconds=round(time.perf_counter() - started, 1),
     )
-
-
-def best_plans(lab: Lab, counts: Sequence[int], tokens: int) -> dict[int, str]:
-    """For each number of attention layers, the plan with the least KL before any training.
-
-    Every plan is tried. A layer's fit is that of the teacher's own input, so it is made once and
-    put into each plan; KL is measured on the first training tokens, never on the held-out set.
-    """
-    found = {}
-    for count in counts:
-        key = f"{lab.hash_of('lm')}-{count}-{tokens}-{lab.data.training_seed}"
-        entry = lab.ledger.get("search", key)
-        if entry is None:
-            lab.say(f"trying every plan with {count} attention layers")
-            entry = lab.ledger.put("search", key, count=count, kl=_try_all(lab, count, tokens))
-        found[count] = min(entry["kl"], key=lambda kinds: (entry["kl"][kinds], kinds))
-    return found
-
-
-def _try_all(lab: Lab, count: int, tokens: int) -> dict[str, float]:
-    """KL of each plan on `tokens` speech tokens that the fit did not see."""
-    mixer, teacher, n = preset("mamba2-gqa"), lab.teacher.lm, lab.n_layers
-    made = lab.examples("training", lab.data.training_tokens, lab.data.training_seed)
-    check = take_tokens(made, tokens)
-    whole = hybrid_of(teacher, "M" * n, mixer)
-    fit(teacher, whole, take_tokens(made[len(check) :], 4 * tokens), mode="ls")
-    fitted = whole.state_dict()
-    scores = {}
-    for kept in itertools.combinations(range(n), count):
-        kinds = "".join("T" if i in kept else "M" for i in range(n))
-        student = hybrid_of(teacher, kinds, mixer)
-        own = {k: v for k, v in fitted.items() if ".mixer." in k and k in student.state_dict()}
-        with torch.no_grad():
-            student.load_state_dict(own, strict=False)
-        scores[kinds] = compare(teacher, student, check).kl
-    return scores

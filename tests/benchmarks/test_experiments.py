@@ -33,8 +33,7 @@ def experiments() -> Iterator[ModuleType]:
 
 def all_runs(experiments: ModuleType, name: str, *, smoke: bool = False) -> list:
     study = experiments.read_study(experiments.STUDIES / f"{name}.toml", smoke=smoke)
-    found = {count: "T" * count + "M" * (8 - count) for count in range(1, 8)}
-    return list(experiments.runs(study, 8, "abc", found))
+    return list(experiments.runs(study, 8, "abc"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +68,7 @@ def test_an_unknown_option_of_a_row_is_named(experiments: ModuleType, tmp_path: 
     path.write_text('title = "x"\nquestion = "y"\n[[row]]\nname = "a"\ndistill = { stepz = 3 }\n')
     study = experiments.read_study(path)
     with pytest.raises(UsageError, match="unknown key `stepz` in row `a`"):
-        list(experiments.runs(study, 8, "abc", {}))
+        list(experiments.runs(study, 8, "abc"))
 
 
 def test_a_ledger_keeps_first_entries_and_drops_a_line_cut_off(
