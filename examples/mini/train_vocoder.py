@@ -1,8 +1,9 @@
 """Stage 4: the HiFT vocoder, without adversarial training.
 
 Losses: log-magnitude and spectral convergence at four resolutions, mels at three (what a listener
-of cepstra hears; these weigh most), and the F0 predictor against the tracked pitch. The source runs on the tracked pitch for the first part of
-the training and on the predicted one, as in use, for the rest.
+of cepstra hears; these weigh most), and the F0 predictor against the tracked pitch. The source runs
+on the tracked pitch for the first part of the training and on the predicted one, as in use, for the
+rest.
 """
 
 import argparse

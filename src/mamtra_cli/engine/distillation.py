@@ -8,6 +8,7 @@ distribution, its hidden states. Formulas are in losses.py; nothing here knows r
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ class AlignLoss:
             positions = restarting(laid)
         gaps = []
         for i in self.layers:
-            reading = {"positions": positions, "seq_idx": laid.seq_idx}
+            reading: dict[str, Any] = {"positions": positions, "seq_idx": laid.seq_idx}
             theirs_pad = None if laid.seq_idx is None else real
             with torch.no_grad():
                 given = theirs[i].input_layernorm(out.captured[i])

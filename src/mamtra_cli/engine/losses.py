@@ -393,7 +393,7 @@ class _HeadLoss(torch.autograd.Function):
     """Sums of the two losses over chunks, with their gradients made on the way."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         piece: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
@@ -421,7 +421,7 @@ class _HeadLoss(torch.autograd.Function):
         return value, ce, kl
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, *others: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor, *others: Tensor) -> Any:
         first, *rest = ctx.saved_tensors
         return first * slope, None, None, None, *(one * slope for one in rest)
 
