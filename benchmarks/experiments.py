@@ -127,23 +127,31 @@ def report(lab: Lab, study: Study, name: str, listed: list[Run]) -> None:
 
 
 def collect(lab: Lab, study: Study, listed: list[Run]) -> list[Result]:
-    """The rows of which at least one seed is trained, in the study's order."""
-    results = []
+    """The rows of which at least one seed is trained; rows that share their runs are one."""
+    results: dict[tuple[str, ...], Result] = {}
     for row in study.row:
         done = [
             (run, entry)
             for run in listed
             if run.row.name == row.name and (entry := lab.ledger.get("train", run.digest))
         ]
+        if not done:
+            continue
         how = listening_of(study.listening, row.sentences)
         keys = [hearing_key(lab, run.digest, how) for run, _ in done]
         heard = [entry for key in keys if (entry := lab.ledger.get("heard", key))]
-        if done:
-            pairs = [tuple(side) for side in zip(*done, strict=True)]
-            results.append(
-                Result(name=row.name, runs=pairs[0], trained=pairs[1], heard=tuple(heard))
-            )
-    return results
+        digests = tuple(run.digest for run, _ in done)
+        if digests in results:
+            name = f"{results[digests].name}, {row.name.partition(' ')[2]}"
+            results[digests] = replace(results[digests], name=name)
+            continue
+        results[digests] = Result(
+            name=row.name,
+            runs=tuple(run for run, _ in done),
+            trained=tuple(entry for _, entry in done),
+            heard=tuple(heard),
+        )
+    return list(results.values())
 
 
 def say(text: str) -> None:

@@ -59,8 +59,9 @@ def hear(
 
 
 def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
-    """Of a row, what it was to say, and the parts that made sound of it."""
-    return digest_of([digest, to_dict(how), lab.hash_of("flow", "hift")])
+    """Of a row, what it was to say, and the parts and voice that made sound of it."""
+    voice = f"voices/{lab.teacher.voices()[0]}"
+    return digest_of([digest, to_dict(how), lab.hash_of("flow", "hift", voice)])
 
 
 def _speak(

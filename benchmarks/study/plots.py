@@ -53,6 +53,8 @@ def curves(results: Sequence[Result]) -> Any:
     if not axes.lines:
         axes.plot([], [], label="no row has a curve")
     axes.set(xlabel="steps", ylabel="held-out KL to the teacher, nats a token", yscale="log")
+    axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.yaxis.set_minor_formatter("{x:.2g}")
     axes.legend()
     return figure
 
@@ -62,6 +64,7 @@ def scatter(results: Sequence[Result], teacher: Entry | None) -> Any:
     figure, axes = plt.subplots(figsize=(6.8, 4.4))
     heard = any(result.heard for result in results)
     distinct = {result.kinds: result for result in results}
+    labels: list[tuple[float, float, str]] = []
     counts = sorted({kinds.count("T") for kinds in distinct}, reverse=True)
     for kinds, result in distinct.items():
         wer = result.wer()
@@ -83,7 +86,7 @@ def scatter(results: Sequence[Result], teacher: Entry | None) -> Any:
             spot = (result.measure("kl", "start").value, result.measure("kl").value)
             axes.plot(*spot, **style)
         kept = ",".join(str(i) for i, kind in enumerate(kinds) if kind == "T")
-        axes.annotate(kept, spot, xytext=(4, 3), textcoords="offset points", fontsize=7)
+        labels.append((*spot, kept))
     for group, count in enumerate(counts):
         label = f"{count} attention layer{'s' if count > 1 else ''} of {len(next(iter(distinct)))}"
         axes.plot([], [], color=f"C{group}", marker=MARKERS[group], ls="", label=label)
@@ -96,8 +99,22 @@ def scatter(results: Sequence[Result], teacher: Entry | None) -> Any:
             axes.axhline(100 * sum(errors) / sum(words), color="k", lw=0.8, ls=":")
     else:
         axes.set(xlabel="KL before training", ylabel="KL after", xscale="log", yscale="log")
+    write_labels(axes, labels)
     axes.legend()
     return figure
+
+
+def write_labels(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
+    """Write beside each point; where points are close, their labels go below each other."""
+    lowest: list[tuple[float, float]] = []
+    for x, y, text in sorted(labels, key=lambda label: -label[1]):
+        right, height = axes.transData.transform((x, y))
+        near = [h for r, h in lowest if abs(r - right) < 60 and h - height < 9]
+        at = min([height, *(h - 9 for h in near)])
+        lowest.append((right, at))
+        axes.annotate(
+            text, (x, y), xytext=(5, at - height - 3), textcoords="offset points", fontsize=7
+        )
 
 
 def bars(results: Sequence[Result], teacher: Entry | None) -> Any:
@@ -118,6 +135,7 @@ def bars(results: Sequence[Result], teacher: Entry | None) -> Any:
             seed = sum(entry["end"]["kl"]) / sum(entry["end"]["tokens"])
             sides[0][0].plot(seed, place, "|", color="C1", ms=9)
     for axes in sides[0]:
+        axes.set_ylim(-0.5, len(results) - 0.5)
         axes.set_yticks(places, [result.name for result in results] if axes is sides[0][0] else [])
     sides[0][0].set_xlabel("held-out KL, nats a token (dashes: seeds)")
     if heard:

@@ -96,8 +96,10 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
     """Every row: layers, KL before and after, CE, agreement, word errors."""
-    head = ["row", "layers", "seeds", "KL at start", "KL", "KL of seeds", "CE", "agree %"]
+    seeds = any(len(result.trained) > 1 for result in results)
     heard = any(result.heard for result in results)
+    head = ["row", "layers", "KL at start", "KL", "CE", "agree %"]
+    head += ["seeds", "KL of seeds"] if seeds else []
     head += ["WER %", "WER - teacher's, points"] if heard else []
     lines = []
     for result in results:
@@ -105,13 +107,14 @@ def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
         line = [
             result.name,
             result.kinds,
-            str(len(result.trained)),
             f"{result.measure('kl', 'start').value:.3f}",
             number(result.measure("kl")),
-            f"{low:.3f}-{high:.3f}" if len(result.trained) > 1 else "",
             number(result.measure("ce")),
             f"{100 * result.measure('same').value:.1f}",
         ]
+        if seeds:
+            spread = f"{low:.3f}-{high:.3f}" if len(result.trained) > 1 else ""
+            line += [str(len(result.trained)), spread]
         if heard:
             line += [number(result.wer(), 1, 100), number(result.wer_over(teacher), 1, 100)]
         lines.append(line)
@@ -120,8 +123,8 @@ def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
         ce = rate(
             results[0].trained[0]["end"]["ce_teacher"], results[0].trained[0]["end"]["tokens"]
         )
-        row = ["teacher", "T" * len(results[0].kinds), "", "", "0", "", number(ce), "100"]
-        lines.append([*row, number(wer, 1, 100), ""])
+        row = ["teacher", "T" * len(results[0].kinds), "", "0", number(ce), "100"]
+        lines.append([*row, *([""] * 2 if seeds else []), number(wer, 1, 100), ""])
     return table(head, lines)
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,6 +85,29 @@ def test_a_ledger_keeps_first_entries_and_drops_a_line_cut_off(
     again.put("train", "b", value=2)
     values = [json.loads(line)["value"] for line in path.read_text().splitlines()]
     assert values == [1, 2]
+
+
+def test_other_sound_parts_or_voices_are_heard_anew_but_not_trained_anew(
+    experiments: ModuleType, tmp_path: Path
+) -> None:
+    from study.hear import hearing_key
+    from study.recipe import Listening
+    from study.train import Lab
+
+    def keys(**changed: bytes) -> tuple[str, str]:
+        folder = tmp_path / ("-".join(changed) or "as-it-was")
+        (folder / "voices").mkdir(parents=True)
+        for part in ("lm", "flow", "hift", "voices/f1"):
+            (folder / f"{part}.safetensors").write_bytes(changed.get(part[-2:], b"old"))
+        lab = Lab.__new__(Lab)
+        lab.teacher = SimpleNamespace(folder=folder, voices=lambda: ["f1"])
+        return lab.hash_of("lm"), hearing_key(lab, "abc", Listening())
+
+    before = keys()
+    for part in ("ow", "ft", "f1"):
+        after = keys(**{part: b"new"})
+        assert after[0] == before[0]
+        assert after[1] != before[1]
 
 
 def test_spearman_is_one_for_any_rising_relation_and_its_interval_holds_zero_for_noise(
