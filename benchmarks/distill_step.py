@@ -2,10 +2,13 @@
 
 The plain loop is what one writes first: two separate models, the student runs every layer, logits
 of both at every position, one divergence over all of them, hidden states by hooks, the scan's
-intermediate values kept. Both train the new layers alone on the same batches. Each side runs in a
-process of its own, which reports the peak of its resident memory over what it had when torch was
-imported; on a GPU the allocator's peak is used. On a CPU a second is one of processor time, which
-other work on the machine does not stretch. The sides take turns, the median round counts.
+intermediate values kept. `plain-text` is that loop around the published wrapper, which is a causal
+LM and so computes the logits of its 151,936 text tokens at every position, unused. `ours-bf16` is
+our step as `--precision bfloat16` runs it. All train the new layers alone on the same batches. Each
+side runs in a process of its own, which reports the peak of its resident memory over what it had
+when torch was imported; on a GPU the allocator's peak is used. On a CPU a second is one of
+processor time, which other work on the machine does not stretch. The sides take turns, the median
+round counts.
 
     python benchmarks/distill_step.py                      # mini, 1:1
     python benchmarks/distill_step.py --shape half-billion # 0.5B ratios at 1/7 of the width
@@ -29,8 +32,9 @@ from torch.nn import functional as F
 
 from mamtra_cli.engine.data import BatchSource, Example
 from mamtra_cli.engine.distillation import DistillLoss
+from mamtra_cli.engine.head_loss import LossWeights
 from mamtra_cli.engine.layouts import lay_out
-from mamtra_cli.engine.losses import IGNORE, Divergence, LossWeights
+from mamtra_cli.engine.losses import IGNORE, Divergence
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.student import hybrid_of
 from mamtra_cli.engine.trainer import Loss
@@ -39,6 +43,7 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.layers.mixer_config import preset
 
 WEIGHTS = LossWeights()
+SIDES = ["plain", "plain-text", "ours", "ours-bf16"]
 # Qwen2-0.5B of CosyVoice 2: width 896, 24 layers, feed-forward 4864, 6561 speech tokens. Here the
 # width is 128 and every size that a step's cost hangs on keeps its ratio to it.
 HALF_BILLION = {
@@ -48,7 +53,7 @@ HALF_BILLION = {
     "n_kv_heads": 1,
     "head_dim": 64,
     "d_ff": 695,
-    "vocab_size": 4096,
+    "vocab_size": 21_705,
     "speech_vocab": 937,
 }
 
@@ -99,8 +104,11 @@ def source(config: LMConfig, positions: int) -> BatchSource:
 class PlainLoss:
     """The first loop one writes."""
 
-    def __init__(self, teacher: SpeechLM, student: SpeechLM) -> None:
+    def __init__(self, teacher: SpeechLM, student: SpeechLM, text_head: bool) -> None:
         self.teacher, self.student = teacher, student
+        self.heads = None
+        if text_head:  # tied to the text embedding in the published model
+            self.heads = [lm.stack.embed_tokens.weight for lm in (teacher, student)]
         student.stack.recompute = "none"
         kinds = student.config.hybrid.layer_kinds
         self.inner = [i + 1 for i, kind in enumerate(kinds) if kind != "T" and i + 1 < len(kinds)]
@@ -108,10 +116,12 @@ class PlainLoss:
     def __call__(self, batch: object) -> Loss:
         laid = lay_out(batch, self.student)  # type: ignore[arg-type]
         capture = range(len(self.student.config.hybrid.layer_kinds))
-        outs = []
-        for lm in (self.teacher, self.student):
+        outs, unused = [], []
+        for i, lm in enumerate((self.teacher, self.student)):
             with torch.set_grad_enabled(lm is self.student):
                 out = lm.stack(lm.embed(laid.sequence), **laid.reading, capture=capture)
+                if self.heads is not None:
+                    unused.append(F.linear(out.hidden, self.heads[i]))  # (B, T, text vocabulary)
                 outs.append((out, lm.llm_decoder(out.hidden)))  # (B, T, V)
         (theirs, p_logits), (ours, q_logits) = outs
         mask = laid.targets != IGNORE
@@ -169,11 +179,11 @@ def side(name: str, options: argparse.Namespace) -> dict[str, float]:
     """Run one side in this process."""
     device = options.device
     base = Peak("cpu").before
-    teacher, student = models(options.shape, device, separate=name == "plain")
+    teacher, student = models(options.shape, device, separate=name.startswith("plain"))
     found = source(teacher.config, options.positions)
     clock = time.process_time if device == "cpu" else wall
-    if name == "plain":
-        loss = PlainLoss(teacher, student)
+    if name.startswith("plain"):
+        loss = PlainLoss(teacher, student, text_head=name == "plain-text")
     else:
         loss = DistillLoss(  # type: ignore[assignment]
             teacher, student, weights=WEIGHTS, divergence=Divergence()
@@ -186,7 +196,8 @@ def side(name: str, options: argparse.Namespace) -> dict[str, float]:
         for step in range(options.steps + 1):
             batch = replace(next(batches)[0], step=step)
             begun = clock()
-            made = loss(batch)
+            with torch.autocast(device, torch.bfloat16, enabled=name == "ours-bf16"):
+                made = loss(batch)
             torch.autograd.backward(made.value)
             torch.nn.utils.clip_grad_norm_(learning, 1.0)
             optimizer.step()
@@ -210,12 +221,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="measured, after one to warm up")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--side", choices=["plain", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(side(options.side, options)))
         return
-    rows: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
+    sides = [side for side in SIDES if options.shape != "mini" or side != "plain-text"]
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(options.rounds):
         for name, found in rows.items():
             command = [sys.executable, __file__, *sys.argv[1:], "--side", name]
@@ -230,19 +242,20 @@ def main() -> None:
         name: {key: statistics.median(row[key] for row in found) for key in found[0]}
         for name, found in rows.items()
     }
-    plain, ours = middle["plain"], middle["ours"]
     print(
         f"{options.shape}, 1:1, {options.positions} positions a step, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads, {options.device}"
     )
     for name, row in middle.items():
         print(
-            f"{name:6} {row['tokens_per_second']:8.0f} tokens/s  {row['peak_mb']:7.0f} MB  "
+            f"{name:10} {row['tokens_per_second']:8.0f} tokens/s  {row['peak_mb']:7.0f} MB  "
             f"loss {row['loss']:.4f}"
         )
-    faster = ours["tokens_per_second"] / plain["tokens_per_second"]
-    less = 1 - ours["peak_mb"] / plain["peak_mb"]
-    print(f"ours: {faster:.2f} times as fast, {less:.0%} less memory")
+    for plain in (name for name in middle if name.startswith("plain")):
+        for ours in (name for name in middle if name.startswith("ours")):
+            faster = middle[ours]["tokens_per_second"] / middle[plain]["tokens_per_second"]
+            less = 1 - middle[ours]["peak_mb"] / middle[plain]["peak_mb"]
+            print(f"{ours} against {plain}: {faster:.2f} times as fast, {less:.0%} less memory")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from mamtra_cli.engine.distillation import (
     compared_layers,
     shared_layers,
 )
+from mamtra_cli.engine.head_loss import LossWeights
 from mamtra_cli.engine.layouts import count_targets, lay_out
-from mamtra_cli.engine.losses import IGNORE, Divergence, LossWeights
+from mamtra_cli.engine.losses import IGNORE, Divergence
 from mamtra_cli.engine.student import hybrid_of
 from mamtra_cli.engine.teacher_cache import TeacherCache
 from mamtra_cli.engine.trainer import Loss

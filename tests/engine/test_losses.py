@@ -11,14 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mamtra_cli.engine.head_loss import LossWeights, distillation_loss
 from mamtra_cli.engine.losses import (
     DIVERGENCES,
     HIDDEN,
     IGNORE,
     Divergence,
-    LossWeights,
     cross_entropy,
-    distillation_loss,
     hidden_distance,
     reduce,
     topk_kl,

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.engine.data import Batch
+from mamtra_cli.engine.head_loss import LossWeights, distillation_loss
 from mamtra_cli.engine.layouts import Layout, count_targets, lay_out
 from mamtra_cli.engine.losses import (
     Blend,
     Divergence,
-    LossWeights,
     Stored,
-    distillation_loss,
     hidden_distance,
 )
 from mamtra_cli.engine.parallel import World

@@ -18,7 +18,8 @@ from mamtra_cli.engine.agreement import take_tokens
 from mamtra_cli.engine.curves import Board
 from mamtra_cli.engine.data import Batch, BatchSource, Example
 from mamtra_cli.engine.distillation import LAST, AlignLoss, DistillLoss
-from mamtra_cli.engine.losses import DIVERGENCES, HIDDEN, Blend, Divergence, LossWeights
+from mamtra_cli.engine.head_loss import LossWeights
+from mamtra_cli.engine.losses import DIVERGENCES, HIDDEN, Blend, Divergence
 from mamtra_cli.engine.optimization import TrainOptions
 from mamtra_cli.engine.own_prefixes import OwnPrefixes
 from mamtra_cli.engine.pair import Pair
