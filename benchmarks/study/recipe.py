@@ -18,7 +18,10 @@ from mamtra_cli.config import from_dict, to_dict
 from mamtra_cli.errors import UsageError
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
 
-LOCAL = {"teacher", "student", "output", "data", "resume", "device", "force", "dry_run"}
+LOCAL = {
+    *("teacher", "student", "output", "data", "resume", "device", "force", "dry_run"),
+    "report_sentences",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +172,7 @@ def make_run(
     where = f"row `{row.name}`"
     options = {**study.convert, **row.convert, "seed": seed}
     convert = from_dict(ConvertRecipe, options, where)
-    lesson = {"check_tokens": 0, **study.distill, **row.distill, "seed": seed}
+    lesson = {"check_tokens": 0, "report": False, **study.distill, **row.distill, "seed": seed}
     distill = from_dict(DistillRecipe, lesson, where)
     text = convert.plan or f"{convert.ratio}@{convert.placement}"
     kinds = LayerPlan.parse(text, n_layers, rounded=convert.round).kinds

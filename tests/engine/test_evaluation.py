@@ -182,9 +182,9 @@ def test_report_without_matplotlib_says_so(tmp_path: Path, monkeypatch: pytest.M
     assert "No plots: plots need the package matplotlib (`install it`)." in text
 
 
-def test_bins_hold_every_record_once() -> None:
+def test_bins_hold_every_record_once_and_every_length_in_one() -> None:
     bins = length_bins(STUDENT)
-    assert [(low, high) for low, high, _ in bins] == [(4, 4), (4, 4), (10, 10), (10, 10)]
+    assert [(low, high) for low, high, _ in bins] == [(4, 4), (10, 10)]
     assert length_bins(STUDENT[:1]) == [(4, 4, 0.25)]
 
 

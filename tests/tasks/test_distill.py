@@ -61,6 +61,7 @@ def recipe(models: Path, output: Path, **changes: object) -> DistillRecipe:
         "warmup": 3,
         "save_every": 10,
         "check_tokens": 60,
+        "report": False,
         "device": "cpu",
         **changes,
     }
@@ -284,9 +285,9 @@ def test_missing_matplotlib_is_said(
 
 
 def test_plan_names_stages_data_and_memory(models: Path, tmp_path: Path) -> None:
-    changes = {"calibrate": "ls", "align_steps": 5, "own_steps": 7, "dry_run": True}
+    changes = {"calibrate": "ls", "align_steps": 5, "own_steps": 7, "dry_run": True, "report": True}
     plan = distill(recipe(models, tmp_path / "tuned", **changes)).plan
-    assert list(plan) == ["stage C", "stage 0", "stage 1", "stage 2", "data", "memory"]
+    assert list(plan) == ["stage C", "stage 0", "stage 1", "stage 2", "data", "memory", "report"]
     assert plan["stage 1"].startswith("30 steps of 140 tokens")
     assert plan["data"].startswith("40 utterances, 560 tokens")
 

@@ -58,7 +58,15 @@ def start(folder: Path, output: Path, processes: int, *options: str) -> subproce
     launch += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
     command = ["distill", str(folder / "student"), "-o", str(output), "--device", "cpu"]
     command += ["--data", str(folder / "pairs.jsonl"), "--batch-tokens", "200", "--lr", "3e-3"]
-    command += ["--pass-positions", "150", "--check-tokens", "0", "--no-plot", "--json"]
+    command += [
+        "--pass-positions",
+        "150",
+        "--check-tokens",
+        "0",
+        "--no-plot",
+        "--no-report",
+        "--json",
+    ]
     program = [*launch, "-m", "mamtra_cli"] if processes > 1 else ["-m", "mamtra_cli"]
     return subprocess.Popen(
         [sys.executable, *program, *command, *options],

@@ -20,6 +20,7 @@ from mamtra_cli.cli.options import (
 )
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
 from mamtra_cli.recipes.distill import PRESETS
+from mamtra_cli.recipes.evaluate import Scores
 
 
 def distill(
@@ -72,6 +73,7 @@ def distill(
     tensorboard: options.Tensorboard = DistillRecipe.tensorboard,
     plot: options.Plot = DistillRecipe.plot,
     report: options.FinalReport = DistillRecipe.report,
+    report_sentences: options.ReportSentences = DistillRecipe.report_sentences,
     output: OutputFolder = DistillRecipe.output,
     force: Force = DistillRecipe.force,
     dry_run: DryRun = DistillRecipe.dry_run,
@@ -85,7 +87,9 @@ def distill(
     """Train a converted model to match its teacher.
 
     Only the new layers learn unless --lr-rest says otherwise. Ctrl-C and SIGTERM save the run in
-    OUTPUT.run, to be taken up with --resume. Every step's numbers are in metrics.jsonl.
+    OUTPUT.run, to be taken up with --resume. Every step's numbers are in metrics.jsonl. At the end
+    student and teacher say --report-sentences (extra `eval`); where that fails, the trained model
+    is there all the same, with a warning.
 
     \b
     Examples:
@@ -117,6 +121,7 @@ def words(result: DistillResult) -> list[str]:
     if result.curves is not None:
         rows["curves"] = str(result.curves)
     if result.report is not None:
+        rows["heard"] = heard_words(result)
         rows["report"] = str(result.report)
     if result.dry_run:
         return [f"would train {result.student} to match {result.teacher}", *facts(rows)]
@@ -129,4 +134,16 @@ def check_words(check: StartCheck) -> str:
     return (
         f"CE {check.ce_student:.3f} (teacher {check.ce_teacher:.3f}), KL {check.kl:.3f}, "
         f"{check.agreement:.1%} of {check.tokens} tokens agree"
+    )
+
+
+def heard_words(result: DistillResult) -> str:
+    """Return the word errors of both models with their intervals in words."""
+    from mamtra_cli.engine.report import percent, points, shown
+
+    both = (result.scores, result.teacher_scores, result.difference)
+    mine, theirs, apart = (scores or Scores() for scores in both)
+    return (
+        f"{shown(mine, 'wer', percent)} of words wrong, teacher {shown(theirs, 'wer', percent)}, "
+        f"difference {shown(apart, 'wer', points)}"
     )

@@ -224,6 +224,9 @@ FinalReport = Annotated[
     bool,
     _records(
         "--report/--no-report",
-        help="End with the report of `mamtra eval`, teacher against student.",
+        help="End with a report in OUTPUT/report: student and teacher heard beside each other.",
     ),
+]
+ReportSentences = Annotated[
+    int, _records(metavar="N", min=1, help="Sentences each of them says for it.")
 ]

@@ -26,6 +26,7 @@ def draw_curves(path: Path, stages: Mapping[str, Sequence[Mapping[str, float]]])
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise MissingDependencyError(
             "curves need the package matplotlib", "pip install 'mamtra-cli[plot]'"
@@ -46,6 +47,7 @@ def draw_curves(path: Path, stages: Mapping[str, Sequence[Mapping[str, float]]])
         right.set_title("gradient norm")
         for axis in (left, right):
             axis.set_xlabel("update")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.set_yscale("log")
             axis.grid(alpha=0.3)
     figure.tight_layout()

@@ -153,6 +153,7 @@ def compare_models(
     if bad or not options.sentences:
         raise DataError(f"`{bad[0]}` has no words to hear" if bad else "there are no sentences")
     texts = [sentence.text for sentence in options.sentences]
+    count(texts[0], "", options.rules)  # tells what is missing before anything is spoken
     judges = _Judges(options, texts, student)
     scored, takes = _score(student, options, judges, report)
     other: Scored | None = None

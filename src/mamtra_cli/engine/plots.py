@@ -59,17 +59,23 @@ def draw_plots(folder: Path, evaluation: Evaluation) -> dict[str, str]:
         figure, axes = blank(width, rows, 1.8 * rows + 0.6)
         for row, sample in zip(axes, evaluation.samples, strict=True):
             _spectrograms(row, sample, evaluation.sample_rate)
+        for axis, scored in zip(axes[-1], models, strict=True):
+            axis.set_xlabel(f"{scored.model}, s")
         save("spectrograms.png", "Spectrograms of the samples: student, teacher", figure)
     return found
 
 
 def length_bins(records: Sequence[Record]) -> list[tuple[int, int, float]]:
-    """Shortest and longest words of equally filled bins, with the pooled errors of each."""
+    """Shortest and longest words of about equally filled bins, with the pooled errors of each.
+
+    Sentences of one length stay together, so that no length is in two bins.
+    """
     order = sorted(records, key=lambda record: record.errors.words)
-    parts = np.array_split(np.arange(len(order)), min(BINS, len(order)))
+    parts = np.array_split([record.errors.words for record in order], min(BINS, len(order)))
+    ends = sorted({int(part[-1]) for part in parts})
     found = []
-    for part in parts:
-        group = [order[place] for place in part]
+    for before, end in zip([0, *ends], ends, strict=False):
+        group = [record for record in order if before < record.errors.words <= end]
         words = sum(record.errors.words for record in group)
         errors = sum(record.errors.errors for record in group)
         found.append((group[0].errors.words, group[-1].errors.words, errors / words))

@@ -218,9 +218,11 @@ def summary(
     }
 
 
-def markdown_table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
-    """Return a Markdown table, numbers to the right."""
-    lines = [head, ("---", *("---:" for _ in head[1:])), *rows]
+def markdown_table(
+    head: tuple[str, ...], rows: Iterator[tuple[str, ...]], *, words: int = 1
+) -> str:
+    """Return a Markdown table: so many columns of words, then numbers to the right."""
+    lines = [head, tuple("---" if place < words else "---:" for place in range(len(head))), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
@@ -307,7 +309,7 @@ def _worst_section(evaluation: Evaluation) -> str:
         )
         for one in worst
     )
-    return f"## Worst utterances\n\n{markdown_table(('said', 'heard', 'errors'), rows)}"
+    return f"## Worst utterances\n\n{markdown_table(('said', 'heard', 'errors'), rows, words=2)}"
 
 
 def _extra_section(name: str, value: Mapping[str, Any] | str) -> str:

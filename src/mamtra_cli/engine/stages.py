@@ -298,7 +298,15 @@ class Run:
             save_every=recipe.save_every,
         )
         settled = replace(
-            recipe, resume=None, device="", force=False, sharding="", tensorboard=False, plot=False
+            recipe,
+            resume=None,
+            device="",
+            force=False,
+            sharding="",
+            tensorboard=False,
+            plot=False,
+            report=False,
+            report_sentences=0,
         )
         return Trainer(
             self.objective,

@@ -88,4 +88,6 @@ def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> 
         f"and optimizer {memory.optimizer / 1e6:.0f}, activations "
         f"{memory.activations / 1e6:.0f}, logits {memory.logits / 1e6:.0f}"
     )
+    if recipe.report:
+        plan["report"] = f"{recipe.report_sentences} sentences, by student and teacher"
     return plan

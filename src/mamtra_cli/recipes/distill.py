@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mamtra_cli.recipes.evaluate import Scores
 from mamtra_cli.recipes.shared import StartCheck
 
 
@@ -64,7 +65,8 @@ class DistillRecipe:
     save_every: int = 100
     tensorboard: bool = False
     plot: bool = True
-    report: bool = False
+    report: bool = True  # student and teacher heard at the end
+    report_sentences: int = 10
     check_tokens: int = 2048
     seed: int = 0
     device: str = "auto"
@@ -101,7 +103,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DistillResult:
-    """What `distill` made."""
+    """What `distill` made.
+
+    Attributes:
+        before, after: closeness to the teacher on held-out speech.
+        plan: the stages in words, of a dry run.
+        report, report_files: `report.md` of the comparison at the end, and all its files.
+        scores, teacher_scores, difference: what was heard there; see `EvalResult`.
+        absent: what could not be measured there, and why; `report` where there is none.
+    """
 
     output: Path | None
     student: str
@@ -118,3 +128,8 @@ class DistillResult:
     plan: dict[str, str] = field(default_factory=dict)
     curves: Path | None = None
     report: Path | None = None
+    report_files: tuple[Path, ...] = ()
+    scores: Scores | None = None
+    teacher_scores: Scores | None = None
+    difference: Scores | None = None
+    absent: dict[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@ after each new layer) on the same teacher-forced speech. A run keeps its state b
 in `<output>.run`, until it is done; the result is a model folder like any other.
 """
 
+import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping
@@ -28,15 +29,13 @@ from mamtra_cli.checkpoint import (
 )
 from mamtra_cli.config import dump_json, from_dict, to_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
+from mamtra_cli.engine.closing_report import FOLDER as REPORT
+from mamtra_cli.engine.closing_report import eval_command, write_closing_report
 from mamtra_cli.engine.curves import draw_curves
 from mamtra_cli.engine.data import Example, hold_out, write_examples
-from mamtra_cli.engine.evaluation import EvalOptions, built_in, compare_models
-from mamtra_cli.engine.measure import environment
 from mamtra_cli.engine.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.parallel import World, join, leave, own_device
-from mamtra_cli.engine.report import write_report
-from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.stages import (
     ALIGN,
     BOARD,
@@ -51,6 +50,7 @@ from mamtra_cli.engine.trainer import METRICS_FILE, read_metrics
 from mamtra_cli.engine.training_plan import plan_of, read_data_of, tell_memory
 from mamtra_cli.errors import (
     DataError,
+    MamtraError,
     MissingDependencyError,
     OutputError,
     PlanError,
@@ -61,15 +61,15 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
 from mamtra_cli.tensors import SCALE, encode
 
+log = logging.getLogger(__name__)
+
 RUN = "run.json"
 PAIRS = "pairs.jsonl"
 README = "README.md"
 CURVES = "curves.png"
-REPORT = "report"
-REPORT_SENTENCES = 20
 METRICS_FILES = {"": METRICS_FILE, ALIGN: "metrics-align.jsonl", OWN: "metrics-own.jsonl"}
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-REMADE = (CONFIG, PROVENANCE, README, CURVES, *METRICS_FILES.values())
+REMADE = (CONFIG, PROVENANCE, README, CURVES, BOARD, REPORT, *METRICS_FILES.values())
 
 
 def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
@@ -95,9 +95,14 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     try:
         with interruptible():
             listener = report if world.main else ignore
-            return _distill(replace(recipe, device=device), before, world, listener)
+            result = _distill(replace(recipe, device=device), before, world, listener)
     finally:
         leave(world)
+    if recipe.dry_run or not recipe.report or not world.main:
+        return result
+    # The other processes are gone by now: nobody waits at a barrier for what is heard.
+    with interruptible():
+        return reported(replace(recipe, device=device), result, report)
 
 
 def _distill(
@@ -144,8 +149,6 @@ def _distill(
         told = replace(told, after=after)
         told = write_student(recipe, pair, told, weights, run, report)
         shutil.rmtree(run, ignore_errors=True)
-        if recipe.report:
-            told = replace(told, report=write_comparison(recipe, pair, report))
     world.wait()
     return told
 
@@ -266,7 +269,8 @@ def write_student(
         writer.write_config(source.family, source.config)
         for file in sorted(source.path.rglob("*")):
             name = file.relative_to(source.path)
-            if file.is_file() and str(name) not in (*REMADE, part) and not _hidden(name):
+            skip = name.parts[0] in (*REMADE, part)
+            if file.is_file() and not skip and not _hidden(name):
                 writer.copy(file, str(name))
         writer.write_tensors(part, trained(source, model.family.lm_part, weights))
         inherited = ("teacher", "license", "plan", "mixer")
@@ -319,16 +323,42 @@ def copy_records(recipe: DistillRecipe, run: Path, writer: FolderWriter, report:
     return True
 
 
-def write_comparison(recipe: DistillRecipe, pair: Pair, report: Report) -> Path:
-    """The report of `eval`, teacher against student, in a folder of the output."""
-    assert recipe.output is not None
-    student = Engine.load(str(recipe.output), device=recipe.device, report=report)
-    options = EvalOptions(sentences=built_in(REPORT_SENTENCES), seed=recipe.seed)
-    evaluation = compare_models(pair.teacher, student, options, report)
-    folder = recipe.output / REPORT
-    command = f"mamtra eval {recipe.output} --sentences {REPORT_SENTENCES}"
-    facts = environment(student.device)
-    return write_report(folder, evaluation, command=command, environment=facts, force=True)
+def reported(recipe: DistillRecipe, result: DistillResult, report: Report) -> DistillResult:
+    """Add what is heard of the student and its teacher; the student is written already."""
+    output = recipe.output
+    assert output is not None
+    again = eval_command(output, result.teacher, recipe.report_sentences, recipe.seed)
+    try:
+        found = write_closing_report(
+            output,
+            result.teacher,
+            sentences=recipe.report_sentences,
+            seed=recipe.seed,
+            device=recipe.device,
+            report=report,
+        )
+    except KeyboardInterrupt:
+        text = f"`{output}` is complete; the report was cut short, make it with `{again}`"
+        report(Note(text=text, warning=True))
+        raise
+    except Exception as error:
+        # Whatever it is, hours of training have ended well: a report can be made at any time.
+        log.debug("no report", exc_info=True)
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, MamtraError):
+            why = f"{error.message}; {error.hint}" if error.hint else error.message
+        text = f"no report: {why}; `{output}` is complete, make it with `{again}`"
+        report(Note(text=text, warning=True))
+        return replace(result, absent={"report": why})
+    return replace(
+        result,
+        report=found.path,
+        report_files=found.files,
+        scores=found.student,
+        teacher_scores=found.teacher,
+        difference=found.difference,
+        absent=found.absent,
+    )
 
 
 def trained(
