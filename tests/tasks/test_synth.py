@@ -15,8 +15,9 @@ import soundfile
 from tests.command import hear_ctrl_c
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.audio import AudioWriter, Samples
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine import speech
+from mamtra_cli.engine import guards, speech
 from mamtra_cli.errors import (
     AudioRejectedError,
     MamtraError,
@@ -119,6 +120,28 @@ def test_refused_speech_leaves_no_file(
     with pytest.raises(AudioRejectedError, match="after 2 attempts"):
         synth(recipe(model, tmp_path / "a.wav", retries=1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_streamed_speech_refused_in_the_middle_leaves_the_old_file_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([None, guards.Rejection(cause="non_finite", detail="a sample is not finite")])
+    monkeypatch.setattr(speech, "check_finite", lambda audio, what: next(answers))
+    written: list[int] = []
+    plain = AudioWriter.write
+
+    def write(self: AudioWriter, samples: Samples) -> None:
+        plain(self, samples)
+        written.append(len(samples))
+
+    monkeypatch.setattr(AudioWriter, "write", write)
+    (tmp_path / "a.wav").write_bytes(b"mine")
+    with pytest.raises(AudioRejectedError, match="what has begun to be heard") as caught:
+        synth(recipe(model, tmp_path / "a.wav", stream=True, force=True))
+    assert "leave out the streaming" in (caught.value.hint or "")
+    assert sum(written) > 0  # it was on its way to the file
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    assert (tmp_path / "a.wav").read_bytes() == b"mine"
 
 
 def test_interruption_leaves_no_file(

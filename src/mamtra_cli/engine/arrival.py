@@ -186,10 +186,10 @@ def _turns(
                 break
             yield Chunk(audio=audio)
     if rejection is not None:
-        raise rejected(text.strip(), [rejection])
+        raise rejected(text.strip(), [rejection], heard=True)
     audio = waver.finish(state)
     rejection = check_finite(audio, "samples")
     if rejection is not None:
-        raise rejected(text.strip(), [rejection])
+        raise rejected(text.strip(), [rejection], heard=True)
     done = PieceReport(text=text.strip(), tokens=said, attempts=1)
     yield Chunk(audio=audio, piece=done)

@@ -201,7 +201,7 @@ def _streamed(
         refused.append(rejection)
         _tell(report, piece, rejection, attempt, options)
         if heard:
-            break
+            raise rejected(piece, refused, heard=True)
     raise rejected(piece, refused)
 
 
@@ -282,11 +282,20 @@ def _tell(
         report(Note(text=text, warning=True))
 
 
-def rejected(piece: str, refused: Sequence[Rejection]) -> AudioRejectedError:
-    """The error that ends a piece after its last attempt."""
+def rejected(
+    piece: str, refused: Sequence[Rejection], *, heard: bool = False
+) -> AudioRejectedError:
+    """The error that ends a piece after its last attempt; `heard` if it had begun."""
     start = piece if len(piece) <= 40 else piece[:37] + "..."
+    last = refused[-1].detail
+    if heard:
+        return AudioRejectedError(
+            f"no good speech for `{start}`: {last}; what has begun to be heard is not tried again",
+            hint="leave out the streaming: pieces are then judged and tried again before anybody "
+            "hears them; or try another `--seed`",
+        )
     attempts = "attempt" if len(refused) == 1 else "attempts"
     return AudioRejectedError(
-        f"no good speech for `{start}` after {len(refused)} {attempts}: {refused[-1].detail}",
+        f"no good speech for `{start}` after {len(refused)} {attempts}: {last}",
         hint="try another `--seed`, a lower `--temperature`, or `--retries 5`",
     )
