@@ -34,6 +34,7 @@ from mamtra_cli.engine.recognise import WordRecogniser
 Speaker = Callable[[list[str]], list[np.ndarray]]
 RATE = 24_000
 DISTRACTORS = 1700
+CLOSED_SEED = 1000
 
 
 def distractors() -> list[str]:
@@ -113,21 +114,28 @@ def main() -> None:
     parser.add_argument("--voice", default="f1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--order", type=int, default=3, help="of the recogniser; 0: word loop")
+    parser.add_argument(
+        "--temperature", type=float, help="of the tokens; the model's own if absent"
+    )
+    parser.add_argument("--sentences-seed", type=int, default=CLOSED_SEED, help="of the closed set")
     parser.add_argument("--closed", type=int, default=100, help="closed-vocabulary sentences")
     parser.add_argument("--open", type=int, default=40, help="open-vocabulary sentences")
     args = parser.parse_args()
     torch.set_num_threads(max(1, torch.get_num_threads()))
     listed = Path(__file__).with_name("open_sentences.txt").read_text().splitlines()
-    tests = {"closed": sentences.closed(1000, 100)[: args.closed], "open": listed[: args.open]}
+    tests = {
+        "closed": sentences.closed(args.sentences_seed, 100)[: args.closed],
+        "open": listed[: args.open],
+    }
     hear = recognisers(tests, args.order)
     rows: dict[str, Speaker] = {}
     wanted = args.rows.split(",")
     if args.corpus and {"original", "vocoder", "copy"} & set(wanted):
         rows |= {k: v for k, v in original(args.corpus, args.model).items() if k in wanted}
     if "teacher" in wanted:
-        rows["teacher"] = speaker(args.model, args.voice, args.seed)
+        rows["teacher"] = speaker(args.model, args.voice, args.seed, args.temperature)
     for folder in args.student if "student" in wanted else []:
-        rows[folder] = speaker(folder, args.voice, args.seed)
+        rows[folder] = speaker(folder, args.voice, args.seed, args.temperature)
     print("| row | set | WER % | 95 % interval | CER % | words | seconds of audio | RTF |")
     print("|---|---|---|---|---|---|---|---|")
     for name, speak in rows.items():
@@ -150,18 +158,19 @@ def main() -> None:
             print(json.dumps(row | {"audio_s": audio, "rtf": spent / audio}), file=sys.stderr)
 
 
-def speaker(name: str, voice: str, seed: int) -> Speaker:
+def speaker(name: str, voice: str, seed: int, temperature: float | None) -> Speaker:
     """Return a row that speaks texts with a model, one after the other, as `mamtra synth` does."""
     from mamtra_cli.engine.runtime import Engine
     from mamtra_cli.engine.speech import SpeechOptions, speak
 
     engine = Engine.load(name)
     chosen = engine.voice(voice)
+    sampling = engine.sampling_with(temperature=temperature)
 
     def run(texts: list[str]) -> list[np.ndarray]:
         waves = []
         for i, text in enumerate(texts):
-            options = SpeechOptions(seed=seed * 1000 + i)
+            options = SpeechOptions(seed=seed * 1000 + i, sampling=sampling)
             chunks = [chunk.audio for chunk in speak(engine, text, chosen, options)]
             waves.append(torch.cat(chunks).numpy())
         return waves

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 
 from dataset import Corpus
 
-from mamtra_cli.engine.corpora import Clip, find
+from mamtra_cli.engine.corpora.clip import Clip
+from mamtra_cli.engine.corpora.corpus import find
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.tokenise import RATE, SpeechEncoder
 

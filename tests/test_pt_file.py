@@ -81,9 +81,9 @@ def test_reader_and_writer_hold_a_window_of_a_file(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     read, written, back = map(int, done.stdout.split())
     megabytes = 80
-    assert read < 0.6 * megabytes
-    assert written < 0.6 * megabytes  # a window read, and as much before the writer begins
-    assert back < 0.6 * megabytes
+    assert read < 0.7 * megabytes
+    assert written < 0.7 * megabytes  # a window read, and as much before the writer begins
+    assert back < 0.7 * megabytes
 
 
 def test_large_file_is_written_as_its_tensors_come(

@@ -58,7 +58,8 @@ def mini(durations: tuple[float, ...]) -> CosyVoice2Config:
         hift=HIFT,
         speech_tokenizer=TOKENIZER,
         speaker_encoder=SPEAKER,
-        temperature=0.7,
+        temperature=0.2,  # clearest on sentences kept for choosing it (docs/mini.md)
+        lesson_temperature=0.7,
         top_k=0,
         ras_window=0,
         context_tokens=50,

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 from tests.sounds import RATE, buzz, sound_bytes, write_sound
 
-from mamtra_cli.engine.corpora import Bad, Clip, Corpus, Part, find, hub
-from mamtra_cli.engine.corpora.clip import TooLongError
+from mamtra_cli.engine.corpora import hub
+from mamtra_cli.engine.corpora.clip import Bad, Clip, Part, TooLongError
+from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.errors import AudioError, DataError, UsageError
 
 TEXTS = ["The first one.", "The second one.", "The third one."]

@@ -233,6 +233,14 @@ def test_unfinished_last_line_of_metrics_is_done_again(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
 
 
+def test_a_run_killed_before_its_first_save_leaves_no_records(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "lo')
+    run, _ = trainer(tmp_path, steps=3)
+    run.run()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+
+
 def test_accumulated_gradient_weighs_batches_by_tokens() -> None:
     toy = Toy()
 

@@ -12,6 +12,8 @@ from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
 
+TOKEN = 1920  # bytes: 40 ms of 16-bit samples at 24 kHz
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,8 +38,8 @@ def test_sound_of_the_first_sentence_comes_while_stdin_stays_open(model: Path) -
         process.stdin.write(b"The clock was slow. And")
         process.stdin.flush()
         # Nothing more is written and nothing closed: without streaming this would wait forever.
-        first = process.stdout.read(2000)
-        assert len(first) == 2000
+        first = process.stdout.read(TOKEN)
+        assert len(first) == TOKEN
         assert process.poll() is None
         process.stdin.write(b" nobody noticed.")
         process.stdin.close()

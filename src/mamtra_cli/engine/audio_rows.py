@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mamtra_cli.audio import Samples
-from mamtra_cli.engine.corpora import Bad, Clip
-from mamtra_cli.engine.corpora.clip import TooLongError
+from mamtra_cli.engine.corpora.clip import Bad, Clip, TooLongError
 from mamtra_cli.engine.prepared import Known, Ledger
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.shard_writer import Row

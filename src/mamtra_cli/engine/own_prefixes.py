@@ -83,9 +83,8 @@ class OwnPrefixes:
         lm.eval()
         try:
             with torch.no_grad():
-                found = decode(
-                    PlainDecoder(lm), utterances, self.engine.sampling, rows=len(utterances)
-                )
+                sampling = self.engine.lesson_sampling
+                found = decode(PlainDecoder(lm), utterances, sampling, rows=len(utterances))
                 for index, outcome in found:
                     # What a guard would refuse is what there is to learn from.
                     rows[index] = list(outcome.tokens) or rows[index]

@@ -35,7 +35,7 @@ def make_pairs(
         engine: the teacher.
         texts: sentences, each spoken as one piece.
         seed: text i is spoken with seed + i.
-        sampling: how tokens are chosen; `None` for the model's own way.
+        sampling: how tokens are chosen; `None` for the model's way of making lessons.
         rows: sentences spoken together.
         report: hears of the progress.
     """
@@ -43,7 +43,7 @@ def make_pairs(
     ids = [tuple(engine.encode(text)) for text in texts]
     utterances = [engine.utterance(row, seed=seed + i) for i, row in enumerate(ids)]
     made: dict[int, Example] = {}
-    for index, outcome in decode(engine, utterances, sampling or engine.sampling, rows=rows):
+    for index, outcome in decode(engine, utterances, sampling or engine.lesson_sampling, rows=rows):
         if outcome.rejection is None:
             name = f"{seed}-{index}"
             made[index] = Example(id=name, text_ids=ids[index], tokens=outcome.tokens)

@@ -176,10 +176,16 @@ class Engine:
         family = registry.family("cosyvoice2") if self.model is None else self.model.family
         return family.sampling(self.config)
 
-    def sampling_with(self, **changes: Any) -> Sampling:
-        """The model's sampling with what is not `None` changed."""
+    @cached_property
+    def lesson_sampling(self) -> Sampling:
+        """How tokens are chosen that another model is to learn from."""
+        family = registry.family("cosyvoice2") if self.model is None else self.model.family
+        return family.lesson_sampling(self.config)
+
+    def sampling_with(self, *, lesson: bool = False, **changes: Any) -> Sampling:
+        """The model's sampling, of speech or of lessons, with what is not `None` changed."""
         given = {name: value for name, value in changes.items() if value is not None}
-        return dataclasses.replace(self.sampling, **given)
+        return dataclasses.replace(self.lesson_sampling if lesson else self.sampling, **given)
 
     def voices(self) -> list[str]:
         """Names of the model's voices."""

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mamtra_cli.engine.corpora import Bad
-from mamtra_cli.engine.corpora.clip import find_text
+from mamtra_cli.engine.corpora.clip import Bad, find_text
 from mamtra_cli.engine.corpora.jsonl import records
 from mamtra_cli.engine.decode import Utterance, decode
 from mamtra_cli.engine.pairs import SEED_OF_TEXTS

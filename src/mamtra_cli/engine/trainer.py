@@ -162,6 +162,8 @@ class Trainer:
     def run(self) -> TrainResult:
         """Train to `options.steps`; a signal finishes the update, saves, and interrupts."""
         started = self.clock = time.monotonic()
+        if self.step == 0 and self.folder is not None and self.world.main:
+            self._trim_metrics()  # of a run that was killed before its first save
         self.report(Stage(name="training", total=self.options.steps - self.step, unit="steps"))
         batches = self.source.batches(self.position)
         with stop_flag() as stop:

@@ -176,6 +176,10 @@ class Family(Protocol):
         """How the model's authors draw its tokens."""
         ...
 
+    def lesson_sampling(self, config: Any) -> Sampling:
+        """How tokens are drawn that another model is to learn from."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:

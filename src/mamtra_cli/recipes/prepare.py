@@ -12,7 +12,7 @@ class PrepareRecipe:
     input: str = ""  # file, folder or org/name[@revision]; with `synthetic`: texts, "" built-in
     output: Path | None = None
     model: str = ""  # whose tokens; "" is `mini`, and with `check` none to compare with
-    format: str = ""  # one of engine.corpora.FORMATS; "" looks
+    format: str = ""  # one of engine.corpora.corpus.FORMATS; "" looks
     files: str = ""  # which files of a folder or repository, as `*dev*`; "" is all
     text_key: str = ""  # key or column of the text; "" is the usual one
     audio_key: str = ""  # column of the audio; "" is the usual one

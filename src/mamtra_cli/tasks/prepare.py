@@ -15,7 +15,8 @@ from pathlib import Path
 from mamtra_cli.checkpoint import output_errors
 from mamtra_cli.config import dump_json
 from mamtra_cli.engine.audio_rows import AudioRows, Limits
-from mamtra_cli.engine.corpora import Bad, Clip, Corpus, Part, find
+from mamtra_cli.engine.corpora.clip import Bad, Clip, Part
+from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.engine.corpora.hub import fetch
 from mamtra_cli.engine.corpus_statistics import (
     draw_lengths,
@@ -115,7 +116,7 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
             clear(folder)
         bad = BadList(job.bad, input)
         sampling = engine.sampling_with(
-            temperature=recipe.temperature, top_p=recipe.top_p, top_k=recipe.top_k
+            lesson=True, temperature=recipe.temperature, top_p=recipe.top_p, top_k=recipe.top_k
         )
         made = {"seed": recipe.seed, **asdict(sampling)} if recipe.synthetic else {}
         header = header_of(engine, synthetic=recipe.synthetic, **made)

@@ -65,14 +65,14 @@ def flow() -> Flow:
 
 
 def test_imitated_encoder_and_estimator_need_what_the_formulas_say(flow: Flow) -> None:
-    config, ids, x = flow.config, torch.zeros((1, 150), dtype=torch.long), torch.randn(2, 80, 160)
+    config, ids, x = flow.config, torch.zeros((1, 150), dtype=torch.long), torch.randn(2, 80, 320)
     with torch.inference_mode(), published_attention(flow):
         encoder, _ = live_peak(lambda: flow.encode(ids, streaming=False))
         estimator, _ = live_peak(
             lambda: flow.decoder.estimator(x, x, torch.zeros(2), x[:, :, 0], x)
         )
     assert encoder == pytest.approx(costs.official_encoder_scratch(config.encoder, 150), rel=0.06)
-    wanted = costs.official_estimator_scratch(config.estimator, 160)
+    wanted = costs.official_estimator_scratch(config.estimator, 320)
     assert estimator == pytest.approx(wanted, rel=0.06)
 
 

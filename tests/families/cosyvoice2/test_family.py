@@ -99,6 +99,13 @@ def test_sampling_is_repetition_aware(folder: Path) -> None:
     assert (sampling.ras_window, sampling.ras_threshold) == (10, 0.1)
 
 
+def test_lessons_are_drawn_as_speech_unless_the_model_says_otherwise() -> None:
+    config = replace(tiny_config(), temperature=0.3)
+    assert FAMILY.lesson_sampling(config) == FAMILY.sampling(config)
+    varied = FAMILY.lesson_sampling(replace(config, lesson_temperature=0.7))
+    assert varied == replace(FAMILY.sampling(config), temperature=0.7)
+
+
 def edit_yaml(old: str, new: str) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         text = (folder / YAML_FILE).read_text("utf-8")

@@ -205,6 +205,8 @@ class CosyVoice2Config:
     `speech_tokenizer` and `speaker_encoder` are `None` where the model uses ONNX files.
     Windows of token-to-wave are in tokens of 40 ms: `hop_tokens` of the first, growing to
     `max_hop_tokens`, `context_tokens` heard again before each, up to `whole_tokens` at once.
+    Speech that another model learns from is drawn at `lesson_temperature`, `None` for the same:
+    what is clearest to hear need not be what teaches most.
     """
 
     text: str = "bpe"
@@ -215,6 +217,7 @@ class CosyVoice2Config:
     speech_tokenizer: SpeechTokenizerConfig | None = None
     speaker_encoder: SpeakerEncoderConfig | None = None
     temperature: float = 1.0
+    lesson_temperature: float | None = None
     top_p: float = 0.8
     top_k: int = 25
     ras_window: int = 10

@@ -130,5 +130,12 @@ class CosyVoice2:
             ras_threshold=config.ras_threshold,
         )
 
+    def lesson_sampling(self, config: CosyVoice2Config) -> Sampling:
+        """The same, at the temperature of lessons."""
+        sampling = self.sampling(config)
+        if config.lesson_temperature is None:
+            return sampling
+        return replace(sampling, temperature=config.lesson_temperature)
+
 
 FAMILY = CosyVoice2()
