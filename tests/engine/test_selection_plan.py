@@ -95,6 +95,7 @@ def test_same_question_is_answered_from_the_cache(
         {"placement": "auto:drop"},
         {"ratio": "1:1"},
         {"calibrate": "gain"},
+        {"ridge": 0.1},
         {"calibration_tokens": 200},
         {"placement": "auto:swap,exchange=0"},
         {"init": "random"},

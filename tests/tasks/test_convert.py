@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.families.cosyvoice2.tiny import write_qwen, write_random_checkpoint, yaml_text
 from tests.tiny_model import write_tiny_model
 
@@ -155,6 +156,19 @@ def test_calibration_brings_the_student_nearer(teacher: Path, tmp_path: Path) ->
     assert 0 < kl["ls"] < 0.5 * kl["none"]
 
 
+def test_more_ridge_fits_less_with_smaller_weights(teacher: Path, tmp_path: Path) -> None:
+    sizes, errors = [], []
+    for ridge in (1e-4, 0.1):
+        folder = tmp_path / str(ridge)
+        convert(of(teacher, folder, ridge=ridge, plan="T=0"))
+        weights = load_file(folder / "lm.safetensors")
+        sizes.append(sum(float(w.norm()) for n, w in weights.items() if "mixer.o_proj" in n))
+        made = json.loads((folder / "mamtra.json").read_text())
+        errors.append([fit["after"] for fit in made["calibration"]])
+    assert sizes[1] < 0.8 * sizes[0]
+    assert all(more > less for less, more in zip(*errors, strict=True))
+
+
 def test_check_can_be_skipped(teacher: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     recipe = of(teacher, tmp_path / "s", check_tokens=0, calibrate="none", data=None)
@@ -288,6 +302,8 @@ def test_layer_zero_converted_is_warned_of(teacher: Path, tmp_path: Path) -> Non
         pytest.param({"gate": "half"}, UsageError, "`half`", "none, full", id="gate"),
         pytest.param({"init": "copy"}, UsageError, "`--init copy`", "transfer", id="init"),
         pytest.param({"calibrate": "l2"}, UsageError, "`--calibrate l2`", "ls", id="calibrate"),
+        pytest.param({"ridge": 0.0}, UsageError, "`--ridge 0`", "1e-4", id="ridge"),
+        pytest.param({"ridge": float("nan")}, UsageError, "`--ridge nan`", "1e-4", id="no-ridge"),
         pytest.param({"dtype": "int4"}, UsageError, "`int4`", "int8", id="dtype"),
         pytest.param({"teacher": ""}, UsageError, "no teacher", "mini", id="teacher"),
         pytest.param({"output": None}, UsageError, "no output", "-o", id="output"),

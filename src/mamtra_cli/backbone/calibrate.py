@@ -22,6 +22,7 @@ from mamtra_cli.errors import MamtraError
 from mamtra_cli.layers.mamba2 import Mamba2Mixer
 
 MODES = ("ls", "gain", "scalar", "none")
+RIDGE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def calibrate(
     batches: Iterable[Sequences],
     *,
     mode: str = "ls",
-    ridge: float = 1e-4,
+    ridge: float = RIDGE,
 ) -> tuple[LayerFit, ...]:
     """Fit every M layer of the student that is attention in the teacher; writes into the student.
 

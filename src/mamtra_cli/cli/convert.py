@@ -135,6 +135,14 @@ def convert(
             rich_help_panel=LAYERS,
         ),
     ] = ConvertRecipe.calibrate,
+    ridge: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="Ridge of that fit, as a share of the mean power it reads; more is calmer.",
+            rich_help_panel=LAYERS,
+        ),
+    ] = ConvertRecipe.ridge,
     calibration_tokens: Annotated[
         int,
         typer.Option(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra_cli.backbone.calibrate import RIDGE
 from mamtra_cli.engine.data import BatchOrder, BatchSource, Example
 from mamtra_cli.engine.distillation import AlignLoss
 from mamtra_cli.engine.student import fit, hybrid_of
@@ -58,6 +59,7 @@ def make_pool(
     letter: str = "M",
     init: str = "transfer",
     calibrate: str = "ls",
+    ridge: float = RIDGE,
     seed: int = 0,
 ) -> SpeechLM:
     """A student with every layer converted and fitted, sharing the rest with its teacher.
@@ -67,12 +69,12 @@ def make_pool(
         mixer: choices of the new layers.
         examples: speech for the fit; may be empty where `calibrate` is `none`.
         letter: kind of the new layers.
-        init, calibrate: as in `hybrid_of` and `fit`.
+        init, calibrate, ridge: as in `hybrid_of` and `fit`.
         seed: of whatever is drawn.
     """
     pool = hybrid_of(teacher, letter * teacher.config.n_layers, mixer, init=init, seed=seed)
     if letter == "M" and calibrate != "none":
-        fit(teacher, pool, examples, mode=calibrate)
+        fit(teacher, pool, examples, mode=calibrate, ridge=ridge)
     return pool
 
 

@@ -132,6 +132,7 @@ def measured(
             "mixer": mixer.to_dict(),
             "init": init,
             "calibrate": recipe.calibrate,
+            "ridge": recipe.ridge,
             "calibration_tokens": recipe.calibration_tokens,
             "data": data_hash(recipe.data),
             "seed": recipe.seed,
@@ -149,17 +150,25 @@ def measured(
     letter = LETTERS.get(mixer.mixer, "M")
     lm = engine.lm
     report(Stage(name="fitting", detail=f"all {lm.config.n_layers} layers, {recipe.calibrate}"))
-    calibrate, seed = recipe.calibrate, recipe.seed
-    pool = make_pool(lm, mixer, to_fit, letter=letter, init=init, calibrate=calibrate, seed=seed)
+    pool = make_pool(
+        lm,
+        mixer,
+        to_fit,
+        letter=letter,
+        init=init,
+        calibrate=recipe.calibrate,
+        ridge=recipe.ridge,
+        seed=recipe.seed,
+    )
     if request.method in ALIGNED and request.steps:
-        align_pool(lm, pool, to_fit, steps=request.steps, seed=seed, report=report)
+        align_pool(lm, pool, to_fit, steps=request.steps, seed=recipe.seed, report=report)
     bench = Bench(lm, pool, to_score, bistream=request.bistream)
     if request.method == "wer":
 
         def hear(kinds: str) -> float:
             made = bench.assemble(kinds)
             count = request.sentences
-            return word_errors(engine, made, sentences=count, seed=seed, report=report)
+            return word_errors(engine, made, sentences=count, seed=recipe.seed, report=report)
 
     selection = select(bench, request, start=start, hear=hear, report=report)
     selection_cache.save(key, selection, report)

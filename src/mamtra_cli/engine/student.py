@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from mamtra_cli.backbone.calibrate import LayerFit, Sequences, calibrate
+from mamtra_cli.backbone.calibrate import RIDGE, LayerFit, Sequences, calibrate
 from mamtra_cli.backbone.transfer import student_of
 from mamtra_cli.engine.agreement import POSITIONS, teacher_forced
 from mamtra_cli.engine.data import BatchOrder, Example
@@ -45,7 +45,12 @@ def hybrid_of(
 
 
 def fit(
-    teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example], *, mode: str
+    teacher: SpeechLM,
+    student: SpeechLM,
+    examples: Sequence[Example],
+    *,
+    mode: str,
+    ridge: float = RIDGE,
 ) -> tuple[LayerFit, ...]:
     """Fit the output projections of a student's new layers to what its teacher puts out.
 
@@ -53,9 +58,10 @@ def fit(
         teacher: as in `hybrid_of`.
         student: changed in place.
         examples: speech to fit on.
-        mode: as in `backbone.calibrate`.
+        mode, ridge: as in `backbone.calibrate`.
     """
-    return calibrate(teacher.stack, student.stack, _batches(teacher, examples), mode=mode)
+    batches = _batches(teacher, examples)
+    return calibrate(teacher.stack, student.stack, batches, mode=mode, ridge=ridge)
 
 
 def _batches(teacher: SpeechLM, examples: Sequence[Example]) -> Iterator[Sequences]:

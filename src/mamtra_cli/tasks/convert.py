@@ -5,6 +5,7 @@ the teacher is a published folder. The output appears whole or not at all. What 
 against its teacher is measured on the files as written, on sentences the calibration never saw.
 """
 
+import math
 import platform
 import time
 from dataclasses import dataclass
@@ -134,6 +135,8 @@ def check_recipe(recipe: ConvertRecipe) -> None:
             near = nearest(value, known)
             hint = f"did you mean `{near}`?" if near else f"one of: {', '.join(known)}"
             raise UsageError(f"`{name} {value}` is not known", hint)
+    if not 0 < recipe.ridge < math.inf:
+        raise UsageError(f"`--ridge {recipe.ridge:g}` is not above 0", "the default is 1e-4")
     check_storage(recipe.dtype)
     if recipe.output is not None:
         check_free(recipe.output, force=recipe.force or recipe.dry_run)
@@ -186,7 +189,7 @@ def make(
     if to_fit:
         tokens = sum(len(example.tokens) for example in to_fit)
         report(Stage(name="fitting", detail=f"{recipe.calibrate} on {tokens} speech tokens"))
-        fits = fit(engine.lm, student, to_fit, mode=recipe.calibrate)
+        fits = fit(engine.lm, student, to_fit, mode=recipe.calibrate, ridge=recipe.ridge)
     told = list(predictions(engine.lm, to_check)) if to_check else []
     report(Stage(name="writing", detail=str(recipe.output)))
     writer.write_config(family.name, design.config)
