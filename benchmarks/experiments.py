@@ -72,7 +72,7 @@ def work(study: Study, name: str, folder: Path, given: argparse.Namespace) -> No
         rows = tuple(replace(row, seeds=row.seeds[: given.seeds]) for row in study.row)
         study = replace(study, row=rows)
     lab = Lab(study.teacher, study.data, folder, say)
-    listed = list(runs(study, lab.n_layers, lab.hash_of("lm")))
+    listed = list(runs(study, lab.n_layers, lab.lessons))
     if "train" in phases:
         for run in listed:
             train(lab, run)

@@ -7,7 +7,7 @@ differences can be had later.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,10 @@ def hear(
 
 
 def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
-    """Of a row, what it was to say, and the parts and voice that made sound of it."""
+    """Of a row, what it was to say, how tokens are drawn, and what made sound of them."""
     voice = f"voices/{lab.teacher.voices()[0]}"
-    return digest_of([digest, to_dict(how), lab.hash_of("flow", "hift", voice)])
+    drawn = asdict(lab.teacher.sampling)
+    return digest_of([digest, to_dict(how), drawn, lab.hash_of("flow", "hift", voice)])
 
 
 def _speak(

@@ -28,7 +28,7 @@ MARKERS = "osD^v*Pp"
 def draw(name: str, results: Sequence[Result], teacher: Entry | None, path: Path) -> None:
     """Draw the figure of a study and write it whole."""
     with mpl.rc_context(SETTINGS):
-        if name == "initialisation":
+        if any(entry["curve"] for result in results for entry in result.trained):
             figure = curves(results)
         elif name == "placements":
             figure = scatter(results, teacher)
@@ -42,20 +42,28 @@ def draw(name: str, results: Sequence[Result], teacher: Entry | None, path: Path
 
 
 def curves(results: Sequence[Result]) -> Any:
-    """Held-out KL over steps, one colour a row, one line a seed."""
-    figure, axes = plt.subplots(figsize=(6.4, 3.8))
-    for number, result in enumerate(results):
-        for index, entry in enumerate(result.trained):
-            points = sorted((int(step), point["kl"]) for step, point in entry["curve"].items())
-            if points:
-                label = result.name if index == 0 else None
-                axes.plot(*zip(*points, strict=True), color=f"C{number}", lw=1.2, label=label)
-    if not axes.lines:
-        axes.plot([], [], label="no row has a curve")
-    axes.set(xlabel="steps", ylabel="held-out KL to the teacher, nats a token", yscale="log")
-    axes.yaxis.set_major_formatter("{x:.2g}")
-    axes.yaxis.set_minor_formatter("{x:.2g}")
-    axes.legend()
+    """Held-out KL over steps: a panel for each plan, one colour a row, one line a seed."""
+    plans = list(dict.fromkeys(result.kinds for result in results))
+    width = 6.4 if len(plans) == 1 else 2.9 * len(plans)
+    figure, panels = plt.subplots(1, len(plans), figsize=(width, 3.6), squeeze=False)
+    for axes, kinds in zip(panels[0], plans, strict=True):
+        rows = [result for result in results if result.kinds == kinds]
+        for number, result in enumerate(rows):
+            label = result.name if len(plans) == 1 else result.name.partition(", ")[2]
+            for entry in result.trained:
+                points = sorted((int(step), point["kl"]) for step, point in entry["curve"].items())
+                if points:
+                    steps, values = zip(*points, strict=True)
+                    axes.plot(steps, values, color=f"C{number}", lw=1.2, label=label)
+                    label = None
+        axes.set(xlabel="steps", yscale="log", title=kinds if len(plans) > 1 else "")
+        axes.yaxis.set_major_formatter("{x:.2g}")
+        axes.yaxis.set_minor_formatter("{x:.2g}")
+        axes.tick_params(which="both", labelsize=8)
+    panels[0][0].set_ylabel("held-out KL to the teacher, nats a token")
+    lines, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
+    figure.tight_layout()
     return figure
 
 

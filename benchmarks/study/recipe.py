@@ -146,19 +146,19 @@ def read_study(path: Path, *, smoke: bool = False) -> Study:
     )
 
 
-def runs(study: Study, n_layers: int, teacher_hash: str) -> Iterator[Run]:
+def runs(study: Study, n_layers: int, teacher: str) -> Iterator[Run]:
     """Every row once, then the rows that have a second seed, and so on.
 
     Args:
         study: the study.
         n_layers: layers of the teacher.
-        teacher_hash: of its language model's file; part of each digest.
+        teacher: what tells its lessons from another's; part of each digest.
     """
     most = max((len(row.seeds) for row in study.row), default=0)
     for number in range(most):
         for row in study.row:
             if number < len(row.seeds):
-                yield make_run(study, row, row.seeds[number], n_layers, teacher_hash)
+                yield make_run(study, row, row.seeds[number], n_layers, teacher)
 
 
 def make_run(
@@ -166,7 +166,7 @@ def make_run(
     row: Row,
     seed: int,
     n_layers: int,
-    teacher_hash: str,
+    teacher: str,
 ) -> Run:
     """One row with one seed."""
     where = f"row `{row.name}`"
@@ -185,7 +185,7 @@ def make_run(
         "distill": {k: v for k, v in to_dict(distill).items() if k not in LOCAL},
         "tokens": row.tokens,
         "data": to_dict(study.data),
-        "teacher": teacher_hash,
+        "teacher": teacher,
     }
     return Run(
         row=row, seed=seed, kinds=kinds, convert=plain, distill=distill, digest=digest_of(facts)

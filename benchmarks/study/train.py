@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
 from study.ledger import Ledger
-from study.recipe import Data, Run
+from study.recipe import Data, Run, digest_of
 
 Say = Callable[[str], None]
 SAVED = "trainer.safetensors"  # in the folder of a run, weights under `weight.` and their name
@@ -61,9 +61,14 @@ class Lab:
             found.update((self.teacher.folder / f"{part}.safetensors").read_bytes())
         return found.hexdigest()[:12]
 
+    @property
+    def lessons(self) -> str:
+        """Digest of what the teacher's lessons depend on: its language model, how it draws."""
+        return digest_of([self.hash_of("lm"), asdict(self.teacher.lesson_sampling)])
+
     def examples(self, what: str, tokens: int, seed: int) -> list[Example]:
         """Speech of the teacher, made the first time it is asked for."""
-        path = self.shared / f"{what}-{self.hash_of('lm')}-{seed}-{tokens}.jsonl"
+        path = self.shared / f"{what}-{self.lessons}-{seed}-{tokens}.jsonl"
         if not path.exists():
             self.say(f"the teacher makes {tokens} {what} tokens")
             made = take_tokens(make_tokens(self.teacher, tokens, seed=seed), tokens)
@@ -83,7 +88,7 @@ class Lab:
         """A file of the first `tokens` training tokens; 0 is all."""
         data = self.data
         wanted = tokens or data.training_tokens
-        name = f"{self.hash_of('lm')}-{data.training_seed}-{wanted}-of-{data.training_tokens}"
+        name = f"{self.lessons}-{data.training_seed}-{wanted}-of-{data.training_tokens}"
         path = self.shared / f"given-{name}.jsonl"
         if not path.exists():
             made = self.examples("training", data.training_tokens, data.training_seed)

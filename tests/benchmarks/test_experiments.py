@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from mamtra_cli.errors import UsageError
+from mamtra_cli.ops.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("placements", "initialisation", "data", "ablation")
+NAMES = ("placements", "initialisation", "start", "data", "ablation")
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,11 @@ def test_other_sound_parts_or_voices_are_heard_anew_but_not_trained_anew(
         for part in ("lm", "flow", "hift", "voices/f1"):
             (folder / f"{part}.safetensors").write_bytes(changed.get(part[-2:], b"old"))
         lab = Lab.__new__(Lab)
-        lab.teacher = SimpleNamespace(folder=folder, voices=lambda: ["f1"])
-        return lab.hash_of("lm"), hearing_key(lab, "abc", Listening())
+        plain = Sampling()
+        lab.teacher = SimpleNamespace(
+            folder=folder, voices=lambda: ["f1"], sampling=plain, lesson_sampling=plain
+        )
+        return lab.lessons, hearing_key(lab, "abc", Listening())
 
     before = keys()
     for part in ("ow", "ft", "f1"):
