@@ -35,7 +35,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     search = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
-    return folder, os.environ | {"PATH": search, "HF_HUB_OFFLINE": "1"}
+    own = {"PATH": search, "HF_HUB_OFFLINE": "1", "MAMTRA_HOME": str(folder / "home")}
+    return folder, os.environ | own
 
 
 def run(script: str, shell: tuple[Path, dict[str, str]]) -> str:
@@ -67,6 +68,7 @@ def test_commands_and_pipes_run_as_written(shell: tuple[Path, dict[str, str]]) -
     assert (folder / "hello.wav").stat().st_size > 20_000
     assert (folder / "played.wav").read_bytes()[:4] == b"RIFF"
     assert (folder / "spoken.raw").stat().st_size > 20_000
+    assert (folder / "copied.wav").stat().st_size > 20_000
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 STAGES = ("corpus", "features", "tokenizer", "vocoder", "lm", "flow", "mels", "vocoder2", "pack")
-STEPS = {"tokenizer": 2600, "vocoder": 5000, "lm": 1700, "flow": 4000, "vocoder2": 1500}
+STEPS = {"tokenizer": 2600, "vocoder": 5000, "lm": 1700, "flow": 8000, "vocoder2": 12000}
 SMOKE = {"tokenizer": 40, "vocoder": 20, "lm": 30, "flow": 20, "vocoder2": 10}
 
 
