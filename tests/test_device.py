@@ -1,11 +1,21 @@
 """Device, type and threads, and why."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from mamtra_cli.device import apply_threads, choose, fit_threads
+from mamtra_cli.device import (
+    KERNEL_CACHES,
+    KERNELS,
+    apply_threads,
+    bound_kernels,
+    choose,
+    fit_threads,
+)
 from mamtra_cli.errors import UsageError
 
 
@@ -97,3 +107,43 @@ def test_small_model_runs_on_one_thread_unless_told_otherwise(
     assert fit_threads(choose("cpu", threads=4), 5_000_000, asked=4).threads == 4
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert fit_threads(compute, 5_000_000) == compute
+
+
+LENGTHS = """
+import torch
+from mamtra_cli.device import KERNELS, bound_kernels
+torch.ones(1) + 1
+bound_kernels()
+weight = torch.randn(160, 160, 7)
+with torch.inference_mode():
+    for length in [*range(300, 308 + KERNELS), 300]:
+        torch.conv1d(torch.randn(1, 160, length), weight)
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.parametrize("kept", ["", "1024"], ids=["ours", "environment"])
+def test_kernels_of_old_lengths_are_let_go_unless_the_environment_says_otherwise(kept: str) -> None:
+    """oneDNN says itself what it compiled: the first length once more, or not."""
+    said = {name: kept for name in KERNEL_CACHES if kept}
+    quiet = {name: value for name, value in os.environ.items() if name not in KERNEL_CACHES}
+    found = subprocess.run(
+        [sys.executable, "-c", LENGTHS],
+        env={**quiet, **said, "ONEDNN_VERBOSE": "profile_create", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    compiled = [line for line in found.splitlines() if "cache_miss,cpu,convolution" in line]
+    if not compiled:
+        pytest.skip("this processor convolves without oneDNN")
+    assert len(compiled) == KERNELS + 8 + (0 if kept else 1)
+
+
+def test_number_of_kernels_kept_is_the_user_s_where_he_says_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(KERNEL_CACHES[0], "7")
+    monkeypatch.delenv(KERNEL_CACHES[1], raising=False)
+    bound_kernels()
+    assert [os.environ[name] for name in KERNEL_CACHES] == ["7", str(KERNELS)]

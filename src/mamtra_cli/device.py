@@ -16,6 +16,8 @@ DTYPES = {
 }
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 SMALL = 50_000_000  # parameters of a language model that one thread serves best
+KERNELS = 64  # compiled CPU kernels kept; one piece of speech needs about 70
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's, torch's
 DEVICE = re.compile(r"cpu|mps|cuda(?::(\d+))?")
 
 
@@ -74,6 +76,18 @@ def apply_threads(compute: Compute) -> None:
     """Make torch use the chosen number of threads in this process."""
     if torch.get_num_threads() != compute.threads:
         torch.set_num_threads(compute.threads)
+
+
+def bound_kernels() -> None:
+    """Keep few compiled CPU kernels in this process, unless the environment says how many.
+
+    oneDNN compiles a kernel for every length of its input, and by itself keeps 1,024 in each of
+    two caches: memory grows with the number of pieces spoken, and hardly a kernel is used again,
+    because no two pieces have one length (docs/streaming.md). The caches read the environment at
+    the first convolution; after it this does nothing.
+    """
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(KERNELS))
 
 
 def _choose_device(name: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.decode_state import DecodeState, select
 from mamtra_cli.backbone.step import FusedStack
-from mamtra_cli.device import Compute, apply_threads, choose, fit_threads
+from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
 from mamtra_cli.engine.decode import Utterance
 from mamtra_cli.engine.voice import Manner, Voice, find_voice, list_voices
 from mamtra_cli.engine.voice_library import check_fit, library_folder
@@ -114,6 +114,7 @@ class Engine:
         counted = costs.parameters(model.family.hybrid(model.config)).total
         compute = fit_threads(compute, counted, threads)
         apply_threads(compute)
+        bound_kernels()
         return cls(
             model.config,
             folder=model.folder,
