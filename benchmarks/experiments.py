@@ -3,8 +3,8 @@
     python benchmarks/experiments.py placements --out work/experiments
     python benchmarks/experiments.py initialisation --smoke
 
-Studies are files in examples/experiments: `placements`, `initialisation`, `data`, `ablation`, or
-the path of one of your own. Every row is converted, trained and compared with the teacher on one
+Studies are files in examples/experiments: `placements`, `initialisation`, `start`, `data`,
+`ablation`, or the path of one of your own. Every row is converted, trained and compared with the teacher on one
 held-out set, then every row and the teacher speak the same sentences to a recogniser. Finished
 rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped study goes on with the
 same command; `--phase` does a part of it. Prints Markdown; writes OUT/STUDY/STUDY.svg. Needs
@@ -84,6 +84,8 @@ def work(study: Study, name: str, folder: Path, given: argparse.Namespace) -> No
 
 def listen(lab: Lab, study: Study, listed: list[Run]) -> None:
     """Let the teacher and every trained row speak."""
+    if not longest(study).sentences:
+        return
     ears = Ears()
     hear_teacher(lab, study, ears)
     for run in listed:

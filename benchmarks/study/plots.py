@@ -46,15 +46,18 @@ def curves(results: Sequence[Result]) -> Any:
     plans = list(dict.fromkeys(result.kinds for result in results))
     width = 6.4 if len(plans) == 1 else 2.9 * len(plans)
     figure, panels = plt.subplots(1, len(plans), figsize=(width, 3.6), squeeze=False)
+    colors: dict[str, str] = {}
     for axes, kinds in zip(panels[0], plans, strict=True):
-        rows = [result for result in results if result.kinds == kinds]
-        for number, result in enumerate(rows):
-            label = result.name if len(plans) == 1 else result.name.partition(", ")[2]
+        for result in results:
+            if result.kinds != kinds:
+                continue
+            label: str | None = result.name if len(plans) == 1 else result.name.partition(", ")[2]
+            color = colors.setdefault(str(label), f"C{len(colors)}")
             for entry in result.trained:
                 points = sorted((int(step), point["kl"]) for step, point in entry["curve"].items())
                 if points:
                     steps, values = zip(*points, strict=True)
-                    axes.plot(steps, values, color=f"C{number}", lw=1.2, label=label)
+                    axes.plot(steps, values, color=color, lw=1.2, label=label)
                     label = None
         axes.set(xlabel="steps", yscale="log", title=kinds if len(plans) > 1 else "")
         axes.yaxis.set_major_formatter("{x:.2g}")

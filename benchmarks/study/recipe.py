@@ -87,6 +87,7 @@ class Study:
     data: Data = Data()
     listening: Listening = Listening()
     targets: tuple[float, ...] = ()  # of the held-out KL, for steps to the same loss
+    against: str = ""  # a row that the KL of the others is compared with, sentence by sentence
     convert: dict[str, Any] = field(default_factory=dict)
     distill: dict[str, Any] = field(default_factory=dict)
     row: tuple[Row, ...] = ()

@@ -41,6 +41,18 @@ class Result:
         counts = [sum(values) / len(sums) for values in zip(*(s[what] for s in sums), strict=True)]
         return rate(counts, sums[0]["tokens"])
 
+    def over(self, other: "Result") -> Estimate:
+        """KL minus that of another row, on the same sentences."""
+        counts = [
+            [sum(values) / len(result.trained) for values in zip(*result.sums("kl"), strict=True)]
+            for result in (self, other)
+        ]
+        return rate_difference(counts[0], counts[1], self.trained[0]["end"]["tokens"])
+
+    def sums(self, what: str) -> list[list[float]]:
+        """For each seed, what each sentence adds up to after training."""
+        return [entry["end"][what] for entry in self.trained]
+
     def spread(self, what: str) -> tuple[float, float]:
         """Least and greatest of its seeds."""
         means = [sum(e["end"][what]) / sum(e["end"]["tokens"]) for e in self.trained]
@@ -94,11 +106,13 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(x)} |" for x in lines)])
 
 
-def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
+def main_table(results: Sequence[Result], teacher: Entry | None, against: str = "") -> str:
     """Every row: layers, KL before and after, CE, agreement, word errors."""
+    base = next((result for result in results if result.name == against), None)
     seeds = any(len(result.trained) > 1 for result in results)
     heard = any(result.heard for result in results)
     head = ["row", "layers", "KL at start", "KL", "CE", "agree %"]
+    head += [f"KL - that of `{against}`"] if base else []
     head += ["seeds", "KL of seeds"] if seeds else []
     head += ["WER %", "WER - teacher's, points"] if heard else []
     lines = []
@@ -112,6 +126,8 @@ def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
             number(result.measure("ce")),
             f"{100 * result.measure('same').value:.1f}",
         ]
+        if base:
+            line.append("" if result is base else number(result.over(base)))
         if seeds:
             spread = f"{low:.3f}-{high:.3f}" if len(result.trained) > 1 else ""
             line += [str(len(result.trained)), spread]
@@ -124,7 +140,8 @@ def main_table(results: Sequence[Result], teacher: Entry | None) -> str:
             results[0].trained[0]["end"]["ce_teacher"], results[0].trained[0]["end"]["tokens"]
         )
         row = ["teacher", "T" * len(results[0].kinds), "", "0", number(ce), "100"]
-        lines.append([*row, *([""] * 2 if seeds else []), number(wer, 1, 100), ""])
+        empty = [""] * ((2 if seeds else 0) + (1 if base else 0))
+        lines.append([*row, *empty, number(wer, 1, 100), ""])
     return table(head, lines)
 
 
@@ -178,7 +195,7 @@ def correlations(results: Sequence[Result]) -> str:
 
 def summary(study: Study, results: Sequence[Result], teacher: Entry | None) -> str:
     """Everything that a study prints."""
-    parts = [f"## {study.title}", study.question, main_table(results, teacher)]
+    parts = [f"## {study.title}", study.question, main_table(results, teacher, study.against)]
     if study.targets:
         parts.append(steps_table(results, study.targets))
     if len({result.kinds for result in results}) > 3:
