@@ -193,7 +193,7 @@ def test_what_cannot_be_is_refused(
         message = "too few"
     with pytest.raises(kind, match=message):
         distill(replace(recipe(models, tmp_path / "tuned"), **changes))  # type: ignore[arg-type]
-    assert not (tmp_path / "tuned").exists()
+    assert not list(tmp_path.glob("tuned*"))
 
 
 def test_teacher_of_other_sizes_is_refused(models: Path, tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
 """Two gloo processes train as one does: same losses and weights, with DDP and with FSDP2."""
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tests.command import environment
+from tests.forks import Forks
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.checkpoint import read_model_folder
@@ -20,6 +18,9 @@ from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
 
 pytest.importorskip("accelerate")
+
+
+EIGHT = ("--steps", "8", "--save-every", "3")
 
 
 @pytest.fixture(scope="module")
@@ -50,39 +51,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def start(folder: Path, output: Path, processes: int, *options: str) -> subprocess.Popen[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-    launch += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
-    command = ["distill", str(folder / "student"), "-o", str(output), "--device", "cpu"]
-    command += ["--data", str(folder / "pairs.jsonl"), "--batch-tokens", "200", "--lr", "3e-3"]
-    command += [
-        "--pass-positions",
-        "150",
-        "--check-tokens",
-        "0",
-        "--no-plot",
-        "--no-report",
-        "--json",
-    ]
-    program = [*launch, "-m", "mamtra_cli"] if processes > 1 else ["-m", "mamtra_cli"]
-    return subprocess.Popen(
-        [sys.executable, *program, *command, *options],
-        env=environment({"GLOO_SOCKET_IFNAME": "lo"}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with Forks(tmp_path_factory.mktemp("forks")) as group:
+        yield group
 
 
-def train(folder: Path, output: Path, processes: int, *options: str) -> list[dict[str, float]]:
-    process = start(folder, output, processes, *options)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err[-3000:]
-    assert out.count("\n") == 1, out
-    return rows(output / "metrics.jsonl")
+@pytest.fixture(scope="module")
+def unbroken(folder: Path, forks: Forks) -> Path:
+    """Eight updates of one process that was never stopped."""
+    forks.run(1, *command(folder, folder / "unbroken", *EIGHT))
+    return folder / "unbroken"
+
+
+def command(folder: Path, output: Path, *options: str) -> list[str]:
+    given = ["distill", str(folder / "student"), "-o", str(output), "--device", "cpu"]
+    given += ["--data", str(folder / "pairs.jsonl"), "--batch-tokens", "200", "--lr", "3e-3"]
+    given += ["--pass-positions", "150", "--check-tokens", "0", "--json"]
+    return [*given, "--no-plot", "--no-report", *options]
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -103,31 +89,54 @@ def alike(one: Path, two: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
-def test_two_processes_train_as_one(folder: Path, tmp_path: Path, sharding: str) -> None:
+def test_two_processes_train_as_one(
+    folder: Path, forks: Forks, tmp_path: Path, sharding: str
+) -> None:
     options = ["--steps", "5", "--align-steps", "2", "--ema", "0.5", "--lr-rest", "1e-4"]
-    train(folder, tmp_path / "one", 1, *options)
-    train(folder, tmp_path / "two", 2, *options, "--sharding", sharding)
+    forks.run(1, *command(folder, tmp_path / "one", *options))
+    out = forks.run(2, *command(folder, tmp_path / "two", *options, "--sharding", sharding))
+    assert json.loads(out)["steps"] == 5
     alike(tmp_path / "one", tmp_path / "two")
     assert not (tmp_path / "two.run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
-def test_run_of_two_processes_is_taken_up_by_one(
-    folder: Path, tmp_path: Path, sharding: str
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)], ids=["two-to-one", "one-to-two"])
+def test_run_is_taken_up_by_another_number_of_processes(
+    folder: Path,
+    forks: Forks,
+    unbroken: Path,
+    tmp_path: Path,
+    sharding: str,
+    before: int,
+    after: int,
 ) -> None:
-    options = ["--steps", "60", "--save-every", "5"]
-    process = start(folder, tmp_path / "two", 2, *options, "--sharding", sharding)
-    metrics = tmp_path / "two.run" / "metrics.jsonl"
-    deadline = time.monotonic() + 200
-    while not metrics.exists() or len(metrics.read_text().splitlines()) < 8:
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert not (tmp_path / "two").exists()
-    train(folder, tmp_path / "two", 1, "--resume", str(tmp_path / "two.run"))
-    train(folder, tmp_path / "one", 1, *options)
+    given = command(folder, tmp_path / "cut", *EIGHT, "--sharding", sharding)
+    forks.run(before, *given, stop=4, code=130)
+    assert not (tmp_path / "cut").exists()
+    assert len(rows(tmp_path / "cut.run" / "metrics.jsonl")) == 4
+    resume = ["distill", "--resume", str(tmp_path / "cut.run"), "--device", "cpu"]
+    forks.run(after, *resume)
+    alike(unbroken, tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_accelerate_launches_two_processes(folder: Path, forks: Forks, tmp_path: Path) -> None:
+    """A CPU has no GPUs to count, so `--multi-gpu` asks for more than one process."""
+    launch = ["-m", "accelerate.commands.launch", "--multi-gpu", "--num-processes", "2"]
+    launch += ["--num-machines", "1", "--mixed-precision", "no", "--dynamo-backend", "no"]
+    launch += ["--main-process-port", "0", "-m", "mamtra_cli"]
+    given = command(folder, tmp_path / "two", "--steps", "3")
+    done = subprocess.run(
+        [sys.executable, *launch, *given],
+        env=environment({"GLOO_SOCKET_IFNAME": "lo"}),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout)["steps"] == 3
+    forks.run(1, *command(folder, tmp_path / "one", "--steps", "3"))
     alike(tmp_path / "one", tmp_path / "two")

@@ -8,7 +8,7 @@ in `<output>.run`, until it is done; the result is a model folder like any other
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,60 +16,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamtra_cli import __version__
-from mamtra_cli.card import CardFacts, model_card, read_license
 from mamtra_cli.checkpoint import (
-    CONFIG,
-    PROVENANCE,
-    FolderWriter,
-    ModelFolder,
     check_free,
     output_errors,
     read_json,
 )
 from mamtra_cli.config import dump_json, from_dict, to_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
-from mamtra_cli.engine.closing_report import FOLDER as REPORT
 from mamtra_cli.engine.closing_report import eval_command, write_closing_report
-from mamtra_cli.engine.curves import draw_curves
 from mamtra_cli.engine.data import Example, hold_out, write_examples
 from mamtra_cli.engine.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.parallel import World, join, leave, own_device
 from mamtra_cli.engine.stages import (
-    ALIGN,
-    BOARD,
     NEW,
-    OWN,
-    STAGES,
     Run,
     check,
 )
 from mamtra_cli.engine.stopping import interruptible
-from mamtra_cli.engine.trainer import METRICS_FILE, read_metrics
+from mamtra_cli.engine.trained_folder import write_student
 from mamtra_cli.engine.training_plan import plan_of, read_data_of, tell_memory
 from mamtra_cli.errors import (
     DataError,
     MamtraError,
-    MissingDependencyError,
     OutputError,
     PlanError,
     UsageError,
 )
-from mamtra_cli.events import Note, Report, Stage, ignore
+from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
-from mamtra_cli.tensors import SCALE, encode
 
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
 PAIRS = "pairs.jsonl"
-README = "README.md"
-CURVES = "curves.png"
-METRICS_FILES = {"": METRICS_FILE, ALIGN: "metrics-align.jsonl", OWN: "metrics-own.jsonl"}
-REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-REMADE = (CONFIG, PROVENANCE, README, CURVES, BOARD, REPORT, *METRICS_FILES.values())
 
 
 def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
@@ -122,8 +103,10 @@ def _distill(
     if output is None:
         raise UsageError("no output folder is given", "name one, `-o student-tuned`")
     check_free(output, force=recipe.force)
+    # Data that cannot be used are refused before there is a run.
+    given = None if recipe.data is None else divided(recipe, read_data_of(recipe.data, pair))
     run = begin(recipe, output, world)
-    training, held = examples_for(recipe, pair, run, world, report)
+    training, held = given or divided(recipe, spoken_examples(recipe, pair, run, world, report))
     if world.main:
         _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
         if before is None and held:
@@ -209,30 +192,26 @@ def begin(recipe: DistillRecipe, output: Path, world: World) -> Path:
     return run
 
 
-def examples_for(
+def spoken_examples(
     recipe: DistillRecipe, pair: Pair, run: Path, world: World, report: Report
-) -> tuple[list[Example], list[Example]]:
-    """Training and held-out examples, from the data given or made by the teacher."""
-    if recipe.data is not None:
-        examples = read_data_of(recipe.data, pair)
-    else:
-        if world.main and not (run / PAIRS).is_file():
-            tokens = sum(
-                (
-                    recipe.steps * recipe.batch_tokens,
-                    recipe.align_steps * recipe.batch_tokens,
-                    recipe.own_steps * recipe.batch_tokens,
-                    recipe.calibrate_tokens if recipe.calibrate else 0,
-                )
-            )
-            wanted = min(recipe.synthetic, tokens) + recipe.check_tokens
-            made = make_tokens(pair.teacher, wanted, seed=recipe.seed, report=report)
-            partial = run / f".{PAIRS}"
-            with output_errors(run / PAIRS):
-                write_examples(partial, made)
-                partial.replace(run / PAIRS)
-        world.wait()
-        examples = read_data_of(run / PAIRS, pair)
+) -> list[Example]:
+    """What the teacher says where no data are given, kept in the run."""
+    if world.main and not (run / PAIRS).is_file():
+        steps = recipe.steps + recipe.align_steps + recipe.own_steps
+        tokens = steps * recipe.batch_tokens
+        tokens += recipe.calibrate_tokens if recipe.calibrate else 0
+        wanted = min(recipe.synthetic, tokens) + recipe.check_tokens
+        made = make_tokens(pair.teacher, wanted, seed=recipe.seed, report=report)
+        partial = run / f".{PAIRS}"
+        with output_errors(run / PAIRS):
+            write_examples(partial, made)
+            partial.replace(run / PAIRS)
+    world.wait()
+    return read_data_of(run / PAIRS, pair)
+
+
+def divided(recipe: DistillRecipe, examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """Training and held-out examples."""
     if not recipe.check_tokens:
         return examples, []
     mean = sum(len(example.tokens) for example in examples) / len(examples)
@@ -245,82 +224,6 @@ def examples_for(
             "give five or more, or `--check-tokens 0`",
         )
     return training, take_tokens(held, recipe.check_tokens)
-
-
-def write_student(
-    recipe: DistillRecipe,
-    pair: Pair,
-    result: DistillResult,
-    weights: Mapping[str, Tensor],
-    run: Path,
-    report: Report,
-) -> DistillResult:
-    """Write the student's folder with its trained tensors; everything else is copied."""
-    model = pair.student.model
-    assert recipe.output is not None
-    assert model is not None
-    report(Stage(name="writing", detail=str(recipe.output)))
-    source = model.source
-    assert isinstance(source, ModelFolder)
-    part = f"{model.family.lm_part}.safetensors"
-    card = source.path / README
-    license = read_license(card.read_text(encoding="utf-8")) if card.is_file() else "unknown"
-    with FolderWriter(recipe.output, force=recipe.force) as writer:
-        writer.write_config(source.family, source.config)
-        for file in sorted(source.path.rglob("*")):
-            name = file.relative_to(source.path)
-            skip = name.parts[0] in (*REMADE, part)
-            if file.is_file() and not skip and not _hidden(name):
-                writer.copy(file, str(name))
-        writer.write_tensors(part, trained(source, model.family.lm_part, weights))
-        inherited = ("teacher", "license", "plan", "mixer")
-        provenance = {
-            "mamtra": __version__,
-            "task": "distill",
-            "recipe": replace(recipe, teacher=pair.teacher.name, resume=None),
-            **{key: source.provenance[key] for key in inherited if key in source.provenance},
-            "before": result.before,
-            "after": result.after,
-            "made_from": source.provenance,
-        }
-        writer.write_text(PROVENANCE, dump_json(to_dict(provenance)))
-        facts = CardFacts(
-            name=recipe.output.name,
-            license=license,
-            tags=("text-to-speech", "mamba", "hybrid"),
-            base_model=(pair.teacher.name,) if "/" in pair.teacher.name else (),
-            summary=f"A hybrid of {pair.teacher.name}, distilled for {result.steps} steps.",
-            plan=str(pair.student.config.lm.hybrid.plan),
-            tables={"Against the teacher": measures(result)},
-            recipe=to_dict(recipe),
-        )
-        writer.write_text(README, model_card(facts))
-        drawn = copy_records(recipe, run, writer, report)
-    return replace(result, curves=recipe.output / CURVES if drawn else None)
-
-
-def copy_records(recipe: DistillRecipe, run: Path, writer: FolderWriter, report: Report) -> bool:
-    """Put the numbers of each stage into the output, and their picture; whether it was drawn."""
-    rows = {}
-    for folder, name in STAGES.items():
-        path = run / folder / METRICS_FILE
-        if path.is_file():
-            writer.copy(path, METRICS_FILES[folder])
-            rows[name] = read_metrics(path)
-    board = run / BOARD
-    for file in sorted(board.rglob("*")):
-        if file.is_file():
-            writer.copy(file, f"{BOARD}/{file.relative_to(board)}")
-    if not recipe.plot or not rows:
-        return False
-    try:
-        with output_errors(writer.path / CURVES):
-            draw_curves(writer.path / CURVES, rows)
-    except MissingDependencyError as error:
-        text = f"no curves are drawn: {error.message}; {error.hint}"
-        report(Note(text=text, warning=True))
-        return False
-    return True
 
 
 def reported(recipe: DistillRecipe, result: DistillResult, report: Report) -> DistillResult:
@@ -359,34 +262,6 @@ def reported(recipe: DistillRecipe, result: DistillResult, report: Report) -> Di
         difference=found.difference,
         absent=found.absent,
     )
-
-
-def trained(
-    source: ModelFolder, part: str, weights: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a part as stored, but for those that were trained."""
-    file = source.part(part)
-    for name, value in file.stored():
-        if name not in weights and name.removesuffix(SCALE) not in weights:
-            yield name, value
-    for name, value in weights.items():
-        yield from encode(name, value.cpu(), REDUCED.get(file.infos[name].dtype, "float32"))
-
-
-def measures(result: DistillResult) -> dict[str, str]:
-    """The check before and after as rows of a card."""
-    rows = {}
-    for when, found in (("before", result.before), ("after", result.after)):
-        if found is not None:
-            rows[when] = (
-                f"CE {found.ce_student:.3f} (teacher {found.ce_teacher:.3f}), KL {found.kl:.3f}, "
-                f"{found.agreement:.1%} of {found.tokens} tokens agree"
-            )
-    return rows
-
-
-def _hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
 
 
 def _write_json(path: Path, data: Any) -> None:
