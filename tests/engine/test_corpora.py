@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from tests.sounds import RATE, buzz, sound_bytes, write_sound
 
+from mamtra_cli.engine.clip import read_clip
 from mamtra_cli.engine.corpora import hub
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Part, TooLongError
 from mamtra_cli.engine.corpora.corpus import Corpus, find
+from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.errors import AudioError, DataError, UsageError
 
 TEXTS = ["The first one.", "The second one.", "The third one."]
@@ -221,6 +224,18 @@ def test_clips_of_another_rate_and_of_two_channels_are_brought_to_one(tmp_path: 
     assert len(mixed) == 16_000
     left = Clip(id="a", text="", source="a.wav", audio=tmp_path / "a.wav", channel=0)
     np.testing.assert_allclose(left.load(16_000, 30.0), 2 * mixed, atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 44_100, 22_051])
+def test_clip_of_a_corpus_gives_a_model_the_samples_that_a_voice_clip_gives(
+    tmp_path: Path, rate: int
+) -> None:
+    """Else a model would learn from other tokens than it is asked with."""
+    path = write_sound(tmp_path / "a.wav", 1.5, rate=rate)
+    got = Clip(id="a", text="", source="a.wav", audio=path).load(16_000, 30.0)
+    voice = read_clip(path)
+    expected = to_rate(torch.from_numpy(voice.samples), voice.rate, 16_000)
+    np.testing.assert_array_equal(got, expected.numpy())
 
 
 def test_a_long_file_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ from tests.loopback_hub import File, Hub, Repo, loopback_hub
 from tests.sounds import sound_bytes, write_sound
 from tests.tiny_model import write_tiny_model
 
-from mamtra_cli.audio import read_audio
+from mamtra_cli.audio import decode_file
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine import audio_rows, spoken_rows
+from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.shards import model_hashes, read_folder, read_rows
 from mamtra_cli.errors import CheckpointError, DataError, OutputError, UsageError
@@ -357,8 +358,8 @@ def test_a_published_model_is_prepared_by_its_onnx_graphs(corpus: Path, tmp_path
     result = made(corpus, tmp_path / "out", model=str(model))
     assert result.written == 6
     for number, row in rows(tmp_path / "out").items():
-        clip = corpus / f"{number}.wav"
-        wave = torch.from_numpy(read_audio(clip, 16_000))
+        samples, rate = decode_file(corpus / f"{number}.wav")
+        wave = to_rate(torch.from_numpy(samples[:, 0].copy()), rate, 16_000)
         (part,) = [Engine.load(str(model), device="cpu").part("speech_tokenizer")]
         codes, _ = part.encode(logmel128(wave)[None])  # type: ignore[operator]
         assert row["speech_tokens"].tolist() == codes[0].tolist()

@@ -1,12 +1,11 @@
 """A clip to a voice: the features of the published system, its tokens, its vector, its state.
 
 The clip is resampled from its own rate once to 16 kHz (tokens and vector) and once to the
-model's rate (mel), by the windowed sinc that the published models heard; tokens and mel are cut to
-the shorter of the two. Knows engines and clips; nothing of where voices are kept. Source:
-FunAudioLLM/CosyVoice, cosyvoice/cli/frontend.py.
+model's rate (mel), see `model_rate`; tokens and mel are cut to the shorter of the two. Knows
+engines and clips; nothing of where voices are kept. Source: FunAudioLLM/CosyVoice,
+cosyvoice/cli/frontend.py.
 """
 
-import math
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,18 +14,17 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
-from mamtra_cli.audio import resample
 from mamtra_cli.engine.clip import Clip
+from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.voice import Voice
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.families.cosyvoice2.lm_batch import decode_sequence, first
-from mamtra_cli.features import fbank80, logmel128, mel24k, resample_sinc
+from mamtra_cli.features import fbank80, logmel128, mel24k
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.recipes import VoiceFacts
 
 FEATURE_RATE = 16_000
-LARGEST_KERNEL = 4_000_000  # taps of the exact resampler; odd rates would need many more
 
 
 def clone(
@@ -105,14 +103,6 @@ def speaker_vector(engine: Engine, wave: Tensor) -> Tensor:
     with torch.inference_mode():
         vector: Tensor = encoder(fbank80(wave[None], subtract_mean=True).to(engine.device))
     return vector[0].float().cpu().clone()
-
-
-def to_rate(wave: Tensor, rate: int, wanted: int) -> Tensor:
-    """Samples (S,) at another rate: exactly as published, or by soxr where the rates are odd."""
-    divisor = math.gcd(rate, wanted)
-    if rate // divisor * (wanted // divisor) > LARGEST_KERNEL:
-        return torch.from_numpy(resample(wave.numpy(), rate, wanted))
-    return resample_sinc(wave, rate, wanted)
 
 
 def read_prefix(engine: Engine, voice: Voice) -> HybridState:

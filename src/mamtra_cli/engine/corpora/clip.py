@@ -12,9 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from mamtra_cli.audio import Samples, resample
+from mamtra_cli.audio import Samples
 from mamtra_cli.config import reason
+from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.errors import AudioError
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".m4a")
@@ -117,7 +119,10 @@ class Clip:
             raise AudioError(f"`{name}` holds no samples")
         if not bool(np.isfinite(mono).all()):
             raise AudioError(f"`{name}` holds samples that are not finite")
-        return resample(np.ascontiguousarray(mono, dtype=np.float32), rate, sample_rate)
+        wave = torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))
+        with torch.inference_mode():
+            changed: Samples = to_rate(wave, rate, sample_rate).numpy()
+        return changed
 
 
 @dataclass(frozen=True)
