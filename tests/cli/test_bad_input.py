@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.command import environment, hear_ctrl_c, mamtra
+from tests.engine.test_clip import speech, write
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 
@@ -226,3 +228,41 @@ def test_ctrl_c_while_writing_exits_130_and_leaves_nothing(model: Path, tmp_path
 def test_closed_pipe_after_the_work_exits_1_quietly(model: Path) -> None:
     done = mamtra("convert", model, "--dry-run", "--quiet", stdout_closed=True)
     assert (done.rc, done.err) == (1, "")
+
+
+NO_CLIPS: dict[str, tuple[np.ndarray | None, str, str]] = {
+    "missing": (None, "Hello there.", "there is no audio file"),
+    "0-seconds": (np.zeros(0, np.float32), "Hello there.", "holds no samples"),
+    "short": (speech(0.5), "Hello there.", "at least 1 s"),
+    "long": (speech(31.0), "Hello there.", "at most 30 s"),
+    "clipped": (np.clip(20 * speech(), -1, 1), "Hello there.", "is clipped"),
+    "text-of-another-clip": (speech(), "Hello there. " * 30, "too much text for the clip"),
+    "half-of-the-text": (speech(12.0), "Hello there.", "too little text for the clip"),
+}
+
+
+@pytest.mark.parametrize(("samples", "text", "words"), NO_CLIPS.values(), ids=NO_CLIPS)
+@pytest.mark.parametrize("command", ["synth", "voice"])
+def test_bad_clip_exits_1_with_a_hint_and_leaves_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    samples: np.ndarray | None,
+    text: str,
+    words: str,
+) -> None:
+    """Judged before a model is looked for."""
+    clip, model = tmp_path / "clip.wav", ("-m", tmp_path / "no-such-model")
+    if samples is not None:
+        write(clip, samples)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    line: dict[str, list[str | Path]] = {
+        "synth": ["synth", "Hi.", "--clip", clip, "--clip-text", text, "-o", tmp_path / "o.wav"],
+        "voice": ["voice", "add", "eve", clip, "--text", text, "--consent", "Eve agreed."],
+    }
+    voices = ("--voices", tmp_path / "voices")
+    got = said(capsys, *line[command], *model, *voices)
+    assert got["rc"] == 1, got
+    assert words in got["error"]
+    assert got["hint"] or "there is no" in words or "no samples" in words
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

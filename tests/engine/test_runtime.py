@@ -90,6 +90,19 @@ def test_voice_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None
         engine.voice(str(tmp_path / "x.safetensors"))
 
 
+def test_voice_whose_tokens_the_model_does_not_know_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    engine = Engine.load(str(folder), device="cpu")
+    known = engine.config.lm.speech_vocab
+    tokens = torch.tensor([0, known + 5])
+    mel = torch.zeros(2 * len(tokens), engine.config.flow.mel_bins)
+    voice = Voice(name="x", embedding=torch.ones(192), prompt_tokens=tokens, prompt_mel=mel)
+    save_voice(voice, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="speech tokens that this model does not know"):
+        engine.voice(str(tmp_path / "x.safetensors"))
+
+
 def test_text_becomes_pieces_and_ids(folder: Path) -> None:
     engine = Engine.load(str(folder), device="cpu")
     pieces = engine.pieces("The clock was slow. " * 40)
