@@ -7,7 +7,7 @@ The text is new sentences of mini's closed vocabulary, spoken as one text. After
 resident set is read; a recogniser (pocketsphinx, trigram over the vocabulary, see docs/mini.md)
 writes down what the piece says: a sentence counts as dropped when less than half of its words
 are heard. Jumps are differences of neighbouring samples: at joins (between chunks, within 10 ms)
-and everywhere else. Prints one JSON object.
+and everywhere else. Prints one JSON object; `resident_mb_tenths` are medians of ten equal parts.
 """
 
 import argparse
@@ -99,6 +99,9 @@ def report(heard: Heard, texts: list[str], spent: float) -> dict[str, object]:
         "spent_s": round(spent, 1),
         "resident_mb_first": heard.resident[0] / MB,
         "resident_mb_most": max(heard.resident) / MB,
+        "resident_mb_tenths": [
+            round(float(np.median(part)) / MB) for part in np.array_split(heard.resident, 10)
+        ],
         "resident_mb_growth_second_to_last_quarter": float(growth) / MB,
         "largest_jump_at_joins": max(heard.join_jumps, default=0.0),
         "largest_jump_elsewhere": heard.other_jump,
