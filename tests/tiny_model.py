@@ -66,8 +66,9 @@ def tiny_config(layers: int = 4) -> CosyVoice2Config:
 def random_tensors(config: CosyVoice2Config, part: str, seed: int = 0) -> dict[str, torch.Tensor]:
     """Weights of a part: far from their start, so that nothing is zero by luck."""
     generator = torch.Generator().manual_seed(seed)
-    module = FAMILY.build_part(config, part)
-    state = module.state_dict()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # or the start would hang on the tests that ran before
+        state = FAMILY.build_part(config, part).state_dict()
     return {
         name: value + 0.1 * torch.randn(value.shape, generator=generator)
         if value.is_floating_point()
