@@ -112,6 +112,38 @@ def test_synth_speaks_in_the_mode_asked_for(
     assert soundfile.info(result.output).frames > 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "mode", "told"),
+    [
+        ({}, "cross-lingual", 1),
+        ({"stream": True}, "cross-lingual", 1),
+        ({"zero_shot": True}, "zero-shot", 0),
+        ({"cross_lingual": True}, "cross-lingual", 0),
+        ({"speaker_only": True}, "speaker", 0),
+        ({"voice": "ann"}, "speaker", 0),
+    ],
+    ids=["default", "streamed", "zero-shot", "cross-lingual", "speaker-only", "stored"],
+)
+def test_model_that_did_not_learn_zero_shot_does_something_else_and_says_so(
+    recipe: VoiceAddRecipe, tmp_path: Path, changes: dict[str, object], mode: str, told: int
+) -> None:
+    add_voice(recipe)
+    other = shutil.copytree(recipe.model, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["config"]["zero_shot"] = False
+    (other / "config.json").write_text(json.dumps(config))
+    notes: list[Note] = []
+    result = synth(
+        speak(recipe, model=str(other), **changes),
+        lambda event: notes.append(event) if isinstance(event, Note) else None,
+    )
+    assert result.mode == mode
+    assert sum("`--zero-shot`" in note.text for note in notes) == told
+    if mode == "cross-lingual":
+        asked = synth(speak(recipe, **{**changes, "cross_lingual": True}))
+        assert (asked.tokens, asked.attempts) == (result.tokens, result.attempts)
+
+
 def test_voice_with_a_kept_state_says_the_same(recipe: VoiceAddRecipe) -> None:
     add_voice(recipe)
     plain = synth(speak(recipe))
@@ -217,12 +249,23 @@ def test_advice_is_told_and_returned(recipe: VoiceAddRecipe, tmp_path: Path) -> 
     [
         ({"cross_lingual": True, "speaker_only": True}, "contradict"),
         ({"cross_lingual": True, "instruct": "softly"}, "contradict"),
+        ({"cross_lingual": True, "zero_shot": True}, "contradict"),
+        ({"voice": "ann", "zero_shot": True}, "has no clip"),
         ({"clip": Path("a.wav")}, "both given"),
         ({"clip_text": TEXT}, "there is none"),
         ({"instruct": "softly"}, "follows no instructions"),
         ({"voice": "ann", "cross_lingual": True}, "has no clip"),
     ],
-    ids=["two-modes", "two-more", "clip-and-voice", "text-alone", "instruct", "stored"],
+    ids=[
+        "two-modes",
+        "two-more",
+        "two-others",
+        "stored-zero-shot",
+        "clip-and-voice",
+        "text-alone",
+        "instruct",
+        "stored",
+    ],
 )
 def test_synth_refuses_modes_that_cannot_be(
     recipe: VoiceAddRecipe, changes: dict[str, object], words: str

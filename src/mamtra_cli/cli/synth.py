@@ -110,6 +110,14 @@ def synth(
             rich_help_panel=VOICE,
         ),
     ] = SynthRecipe.clip_text,
+    zero_shot: Annotated[
+        bool,
+        typer.Option(
+            "--zero-shot",
+            help="Copy the way of speaking too, even with a model that did not learn it.",
+            rich_help_panel=VOICE,
+        ),
+    ] = SynthRecipe.zero_shot,
     cross_lingual: Annotated[
         bool,
         typer.Option(

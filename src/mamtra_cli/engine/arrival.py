@@ -24,7 +24,7 @@ from mamtra_cli.engine.speech import (
     speak_pieces,
     wave_road,
 )
-from mamtra_cli.engine.voice import Manner, Voice
+from mamtra_cli.engine.voice import Voice
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.english import sentences
@@ -150,7 +150,7 @@ def _turns(
 ) -> Iterator[Chunk]:
     """Speak while the text arrives as one utterance; what was heard is never tried again."""
     config = engine.config.lm
-    prompt_text, prompt_tokens = voice.heard(options.manner or Manner())
+    prompt_text, prompt_tokens = voice.heard(engine.manner(voice, options.manner))
     sampling = options.sampling or engine.sampling
     generator = torch.Generator().manual_seed(options.seed)
     watch = TokenWatch(limits=options.limits, prompt=prompt_tokens)

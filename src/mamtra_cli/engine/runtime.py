@@ -226,9 +226,16 @@ class Engine:
             )
         check_fit(voice, self.fingerprint)
 
+    def manner(self, voice: Voice, asked: Manner | None = None) -> Manner:
+        """How a voice speaks: as asked, else in the richest mode that it and the model know."""
+        asked = asked or Manner()
+        if asked.mode is None and voice.mode == "zero-shot" and not self.config.zero_shot:
+            return dataclasses.replace(asked, mode="cross-lingual")
+        return asked
+
     def voice_prompt(self, voice: Voice, manner: Manner | None = None) -> VoicePrompt:
         """A voice as the flow wants it."""
-        voice = voice.seen(manner or Manner())
+        voice = voice.seen(self.manner(voice, manner))
         if not len(voice.prompt_tokens):
             return VoicePrompt.of_speaker(voice.embedding, self.config.flow.mel_bins)
         return VoicePrompt(
@@ -266,10 +273,10 @@ class Engine:
             voice: whose prompt goes before; `None` for none.
             seed: of its draws.
             max_seconds: cap; `None` for what the text allows.
-            manner: how the voice is asked to speak; `None` for its own way.
+            manner: how the voice is asked to speak; `None` as in `manner`.
         """
         lm = self.config.lm
-        manner = manner or Manner()
+        manner = Manner() if voice is None else self.manner(voice, manner)
         prompt_text, prompt_tokens = ([], []) if voice is None else voice.heard(manner)
         least, most = length_limits(lm, len(ids))
         if max_seconds is not None:

@@ -40,7 +40,7 @@ class SpeechOptions:
         volume: factor on the samples.
         stream: hand sound out while the language model writes.
         limits: what the guards tolerate.
-        manner: what of the voice the model is shown; `None` for the voice's own way.
+        manner: what of the voice the model is shown; `None` as in `Engine.manner`.
     """
 
     sampling: Sampling | None = None

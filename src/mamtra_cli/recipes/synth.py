@@ -15,6 +15,7 @@ class SynthRecipe:
     voices: Path | None = None  # folder of the user's voices; None is the usual one
     clip: Path | None = None  # speak as this recording does, in place of a voice
     clip_text: str = ""  # what it says; "" is cross-lingual
+    zero_shot: bool = False  # go on from the clip, also with a model that did not learn it
     cross_lingual: bool = False  # show the language model nothing of the clip
     instruct: str = ""  # how to speak, where the model follows instructions
     speaker_only: bool = False  # use the voice's vector alone

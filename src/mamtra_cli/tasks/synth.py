@@ -54,8 +54,12 @@ def synth(
         report=report,
     )
     voice = _voice(engine, recipe, clip)
-    manner = manner_of(engine, recipe)
+    asked = manner_of(engine, recipe)
+    manner = engine.manner(voice, asked)
     mode = voice.asked(manner)
+    if asked.mode is None and mode != voice.mode:
+        text = f"this model did not learn to go on from a clip: {mode}; `--zero-shot` asks it to"
+        report(Note(text=text))
     engine.ready("lm", "flow", "hift")
     loaded = time.perf_counter()
     options = SpeechOptions(
@@ -129,6 +133,7 @@ def check(recipe: SynthRecipe) -> None:
     if not recipe.text.strip() and not recipe.text_stream:
         raise TextError("the text is empty", "give a sentence to speak")
     asked = {
+        "--zero-shot": recipe.zero_shot,
         "--cross-lingual": recipe.cross_lingual,
         "--instruct": bool(recipe.instruct),
         "--speaker-only": recipe.speaker_only,
@@ -161,6 +166,8 @@ def manner_of(engine: Engine, recipe: SynthRecipe) -> Manner:
         return Manner(mode="instruct", instruction=tuple(ids))
     if recipe.speaker_only:
         return Manner(mode="speaker")
+    if recipe.zero_shot:
+        return Manner(mode="zero-shot")
     return Manner(mode="cross-lingual") if recipe.cross_lingual else Manner()
 
 

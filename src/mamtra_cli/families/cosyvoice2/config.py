@@ -206,7 +206,8 @@ class CosyVoice2Config:
     Windows of token-to-wave are in tokens of 40 ms: `hop_tokens` of the first, growing to
     `max_hop_tokens`, `context_tokens` heard again before each, up to `whole_tokens` at once.
     Speech that another model learns from is drawn at `lesson_temperature`, `None` for the same:
-    what is clearest to hear need not be what teaches most.
+    what is clearest to hear need not be what teaches most. `zero_shot` says whether the language
+    model was trained to go on from the transcript and tokens of a clip.
     """
 
     text: str = "bpe"
@@ -222,6 +223,7 @@ class CosyVoice2Config:
     top_k: int = 25
     ras_window: int = 10
     ras_threshold: float = 0.1
+    zero_shot: bool = True
     hop_tokens: int = 25
     max_hop_tokens: int = 100
     context_tokens: int = 100
