@@ -276,10 +276,14 @@ def test_windows_do_not_grow_with_the_length_of_the_speech(
 
 @pytest.fixture(scope="module")
 def spoken() -> tuple[TokenToWave, VoicePrompt, list[int]]:
-    """mini, a voice of it, and the tokens of a sentence of about five seconds."""
+    """mini, a voice of it, and the tokens of a sentence of about eight seconds."""
     engine = Engine.load("mini", device="cpu")
     voice = engine.voice()
-    ids = engine.encode("The old clock in the kitchen was very slow, and nobody noticed it.")
+    text = (
+        "The old clock in the kitchen was very slow, and nobody noticed it, so that the guests "
+        "came to the table when the soup was cold."
+    )
+    ids = engine.encode(text)
     utterance = engine.utterance(ids, voice, seed=1)
     loop = decode_tokens(engine, utterance, engine.sampling)
     return TokenToWave(engine.flow, engine.hift), engine.voice_prompt(voice), list(loop)
