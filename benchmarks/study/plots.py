@@ -23,6 +23,8 @@ SETTINGS = {
     "legend.frameon": False,
 }
 MARKERS = "osD^v*Pp"
+LINE = 10  # pixels from one name to the next
+READS = 0.85  # word errors from which on a plan is not named: nothing is understood
 
 
 def draw(name: str, results: Sequence[Result], teacher: Entry | None, path: Path) -> None:
@@ -97,7 +99,8 @@ def scatter(results: Sequence[Result], teacher: Entry | None) -> Any:
             spot = (result.measure("kl", "start").value, result.measure("kl").value)
             axes.plot(*spot, **style)
         kept = ",".join(str(i) for i, kind in enumerate(kinds) if kind == "T")
-        labels.append((*spot, kept))
+        if wer is None or wer.value < READS:
+            labels.append((*spot, kept))
     for group, count in enumerate(counts):
         label = f"{count} attention layer{'s' if count > 1 else ''} of {len(next(iter(distinct)))}"
         axes.plot([], [], color=f"C{group}", marker=MARKERS[group], ls="", label=label)
@@ -110,22 +113,40 @@ def scatter(results: Sequence[Result], teacher: Entry | None) -> Any:
             axes.axhline(100 * sum(errors) / sum(words), color="k", lw=0.8, ls=":")
     else:
         axes.set(xlabel="KL before training", ylabel="KL after", xscale="log", yscale="log")
+    axes.legend(loc="center right" if heard else "best")
+    figure.canvas.draw()
     write_labels(axes, labels)
-    axes.legend()
     return figure
 
 
 def write_labels(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Write beside each point; where points are close, their labels go below each other."""
-    lowest: list[tuple[float, float]] = []
-    for x, y, text in sorted(labels, key=lambda label: -label[1]):
-        right, height = axes.transData.transform((x, y))
-        near = [h for r, h in lowest if abs(r - right) < 60 and h - height < 9]
-        at = min([height, *(h - 9 for h in near)])
-        lowest.append((right, at))
-        axes.annotate(
-            text, (x, y), xytext=(5, at - height - 3), textcoords="offset points", fontsize=7
-        )
+    """Name each point; points that are close have their names in a column beside them."""
+    left = [(*axes.transData.transform((x, y)), x, y, text) for x, y, text in labels]
+    while left:
+        group = [left.pop()]
+        while near := [a for a in left if any(_close(a, b) for b in group)]:
+            group += near
+            left = [a for a in left if a not in near]
+        group.sort(key=lambda point: point[1])
+        side = max(point[0] for point in group) + (16 if len(group) > 1 else 5)
+        middle = sum(point[1] for point in group) / len(group)
+        for place, (right, height, x, y, text) in enumerate(group):
+            at = middle + LINE * (place - (len(group) - 1) / 2)
+            axes.annotate(
+                text,
+                (x, y),
+                xytext=(side - right, at - height),
+                textcoords="offset pixels",
+                va="center",
+                fontsize=7,
+                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "0.5", "shrinkB": 3}
+                if len(group) > 1
+                else None,
+            )
+
+
+def _close(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return abs(one[0] - other[0]) < 40 and abs(one[1] - other[1]) < 2 * LINE
 
 
 def bars(results: Sequence[Result], teacher: Entry | None) -> Any:
