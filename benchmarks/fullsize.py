@@ -200,7 +200,7 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
             f"{row['tokens']} | {row['seconds']:.2f} | {row['rtf']:.1f} | "
             f"{row['first_audio_seconds']:.1f}"
             if "tokens" in row
-            else f"{row['error']} | | | "
+            else "no end | | | "
         )
         lines.append(
             f"| {name} | {row['wall_seconds']:.0f} | {row['cpu_seconds']:.0f} | "

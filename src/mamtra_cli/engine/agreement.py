@@ -15,7 +15,7 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.lm_batch import LMBatch, lay_out_padded
 from mamtra_cli.recipes import StartCheck
 
-POSITIONS = 2048  # padded positions of one batch
+POSITIONS = 512  # padded positions of one batch
 
 
 def take_tokens(examples: Sequence[Example], tokens: int) -> list[Example]:
