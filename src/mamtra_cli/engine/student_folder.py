@@ -4,7 +4,8 @@ Unchanged tensors stream from the teacher's file to the student's, so writing co
 file and not a second model. Knows folders and tensor names; nothing of how a student was made.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,19 +39,34 @@ def check_published(teacher: Model) -> None:
         check_shapes(expected, file.shapes(), file.path.name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """A student beside its teacher: names of the tensors that both have, and the new tensors."""
+
+    kept: tuple[str, ...]
+    fresh: Mapping[str, torch.Tensor]
+
+
+def changes_of(teacher: Model, student: nn.Module) -> Changes:
+    """What a student's language model changed; it holds nothing else of either model."""
+    file, state = teacher.open(teacher.family.lm_part), student.state_dict()
+    return Changes(
+        kept=tuple(name for name in file if name in state),
+        fresh={name: value for name, value in state.items() if name not in file},
+    )
+
+
 def stored_tensors(
-    teacher: Model, student: nn.Module, storage: str
+    teacher: Model, changes: Changes, storage: str
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """A student's tensors as they go to disk; with `keep`, unchanged ones bit by bit.
 
     Args:
-        teacher: the model it was made from. A tensor of the same name in both is unchanged.
-        student: its language model.
+        teacher: the model it was made from.
+        changes: what it has of its own.
         storage: one of `tensors.STORAGES`.
     """
-    file = teacher.open(teacher.family.lm_part)
-    state = student.state_dict()
-    kept = [name for name in file if name in state]
+    file, kept = teacher.open(teacher.family.lm_part), changes.kept
     if storage != "keep":
         for name, value in file.stream(kept):
             yield from encode(name, value, storage)
@@ -63,9 +79,8 @@ def stored_tensors(
         fresh = "float32"
         if isinstance(file, TensorFile):
             fresh = REDUCED.get(file.infos[queries(teacher)].dtype, "float32")
-    for name, value in state.items():
-        if name not in file:
-            yield from encode(name, value, fresh)
+    for name, value in changes.fresh.items():
+        yield from encode(name, value, fresh)
 
 
 def queries(teacher: Model) -> str:

@@ -36,6 +36,7 @@ from mamtra_cli.engine.selection_plan import choose_plan, needs_scores
 from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.engine.student_folder import (
     README,
+    changes_of,
     check_published,
     companions,
     copy_rest,
@@ -193,11 +194,12 @@ def make(
     told = list(predictions(engine.lm, to_check)) if to_check else []
     report(Stage(name="writing", detail=str(recipe.output)))
     writer.write_config(family.name, design.config)
-    tensors = stored_tensors(model, student, recipe.dtype)
-    writer.write_tensors(f"{family.lm_part}{SUFFIX}", tensors)
-    placed = engine.device
-    # Two models do not fit where one does: the teacher goes before its student is read.
-    del student, engine, tensors
+    changes, placed = changes_of(model, student), engine.device
+    # Two models do not fit where one does: the teacher goes before its file is read again, and
+    # before its student is.
+    del student, engine
+    writer.write_tensors(f"{family.lm_part}{SUFFIX}", stored_tensors(model, changes, recipe.dtype))
+    del changes
     copy_rest(model, writer)
     check = None
     if to_check:
