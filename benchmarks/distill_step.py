@@ -3,12 +3,17 @@
 The plain loop is what one writes first: two separate models, the student runs every layer, logits
 of both at every position, one divergence over all of them, hidden states by hooks, the scan's
 intermediate values kept. `plain-text` is that loop around the published wrapper, which is a causal
-LM and so computes the logits of its 151,936 text tokens at every position, unused. `ours-bf16` is
-our step as `--precision bfloat16` runs it. All train the new layers alone on the same batches. Each
-side runs in a process of its own, which reports the peak of its resident memory over what it had
-when torch was imported; on a GPU the allocator's peak is used. On a CPU a second is one of
-processor time, which other work on the machine does not stretch. The sides take turns, the median
-round counts.
+LM and so computes the logits of its 151,936 text tokens at every position, unused. `ours-stored`
+is our step as `--teacher-cache 64 --cache-hidden` runs it once the teacher has been stored (what
+that took is printed), and `-bf16` is a side under autocast, as with `--precision bfloat16`. All
+train the new layers alone on the same batches, each side in a process of its own. On a CPU a second
+is one of processor time, which other work on the machine does not stretch. The sides take turns,
+the median round counts.
+
+Two peaks are given. `live` is what is in use at once: weights, optimizer and the tensors of one
+more step, by the memory events of torch's profiler; it is the same on every run. `resident` is the
+most pages the process had over those when torch was imported, with what the C library's allocator
+keeps of tensors long freed. On a GPU `live` is the allocator's peak.
 
     python benchmarks/distill_step.py                      # mini, 1:1
     python benchmarks/distill_step.py --shape half-billion # 0.5B ratios at 1/7 of the width
@@ -21,6 +26,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -31,19 +37,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mamtra_cli.engine.data import BatchSource, Example
-from mamtra_cli.engine.distillation import DistillLoss
+from mamtra_cli.engine.distillation import LAST, DistillLoss
 from mamtra_cli.engine.head_loss import LossWeights
 from mamtra_cli.engine.layouts import lay_out
+from mamtra_cli.engine.live_bytes import live_peak
 from mamtra_cli.engine.losses import IGNORE, Divergence
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.student import hybrid_of
+from mamtra_cli.engine.teacher_cache import TeacherCache
 from mamtra_cli.engine.trainer import Loss
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.layers.mixer_config import preset
 
 WEIGHTS = LossWeights()
-SIDES = ["plain", "plain-text", "ours", "ours-bf16"]
+SIDES = [
+    *("plain", "plain-text", "plain-bf16"),
+    *("ours", "ours-bf16", "ours-stored", "ours-stored-bf16"),
+]
+STORED = 64  # likeliest tokens of a stored teacher
 # Qwen2-0.5B of CosyVoice 2: width 896, 24 layers, feed-forward 4864, 6561 speech tokens. Here the
 # width is 128 and every size that a step's cost hangs on keeps its ratio to it.
 HALF_BILLION = {
@@ -175,42 +187,86 @@ def wall() -> float:
     return time.perf_counter()
 
 
+def store(loss: DistillLoss, found: BatchSource, folder: str) -> None:
+    """Let the teacher speak to a file once, and the loss read it."""
+    layers = [*loss.inner, *([LAST] if loss.last else [])]
+    flags = found.flags(0)
+    loss.cache = TeacherCache(Path(folder), found.examples, flags, k=STORED, layers=layers)
+    loss.cache.make(loss.teacher)
+
+
+def held(*things: torch.nn.Module | torch.optim.Optimizer) -> int:
+    """Bytes of parameters and optimizer states, those that are shared once."""
+    kept: dict[int, int] = {}
+    for thing in things:
+        values = thing.state_dict().values() if isinstance(thing, torch.nn.Module) else []
+        if isinstance(thing, torch.optim.Optimizer):
+            values = [v for s in thing.state.values() for v in s.values()]
+        for value in values:
+            storage = value.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+    return sum(kept.values())
+
+
 def side(name: str, options: argparse.Namespace) -> dict[str, float]:
     """Run one side in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(name, options, folder)
+
+
+def measured(name: str, options: argparse.Namespace, folder: str) -> dict[str, float]:
+    """Times, peaks and the last loss of a side."""
     device = options.device
     base = Peak("cpu").before
     teacher, student = models(options.shape, device, separate=name.startswith("plain"))
     found = source(teacher.config, options.positions)
     clock = time.process_time if device == "cpu" else wall
+    storing = 0.0
     if name.startswith("plain"):
         loss = PlainLoss(teacher, student, text_head=name == "plain-text")
     else:
         loss = DistillLoss(  # type: ignore[assignment]
             teacher, student, weights=WEIGHTS, divergence=Divergence()
         )
+    if name.startswith("ours-stored"):
+        begun = clock()
+        store(loss, found, folder)  # type: ignore[arg-type]
+        storing = clock() - begun
     learning = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-4)
     seconds, tokens, values = [], [], []
     batches = found.batches()
+
+    def update(step: int) -> int:
+        """One step; returns its speech tokens."""
+        batch = replace(next(batches)[0], step=step)
+        with torch.autocast(device, torch.bfloat16, enabled=name.endswith("bf16")):
+            made = loss(batch)
+        torch.autograd.backward(made.value)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        values.append(float(made.value.detach()))
+        return int(batch.token_lengths.sum())
+
     with Peak(device) as peak:
         for step in range(options.steps + 1):
-            batch = replace(next(batches)[0], step=step)
             begun = clock()
-            with torch.autocast(device, torch.bfloat16, enabled=name == "ours-bf16"):
-                made = loss(batch)
-            torch.autograd.backward(made.value)
-            torch.nn.utils.clip_grad_norm_(learning, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            values.append(float(made.value.detach()))
+            count = update(step)
             if step:  # the first one warms up
                 seconds.append(clock() - begun)
-                tokens.append(int(batch.token_lengths.sum()))
+                tokens.append(count)
     speeds = [count / spent for count, spent in zip(tokens, seconds, strict=True)]
+    live = peak.most
+    if not peak.cuda:
+        own = held(teacher, student, optimizer)
+        live = own + live_peak(lambda: update(options.steps + 1))[0]
     return {
         "tokens_per_second": statistics.median(speeds),
-        "peak_mb": (peak.most - (0 if peak.cuda else base)) / 1e6,
-        "loss": values[-1],
+        "live_mb": live / 1e6,
+        "resident_mb": (peak.most - (0 if peak.cuda else base)) / 1e6,
+        "loss": values[options.steps],
+        "storing_s": storing,
     }
 
 
@@ -248,14 +304,20 @@ def main() -> None:
     )
     for name, row in middle.items():
         print(
-            f"{name:10} {row['tokens_per_second']:8.0f} tokens/s  {row['peak_mb']:7.0f} MB  "
-            f"loss {row['loss']:.4f}"
+            f"{name:16} {row['tokens_per_second']:6.0f} tokens/s  live {row['live_mb']:5.0f} MB  "
+            f"resident {row['resident_mb']:5.0f} MB  loss {row['loss']:.4f}"
         )
+    print(f"storing the teacher took {middle['ours-stored']['storing_s']:.1f} s")
     for plain in (name for name in middle if name.startswith("plain")):
         for ours in (name for name in middle if name.startswith("ours")):
             faster = middle[ours]["tokens_per_second"] / middle[plain]["tokens_per_second"]
-            less = 1 - middle[ours]["peak_mb"] / middle[plain]["peak_mb"]
-            print(f"{ours} against {plain}: {faster:.2f} times as fast, {less:.0%} less memory")
+            less, pages = (
+                1 - middle[ours][key] / middle[plain][key] for key in ("live_mb", "resident_mb")
+            )
+            print(
+                f"{ours} against {plain}: {faster:.2f} times as fast, {less:.0%} less live, "
+                f"{pages:.0%} less resident"
+            )
 
 
 if __name__ == "__main__":

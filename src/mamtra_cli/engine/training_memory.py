@@ -1,8 +1,9 @@
 """What a training run will hold in memory, from sizes alone.
 
 Weights held once by both models, gradients and AdamW's moments of what learns, activations of the
-student from the first layer that learns on, and logits of one chunk of positions. An estimate for
-plans and for advice: benchmarks/distill_step.py measures.
+student from the first layer that learns on, and logits of one chunk of positions: what is in use at
+once. The pages of a process on a CPU are more, for the C library keeps what was freed in pieces.
+The factors were fitted to counts of what autograd keeps; benchmarks/distill_memory.py measures.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from mamtra_cli.families.cosyvoice2.config import LMConfig
 
 CHUNK = 1024  # positions whose logits exist at once
 COPIES = 6  # of a chunk's logits: both models, log-probabilities, mixture, gradient
-NARROW, WIDE = 14, 4  # kept values a position and block, in widths and in feed-forward widths
+NARROW, WIDE = 14, 3  # kept values a position and block, in widths and in feed-forward widths
+LEARNING_NARROW, LEARNING_WIDE = 17, 4  # the same where the block's frozen weights learn too
+SCAN = 25  # values a position, head and width of a head while one block is run again
+HALF = 0.75  # of the bytes where passes are bfloat16: norms and scans stay float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +35,22 @@ class Memory:
 
 
 def estimate(
-    pair: Pair, trainable: int, positions: int, *, again: bool, half: bool, ema: bool
+    pair: Pair,
+    trainable: int,
+    positions: int,
+    *,
+    everything: bool = False,
+    again: bool = False,
+    half: bool = False,
+    ema: bool = False,
 ) -> Memory:
     """Estimate one process.
 
     Args:
         pair: both models, frozen tensors shared.
         trainable: parameters that learn.
-        positions: of one pass in this process.
+        positions: padded, of one pass in this process.
+        everything: frozen weights learn too.
         again: blocks are run again in the backward pass.
         half: passes are bfloat16.
         ema: a running mean is kept.
@@ -49,19 +61,30 @@ def estimate(
         for parameter in engine.lm.parameters()
     }
     lm = pair.student.config.lm
+    width = 4 * positions * (HALF if half else 1)
+    through, block = kept_values(lm, everything=everything, again=again)
+    logits = 4 * COPIES * min(CHUNK, positions) * lm.head_size
+    if again:
+        # Logits are gone before the first block is run again: the larger one counts.
+        logits = max(0, logits - round(width * block))
     return Memory(
         weights=4 * sum(held.values()),
         optimizer=(12 + 4 * ema) * trainable,
-        activations=positions * kept_values(lm, again=again) * (2 if half else 4),
-        logits=4 * COPIES * CHUNK * lm.head_size,
+        activations=round(width * (through + block)),
+        logits=logits,
     )
 
 
-def kept_values(lm: LMConfig, *, again: bool) -> int:
-    """Numbers kept a position for the backward pass, in all blocks that gradients go through."""
+def kept_values(lm: LMConfig, *, everything: bool = False, again: bool = False) -> tuple[int, int]:
+    """Numbers a position for the backward pass: kept throughout, and those of one block run again.
+
+    Only blocks that gradients go through count.
+    """
     kinds = lm.hybrid.layer_kinds
     first = next((i for i, kind in enumerate(kinds) if kind != "T"), 0)
-    block = NARROW * lm.d_model + WIDE * lm.d_ff
+    blocks = len(kinds) - (0 if everything else first)
+    narrow, wide = (LEARNING_NARROW, LEARNING_WIDE) if everything else (NARROW, WIDE)
+    block = narrow * lm.d_model + wide * lm.d_ff
     if again:
-        return (len(kinds) - first) * lm.d_model + block
-    return (len(kinds) - first) * block
+        return 2 * blocks * lm.d_model, block + SCAN * lm.n_heads * lm.head_dim
+    return blocks * block, 0

@@ -3,6 +3,7 @@
 Knows recipes and an opened pair.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mamtra_cli.engine.data import BatchSource, Example, read_examples
@@ -14,6 +15,8 @@ from mamtra_cli.engine.stages import NEW, half, passes_of
 from mamtra_cli.engine.training_memory import Memory, estimate
 from mamtra_cli.events import Note, Report
 from mamtra_cli.recipes import DistillRecipe
+
+POSITIONS_A_TOKEN = 1.5  # with phones for text, as mini reads; word pieces are fewer
 
 
 def read_data_of(path: Path, pair: Pair) -> list[Example]:
@@ -28,12 +31,27 @@ def read_data_of(path: Path, pair: Pair) -> list[Example]:
     )
 
 
-def memory_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> Memory:
+def positions_of(recipe: DistillRecipe, examples: Sequence[Example] = ()) -> int:
+    """Padded positions of a pass, of all processes together; without the data a guess."""
+    if examples:
+        return passes_of(recipe, examples)[0]
+    wanted = round(POSITIONS_A_TOKEN * recipe.batch_tokens)
+    return wanted // -(-wanted // recipe.pass_positions)
+
+
+def memory_of(
+    recipe: DistillRecipe,
+    pair: Pair,
+    trainable: int,
+    world: World,
+    examples: Sequence[Example] = (),
+) -> Memory:
     """What one process will hold."""
     return estimate(
         pair,
         trainable,
-        min(recipe.pass_positions, 2 * recipe.batch_tokens) // world.size,
+        positions_of(recipe, examples) // world.size,
+        everything=recipe.lr_rest > 0,
         again=recipe.checkpoint_activations,
         half=half(recipe, pair.student.device.type),
         ema=recipe.ema > 0,
@@ -54,7 +72,8 @@ def tell_memory(
 
 def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> dict[str, str]:
     """The stages in words."""
-    memory = memory_of(recipe, pair, trainable, world)
+    examples = [] if recipe.data is None else read_data_of(recipe.data, pair)
+    memory = memory_of(recipe, pair, trainable, world, examples)
     new = sum(p.numel() for name, p in pair.student.lm.named_parameters() if NEW in name)
     plan = {}
     if recipe.calibrate:
@@ -72,8 +91,7 @@ def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> 
         if steps:
             more = what.get(name, f"{trainable} parameters")
             plan[name] = f"{steps} steps of {recipe.batch_tokens} tokens, rate {rate:g}, {more}"
-    if recipe.data is not None:
-        examples = read_data_of(recipe.data, pair)
+    if examples:
         budget, passes = passes_of(recipe, examples)
         tokens = sum(len(example.tokens) for example in examples)
         source = BatchSource(examples, budget=budget, seed=recipe.seed, packed=recipe.packing)
@@ -84,8 +102,8 @@ def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> 
         )
     each = "a process, " if world.size > 1 else ""
     plan["memory"] = (
-        f"{each}about {memory.total / 1e6:.0f} MB: weights {memory.weights / 1e6:.0f}, gradients "
-        f"and optimizer {memory.optimizer / 1e6:.0f}, activations "
+        f"{each}about {memory.total / 1e6:.0f} MB at once: weights {memory.weights / 1e6:.0f}, "
+        f"gradients and optimizer {memory.optimizer / 1e6:.0f}, activations "
         f"{memory.activations / 1e6:.0f}, logits {memory.logits / 1e6:.0f}"
     )
     if recipe.report:
