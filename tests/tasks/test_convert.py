@@ -1,6 +1,8 @@
 """Conversion of tiny random models: what is kept, new, measured and refused."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from safetensors.torch import load_file
 from tests.families.cosyvoice2.tiny import write_qwen, write_random_checkpoint, yaml_text
 from tests.tiny_model import write_tiny_model
 
-from mamtra_cli.checkpoint import read_model_folder, sha256
+from mamtra_cli.checkpoint import FolderWriter, read_model_folder, sha256
 from mamtra_cli.config import from_dict
+from mamtra_cli.engine.student import hybrid_of
 from mamtra_cli.errors import CheckpointError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Note, Stage
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.recipes import ConvertRecipe
@@ -174,6 +178,29 @@ def test_check_can_be_skipped(teacher: Path, tmp_path: Path) -> None:
     recipe = of(teacher, tmp_path / "s", check_tokens=0, calibrate="none", data=None)
     assert convert(recipe, events.append).check is None
     assert not any(isinstance(event, Stage) and event.name == "speaking" for event in events)
+
+
+def test_neither_model_is_in_memory_while_the_student_is_written(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[SpeechLM]] = []
+
+    def making(lm: SpeechLM, *args: Any, **options: Any) -> SpeechLM:
+        student = hybrid_of(lm, *args, **options)
+        made.extend((weakref.ref(lm), weakref.ref(student)))
+        return student
+
+    plain, alive = FolderWriter.write_tensors, []
+
+    def writing(self: FolderWriter, *args: Any, **options: Any) -> Path:
+        gc.collect()
+        alive.append([model() is not None for model in made])
+        return plain(self, *args, **options)
+
+    monkeypatch.setattr("mamtra_cli.tasks.convert.hybrid_of", making)
+    monkeypatch.setattr(FolderWriter, "write_tensors", writing)
+    convert(of(teacher, tmp_path / "s"))
+    assert alive == [[False, False]]
 
 
 def test_random_start_does_not_copy_the_attention(teacher: Path, tmp_path: Path) -> None:
