@@ -34,13 +34,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 from pitch import track
 
 from mamtra_cli.engine import sentences
-from mamtra_cli.engine.clip import read_clip
-from mamtra_cli.engine.cloning import FEATURE_RATE, clone, speaker_vector, to_rate
-from mamtra_cli.engine.metrics import score
-from mamtra_cli.engine.recognise import WordRecogniser
+from mamtra_cli.engine.judging.metrics import score
+from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.speech import SpeechOptions, speak
-from mamtra_cli.engine.voice import Manner, Voice
+from mamtra_cli.engine.voices.clip import read_clip
+from mamtra_cli.engine.voices.cloning import FEATURE_RATE, clone, speaker_vector, to_rate
+from mamtra_cli.engine.voices.voice import Manner, Voice
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.features import fbank80
 

@@ -38,14 +38,14 @@ from torch.nn import functional as F
 
 from mamtra_cli.engine.data import BatchSource, Example
 from mamtra_cli.engine.distillation import LAST, DistillLoss
-from mamtra_cli.engine.head_loss import LossWeights
 from mamtra_cli.engine.layouts import lay_out
 from mamtra_cli.engine.live_bytes import live_peak
 from mamtra_cli.engine.losses import IGNORE, Divergence
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.student import hybrid_of
-from mamtra_cli.engine.teacher_cache import TeacherCache
 from mamtra_cli.engine.trainer import Loss
+from mamtra_cli.engine.training.head_loss import LossWeights
+from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.layers.mixer_config import preset

@@ -48,7 +48,7 @@ BASELINE = "import mamtra_cli.tasks.convert, mamtra_cli.tasks.synth, safetensors
 VOICE = """
 import sys, torch
 from pathlib import Path
-from mamtra_cli.engine.voice import Voice, save_voice
+from mamtra_cli.engine.voices.voice import Voice, save_voice
 draw = torch.Generator().manual_seed(0)
 save_voice(
     Voice(

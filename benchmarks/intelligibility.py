@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 
 
 from mamtra_cli.engine import sentences
-from mamtra_cli.engine.metrics import plain_words, score
-from mamtra_cli.engine.recognise import WordRecogniser
+from mamtra_cli.engine.judging.metrics import plain_words, score
+from mamtra_cli.engine.judging.recognise import WordRecogniser
 
 Speaker = Callable[[list[str]], list[np.ndarray]]
 RATE = 24_000

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mamtra_cli.engine import sentences
+from mamtra_cli.engine.judging.metrics import plain_words, score
+from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.measure import environment, resident_bytes
-from mamtra_cli.engine.metrics import plain_words, score
-from mamtra_cli.engine.recognise import WordRecogniser
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.speech import SpeechOptions, speak
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from mamtra_cli.config import to_dict
 from mamtra_cli.engine.decode import decode
-from mamtra_cli.engine.metrics import score
-from mamtra_cli.engine.recognise import WordRecogniser
+from mamtra_cli.engine.judging.metrics import score
+from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.engine.speech import speak_tokens

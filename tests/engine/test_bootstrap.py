@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mamtra_cli.engine.bootstrap import Ratio, interval
+from mamtra_cli.engine.judging.bootstrap import Ratio, interval
 
 
 def ratio(above: list[float], below: list[float] | None = None) -> Ratio:
@@ -52,7 +52,7 @@ def test_equal_seeds_draw_equal_sentences_in_any_portion(monkeypatch: pytest.Mon
     first = interval(sums, rounds=100, seed=4)
     assert first == interval(sums, rounds=100, seed=4)
     assert first != interval(sums, rounds=100, seed=5)
-    monkeypatch.setattr("mamtra_cli.engine.bootstrap.CELLS", 50)
+    monkeypatch.setattr("mamtra_cli.engine.judging.bootstrap.CELLS", 50)
     assert first == interval(sums, rounds=100, seed=4)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mamtra_cli.engine.clip import check_transcript, measure, read_clip, syllables
+from mamtra_cli.engine.voices.clip import check_transcript, measure, read_clip, syllables
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.recipes import ClipFacts, ClipLimits
 

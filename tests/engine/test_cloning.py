@@ -10,12 +10,12 @@ from tests.engine.test_clip import speech, write
 from tests.engine.tiny import tiny_engine, tiny_voice
 from tests.tiny_model import write_tiny_model
 
-from mamtra_cli.engine.clip import Clip, read_clip
-from mamtra_cli.engine.cloning import clone, read_prefix, speaker_vector, speech_tokens
 from mamtra_cli.engine.decode import Utterance
 from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voice import Manner, Voice, load_voice, save_voice
+from mamtra_cli.engine.voices.clip import Clip, read_clip
+from mamtra_cli.engine.voices.cloning import clone, read_prefix, speaker_vector, speech_tokens
+from mamtra_cli.engine.voices.voice import Manner, Voice, load_voice, save_voice
 from mamtra_cli.errors import TextError
 from mamtra_cli.features import fbank80, logmel128, mel24k, resample_sinc
 from mamtra_cli.recipes import ClipFacts, VoiceFacts

@@ -15,11 +15,11 @@ import soundfile
 import torch
 from tests.sounds import RATE, buzz, sound_bytes, write_sound
 
-from mamtra_cli.engine.clip import read_clip
 from mamtra_cli.engine.corpora import hub
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Part, TooLongError
 from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.engine.model_rate import to_rate
+from mamtra_cli.engine.voices.clip import read_clip
 from mamtra_cli.errors import AudioError, DataError, UsageError
 
 TEXTS = ["The first one.", "The second one.", "The third one."]

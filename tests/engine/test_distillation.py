@@ -15,12 +15,12 @@ from mamtra_cli.engine.distillation import (
     compared_layers,
     shared_layers,
 )
-from mamtra_cli.engine.head_loss import LossWeights
 from mamtra_cli.engine.layouts import count_targets, lay_out
 from mamtra_cli.engine.losses import IGNORE, Divergence
 from mamtra_cli.engine.student import hybrid_of
-from mamtra_cli.engine.teacher_cache import TeacherCache
 from mamtra_cli.engine.trainer import Loss
+from mamtra_cli.engine.training.head_loss import LossWeights
+from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.layers.mixer_config import preset
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mamtra_cli.engine import report as reports
-from mamtra_cli.engine.evaluation import Evaluation, Sample
-from mamtra_cli.engine.metrics import ErrorCount
-from mamtra_cli.engine.plots import length_bins, spectrogram
-from mamtra_cli.engine.report import write_report
-from mamtra_cli.engine.scoring import Record, Scored, difference_of, scores_of
+from mamtra_cli.engine.judging import report as reports
+from mamtra_cli.engine.judging.evaluation import Evaluation, Sample
+from mamtra_cli.engine.judging.metrics import ErrorCount
+from mamtra_cli.engine.judging.plots import length_bins, spectrogram
+from mamtra_cli.engine.judging.report import write_report
+from mamtra_cli.engine.judging.scoring import Record, Scored, difference_of, scores_of
 from mamtra_cli.errors import MissingDependencyError, OutputError
 
 SIZE = 2  # sentences, each with two seeds

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mamtra_cli.engine.heat_map import HeatRow, check_heat_map, draw, short
+from mamtra_cli.engine.selection.heat_map import HeatRow, check_heat_map, draw, short
 from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
 
 pytest.importorskip("matplotlib")

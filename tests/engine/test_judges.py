@@ -11,10 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.command_asr import CommandRecogniser
-from mamtra_cli.engine.pretrained import find_pretrained
-from mamtra_cli.engine.recognise import transcribe_all
-from mamtra_cli.engine.similarity import (
+from mamtra_cli.engine.judging.command_asr import CommandRecogniser
+from mamtra_cli.engine.judging.pretrained import find_pretrained
+from mamtra_cli.engine.judging.recognise import transcribe_all
+from mamtra_cli.engine.judging.similarity import (
     CamPlus,
     Unavailable,
     WavLM,
@@ -200,7 +200,7 @@ def write_whisper(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_whisper_hears_alike_alone_and_in_company(tmp_path: Path) -> None:
-    from mamtra_cli.engine.whisper import Whisper
+    from mamtra_cli.engine.judging.whisper import Whisper
 
     write_whisper(tmp_path / "tiny")
     ears = Whisper(str(tmp_path / "tiny"), language="zh")
@@ -254,7 +254,7 @@ def test_wavlm_tells_tones_apart(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from mamtra_cli.engine.whisper import Whisper
+    from mamtra_cli.engine.judging.whisper import Whisper
 
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelNotFoundError, match="no Whisper model"):

@@ -8,17 +8,17 @@ import pytest
 import torch
 from tests.command import environment
 
-from mamtra_cli.engine.savepoint import read_state
 from mamtra_cli.engine.trainer import read_metrics
+from mamtra_cli.engine.training.savepoint import read_state
 
 SCRIPT = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from torch.nn import functional as F
-from mamtra_cli.engine import savepoint
+from mamtra_cli.engine.training import savepoint
 from mamtra_cli.engine.data import BatchSource, Example
-from mamtra_cli.engine.optimization import TrainOptions
+from mamtra_cli.engine.training.optimization import TrainOptions
 from mamtra_cli.engine.trainer import Loss, Trainer
 
 class Toy(torch.nn.Module):

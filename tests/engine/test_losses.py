@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mamtra_cli.engine.head_loss import LossWeights, distillation_loss
 from mamtra_cli.engine.losses import (
     DIVERGENCES,
     HIDDEN,
@@ -22,6 +21,7 @@ from mamtra_cli.engine.losses import (
     reduce,
     topk_kl,
 )
+from mamtra_cli.engine.training.head_loss import LossWeights, distillation_loss
 
 NAME = re.compile(
     r"(?P<kind>kl_forward|kl_reverse|skew_forward|skew_reverse|js|tv)"

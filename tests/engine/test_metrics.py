@@ -2,7 +2,7 @@
 
 import pytest
 
-from mamtra_cli.engine.metrics import plain_words, score
+from mamtra_cli.engine.judging.metrics import plain_words, score
 
 pytest.importorskip("jiwer")
 

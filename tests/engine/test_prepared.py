@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mamtra_cli.engine.corpora.clip import Bad, Part
-from mamtra_cli.engine.prepared import BadList, Job, part_of
+from mamtra_cli.engine.preparing.prepared import BadList, Job, part_of
 from mamtra_cli.errors import OutputError, UsageError
 
 

@@ -15,7 +15,7 @@ from mamtra_cli.cli.app import run
 from mamtra_cli.engine.guards import GuardLimits
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.speech import SpeechOptions, speak
-from mamtra_cli.engine.voice import Manner
+from mamtra_cli.engine.voices.voice import Manner
 from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
 from mamtra_cli.families.cosyvoice2.bpe import (
     CONTROLS,

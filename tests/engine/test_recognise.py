@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mamtra_cli.engine.recognise import WordRecogniser, arpa_model, dictionary_lines
+from mamtra_cli.engine.judging.recognise import WordRecogniser, arpa_model, dictionary_lines
 from mamtra_cli.errors import TextError
 
 TEXTS = ["the cat saw a bird", "the dog saw the cat", "a bird was in the garden"]

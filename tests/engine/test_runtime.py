@@ -12,7 +12,7 @@ from tests.tiny_model import write_tiny_model
 from mamtra_cli.engine.decode import decode
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.speech import speak_tokens
-from mamtra_cli.engine.voice import Voice, save_voice
+from mamtra_cli.engine.voices.voice import Voice, save_voice
 from mamtra_cli.errors import CheckpointError, ModelNotFoundError
 from mamtra_cli.families.base import Model
 from mamtra_cli.families.cosyvoice2.lm_batch import concatenate, decode_sequence

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.command import environment
 
-from mamtra_cli.engine.savepoint import (
+from mamtra_cli.engine.training.savepoint import (
     CHECKSUM,
     PREVIOUS_FILE,
     STATE_FILE,
@@ -91,7 +91,7 @@ NO_SPACE = """
 import resource, signal, sys
 from pathlib import Path
 import torch
-from mamtra_cli.engine.savepoint import write_state
+from mamtra_cli.engine.training.savepoint import write_state
 from mamtra_cli.errors import OutputError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mamtra_cli.engine.metrics import count
-from mamtra_cli.engine.seed_tts import (
+from mamtra_cli.engine.judging.metrics import count
+from mamtra_cli.engine.judging.seed_tts import (
     STRIPPED,
     chinese_characters,
     english_words,

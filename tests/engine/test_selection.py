@@ -12,8 +12,8 @@ from tests.engine.tiny import tiny_config
 from mamtra_cli.backbone.auto import METHODS, AutoRequest
 from mamtra_cli.engine.agreement import compare
 from mamtra_cli.engine.data import Example
-from mamtra_cli.engine.selection import select, spaced
-from mamtra_cli.engine.selection_bench import Bench, align_pool, make_pool
+from mamtra_cli.engine.selection.bench import Bench, align_pool, make_pool
+from mamtra_cli.engine.selection.search import select, spaced
 from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.events import Advance, Event
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM

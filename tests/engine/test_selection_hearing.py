@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.tiny_model import write_tiny_model
 
-from mamtra_cli.engine import selection_hearing
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.selection_hearing import TEXT_SEED, word_errors
+from mamtra_cli.engine.selection import hearing as selection_hearing
+from mamtra_cli.engine.selection.hearing import TEXT_SEED, word_errors
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.engine.student import hybrid_of
 from mamtra_cli.layers.mixer_config import MixerConfig

@@ -10,7 +10,8 @@ import torch
 from tests.tiny_model import write_tiny_model
 from torch import nn
 
-from mamtra_cli.engine import selection_cache, selection_plan
+from mamtra_cli.engine.selection import cache as selection_cache
+from mamtra_cli.engine.selection import plan as selection_plan
 from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult

@@ -10,10 +10,10 @@ import pytest
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 
 from mamtra_cli.checkpoint import sha256
-from mamtra_cli.engine import shards
+from mamtra_cli.engine.preparing import shards
+from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter, write_shard
+from mamtra_cli.engine.preparing.shards import ShardHeader
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.shard_writer import Row, ShardWriter, write_shard
-from mamtra_cli.engine.shards import ShardHeader
 from mamtra_cli.errors import DataError, OutputError
 from mamtra_cli.hub import BUILT_IN
 

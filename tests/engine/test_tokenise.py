@@ -6,8 +6,8 @@ import torch
 from tests.engine.tiny import tiny_engine
 from tests.sounds import buzz
 
+from mamtra_cli.engine.preparing.tokenise import SpeechEncoder
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.tokenise import SpeechEncoder
 from mamtra_cli.errors import CheckpointError
 
 SECONDS = (0.5, 2.31, 0.04, 1.0, 1.0, 3.2, 0.77)

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mamtra_cli.engine.data import Batch, BatchSource, Example
-from mamtra_cli.engine.optimization import TrainOptions, decays, parameter_groups, rate_at
-from mamtra_cli.engine.savepoint import STATE_FILE
 from mamtra_cli.engine.trainer import Loss, Trainer
+from mamtra_cli.engine.training.optimization import TrainOptions, decays, parameter_groups, rate_at
+from mamtra_cli.engine.training.savepoint import STATE_FILE
 from mamtra_cli.errors import OutOfMemoryError, TrainingError
 
 

@@ -5,13 +5,13 @@ import torch
 
 from mamtra_cli.engine.data import BatchSource, Example
 from mamtra_cli.engine.distillation import DistillLoss
-from mamtra_cli.engine.head_loss import LossWeights
 from mamtra_cli.engine.live_bytes import live_peak
 from mamtra_cli.engine.losses import Divergence
 from mamtra_cli.engine.pair import Pair, share_frozen
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.student import hybrid_of
-from mamtra_cli.engine.training_memory import estimate
+from mamtra_cli.engine.training.head_loss import LossWeights
+from mamtra_cli.engine.training.memory import estimate
 from mamtra_cli.layers.mixer_config import preset
 
 

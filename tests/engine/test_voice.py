@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mamtra_cli.engine.voice import Voice, find_voice, list_voices, load_voice, save_voice
+from mamtra_cli.engine.voices.voice import Voice, find_voice, list_voices, load_voice, save_voice
 from mamtra_cli.errors import CheckpointError, ModelNotFoundError
 
 

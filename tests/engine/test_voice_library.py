@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import save_file
 from tests.engine.tiny import tiny_voice
 
-from mamtra_cli.engine.voice import Manner, Voice, find_voice, load_voice, save_voice
-from mamtra_cli.engine.voice_library import (
+from mamtra_cli.engine.voices.library import (
     check_fit,
     check_name,
     describe,
@@ -18,6 +17,7 @@ from mamtra_cli.engine.voice_library import (
     remove,
     store,
 )
+from mamtra_cli.engine.voices.voice import Manner, Voice, find_voice, load_voice, save_voice
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,

@@ -6,7 +6,7 @@ import torch
 
 from mamtra_cli.device import choose
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voice import Voice, save_voice
+from mamtra_cli.engine.voices.voice import Voice, save_voice
 from mamtra_cli.errors import TextError
 from mamtra_cli.families.cosyvoice2.config import (
     CosyVoice2Config,

@@ -15,8 +15,8 @@ from tests.tiny_model import CODES, write_tiny_model
 
 from mamtra_cli.audio import AudioWriter
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine import evaluation
-from mamtra_cli.engine.evaluation import TEST_SEED
+from mamtra_cli.engine.judging import evaluation
+from mamtra_cli.engine.judging.evaluation import TEST_SEED
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.engine.speech import speak

@@ -139,7 +139,7 @@ def check_words(check: StartCheck) -> str:
 
 def heard_words(result: DistillResult) -> str:
     """Return the word errors of both models with their intervals in words."""
-    from mamtra_cli.engine.report import percent, points, shown
+    from mamtra_cli.engine.judging.report import percent, points, shown
 
     both = (result.scores, result.teacher_scores, result.difference)
     mine, theirs, apart = (scores or Scores() for scores in both)

@@ -245,7 +245,7 @@ def evaluate(
 
 def words(result: EvalResult) -> list[str]:
     """Return the scores as tables, the teacher's beside them."""
-    from mamtra_cli.engine.report import direct_rows, score_rows
+    from mamtra_cli.engine.judging.report import direct_rows, score_rows
 
     head: tuple[str, ...] = ("", result.model)
     if result.teacher is not None:

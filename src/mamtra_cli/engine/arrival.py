@@ -24,7 +24,7 @@ from mamtra_cli.engine.speech import (
     speak_pieces,
     wave_road,
 )
-from mamtra_cli.engine.voice import Voice
+from mamtra_cli.engine.voices.voice import Voice
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.english import sentences

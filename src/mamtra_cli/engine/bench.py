@@ -15,7 +15,7 @@ from mamtra_cli.engine.guards import GuardLimits
 from mamtra_cli.engine.measure import metered, synchronise, tensor_bytes, timed
 from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
 from mamtra_cli.engine.speech import SpeechOptions, speak
-from mamtra_cli.engine.voice import Voice
+from mamtra_cli.engine.voices.voice import Voice
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.families.cosyvoice2.lm_batch import concatenate, decode_sequence
 

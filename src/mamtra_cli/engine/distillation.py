@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.engine.data import Batch
-from mamtra_cli.engine.head_loss import LossWeights, distillation_loss
 from mamtra_cli.engine.layouts import Layout, count_targets, lay_out
 from mamtra_cli.engine.losses import (
     Blend,
@@ -22,9 +21,10 @@ from mamtra_cli.engine.losses import (
     Stored,
     hidden_distance,
 )
-from mamtra_cli.engine.parallel import World
-from mamtra_cli.engine.teacher_cache import TeacherCache
 from mamtra_cli.engine.trainer import Loss
+from mamtra_cli.engine.training.head_loss import LossWeights, distillation_loss
+from mamtra_cli.engine.training.parallel import World
+from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.lm_batch import PAD
 

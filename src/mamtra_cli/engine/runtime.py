@@ -19,8 +19,8 @@ from mamtra_cli.backbone.decode_state import DecodeState, select
 from mamtra_cli.backbone.step import FusedStack
 from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
 from mamtra_cli.engine.decode import Utterance
-from mamtra_cli.engine.voice import Manner, Voice, find_voice, list_voices
-from mamtra_cli.engine.voice_library import check_fit, library_folder
+from mamtra_cli.engine.voices.library import check_fit, library_folder
+from mamtra_cli.engine.voices.voice import Manner, Voice, find_voice, list_voices
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry

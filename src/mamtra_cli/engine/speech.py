@@ -15,7 +15,7 @@ from torch import Tensor
 from mamtra_cli.engine.decode import Outcome, Utterance, tokens
 from mamtra_cli.engine.guards import GuardLimits, Rejection, check_audio, check_finite
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voice import Manner, Voice
+from mamtra_cli.engine.voices.voice import Manner, Voice
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, VoicePrompt, WaveOptions

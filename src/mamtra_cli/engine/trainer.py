@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from mamtra_cli.checkpoint import output_errors
 from mamtra_cli.engine.data import Batch, BatchSource, Position
-from mamtra_cli.engine.optimization import TrainOptions, parameter_groups, rate_at
-from mamtra_cli.engine.parallel import World, divided_like, whole
-from mamtra_cli.engine.savepoint import read_state, remove_partial, write_state
 from mamtra_cli.engine.stopping import stop_flag
+from mamtra_cli.engine.training.optimization import TrainOptions, parameter_groups, rate_at
+from mamtra_cli.engine.training.parallel import World, divided_like, whole
+from mamtra_cli.engine.training.savepoint import read_state, remove_partial, write_state
 from mamtra_cli.errors import OutOfMemoryError, TrainingError
 from mamtra_cli.events import Advance, Metrics, Note, Report, Stage, ignore
 

@@ -32,7 +32,7 @@ from mamtra_cli.engine.agreement import compare_with, predictions, take_tokens
 from mamtra_cli.engine.data import Example, hold_out, read_examples
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.selection_plan import choose_plan, needs_scores
+from mamtra_cli.engine.selection.plan import choose_plan, needs_scores
 from mamtra_cli.engine.student import fit, hybrid_of
 from mamtra_cli.engine.student_folder import (
     README,

@@ -23,19 +23,19 @@ from mamtra_cli.checkpoint import (
 )
 from mamtra_cli.config import dump_json, from_dict, to_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
-from mamtra_cli.engine.closing_report import eval_command, write_closing_report
 from mamtra_cli.engine.data import Example, hold_out, write_examples
 from mamtra_cli.engine.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.parallel import World, join, leave, own_device
-from mamtra_cli.engine.stages import (
+from mamtra_cli.engine.stopping import interruptible
+from mamtra_cli.engine.training.closing_report import eval_command, write_closing_report
+from mamtra_cli.engine.training.parallel import World, join, leave, own_device
+from mamtra_cli.engine.training.plan import plan_of, read_data_of, tell_memory
+from mamtra_cli.engine.training.stages import (
     NEW,
     Run,
     check,
 )
-from mamtra_cli.engine.stopping import interruptible
-from mamtra_cli.engine.trained_folder import write_student
-from mamtra_cli.engine.training_plan import plan_of, read_data_of, tell_memory
+from mamtra_cli.engine.training.trained_folder import write_student
 from mamtra_cli.errors import (
     DataError,
     MamtraError,

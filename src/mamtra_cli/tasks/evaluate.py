@@ -1,6 +1,7 @@
 """Score a model by what is heard, its teacher beside it, and keep the limits that the user set.
 
-Files to sentences and results to files; what is measured, and how, is in `engine/evaluation.py`.
+Files to sentences and results to files; what is measured, and how, is in
+`engine/judging/evaluation.py`.
 """
 
 import json
@@ -11,17 +12,17 @@ from pathlib import Path
 from mamtra_cli.audio import FORMATS, check_output
 from mamtra_cli.checkpoint import PROVENANCE, check_free, read_json
 from mamtra_cli.config import nearest, reason
-from mamtra_cli.engine.evaluation import (
+from mamtra_cli.engine.judging.evaluation import (
     EvalOptions,
     Evaluation,
     built_in,
     compare_models,
 )
+from mamtra_cli.engine.judging.metrics import plain_words
+from mamtra_cli.engine.judging.report import write_records, write_report
+from mamtra_cli.engine.judging.seed_tts import Sentence, read_list
 from mamtra_cli.engine.measure import environment
-from mamtra_cli.engine.metrics import plain_words
-from mamtra_cli.engine.report import write_records, write_report
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.seed_tts import Sentence, read_list
 from mamtra_cli.errors import (
     DataError,
     LimitMissedError,

@@ -14,17 +14,11 @@ from pathlib import Path
 
 from mamtra_cli.checkpoint import output_errors
 from mamtra_cli.config import dump_json
-from mamtra_cli.engine.audio_rows import AudioRows, Limits
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Part
 from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.engine.corpora.hub import fetch
-from mamtra_cli.engine.corpus_statistics import (
-    draw_lengths,
-    find_problems,
-    read_columns,
-    statistics,
-)
-from mamtra_cli.engine.prepared import (
+from mamtra_cli.engine.preparing.audio_rows import AudioRows, Limits
+from mamtra_cli.engine.preparing.prepared import (
     PLOT,
     STATISTICS,
     BadList,
@@ -37,10 +31,16 @@ from mamtra_cli.engine.prepared import (
     shards_of,
     write_text,
 )
+from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter
+from mamtra_cli.engine.preparing.shards import header_of, list_shards, model_hashes, read_header
+from mamtra_cli.engine.preparing.spoken_rows import BUILT_IN, SpokenRows, Text, built_in, read_texts
+from mamtra_cli.engine.preparing.statistics import (
+    draw_lengths,
+    find_problems,
+    read_columns,
+    statistics,
+)
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.shard_writer import Row, ShardWriter
-from mamtra_cli.engine.shards import header_of, list_shards, model_hashes, read_header
-from mamtra_cli.engine.spoken_rows import BUILT_IN, SpokenRows, Text, built_in, read_texts
 from mamtra_cli.engine.stopping import stop_flag
 from mamtra_cli.errors import (
     DataError,

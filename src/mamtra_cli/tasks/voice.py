@@ -1,10 +1,9 @@
 """Make, list, show and remove voices."""
 
-from mamtra_cli.engine.clip import check_transcript, read_clip
-from mamtra_cli.engine.cloning import clone
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voice import list_voices
-from mamtra_cli.engine.voice_library import (
+from mamtra_cli.engine.voices.clip import check_transcript, read_clip
+from mamtra_cli.engine.voices.cloning import clone
+from mamtra_cli.engine.voices.library import (
     check_free,
     describe,
     entries,
@@ -13,6 +12,7 @@ from mamtra_cli.engine.voice_library import (
     remove,
     store,
 )
+from mamtra_cli.engine.voices.voice import list_voices
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.hub import locate

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.engine.corpora.clip import TEXT_KEYS, Bad, Clip, Entries, Held, Part
-from mamtra_cli.engine.shards import arrow_parts
+from mamtra_cli.engine.preparing.shards import arrow_parts
 from mamtra_cli.errors import DataError
 
 AUDIO = ("audio", "speech", "wav", "mp3", "flac")

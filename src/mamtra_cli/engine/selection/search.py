@@ -20,7 +20,7 @@ from math import gcd
 
 from mamtra_cli.backbone.auto import AutoRequest
 from mamtra_cli.backbone.placement import STRATEGIES, place
-from mamtra_cli.engine.selection_bench import DROPPED, Bench
+from mamtra_cli.engine.selection.bench import DROPPED, Bench
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.recipes import LayerSelection, PlanMeasure, SelectionStep
 

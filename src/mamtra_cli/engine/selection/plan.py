@@ -13,15 +13,15 @@ from mamtra_cli import __version__
 from mamtra_cli.backbone.auto import ALIGNED, AutoRequest, is_auto, read_auto
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import sha256
-from mamtra_cli.engine import selection_cache
 from mamtra_cli.engine.agreement import take_tokens
 from mamtra_cli.engine.data import Example, hold_out, read_examples
-from mamtra_cli.engine.heat_map import check_heat_map, draw_selection
 from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.selection import Hear, select
-from mamtra_cli.engine.selection_bench import Bench, align_pool, make_pool
-from mamtra_cli.engine.selection_hearing import ears, word_errors
+from mamtra_cli.engine.selection import cache as selection_cache
+from mamtra_cli.engine.selection.bench import Bench, align_pool, make_pool
+from mamtra_cli.engine.selection.hearing import ears, word_errors
+from mamtra_cli.engine.selection.heat_map import check_heat_map, draw_selection
+from mamtra_cli.engine.selection.search import Hear, select
 from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.base import Model

@@ -13,15 +13,12 @@ import numpy as np
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.engine.agreement import compare
-from mamtra_cli.engine.bootstrap import ROUNDS, Ratio
-from mamtra_cli.engine.measure import tensor_bytes
-from mamtra_cli.engine.metrics import CHARACTERS, RULES, count
-from mamtra_cli.engine.recognise import Recogniser, open_recogniser, transcribe_all
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.scoring import Record, Scored, difference_of, measured, scores_of
-from mamtra_cli.engine.seed_tts import Sentence, simplified
-from mamtra_cli.engine.sentences import closed
-from mamtra_cli.engine.similarity import (
+from mamtra_cli.engine.judging.bootstrap import ROUNDS, Ratio
+from mamtra_cli.engine.judging.metrics import CHARACTERS, RULES, count
+from mamtra_cli.engine.judging.recognise import Recogniser, open_recogniser, transcribe_all
+from mamtra_cli.engine.judging.scoring import Record, Scored, difference_of, measured, scores_of
+from mamtra_cli.engine.judging.seed_tts import Sentence, simplified
+from mamtra_cli.engine.judging.similarity import (
     QualityScorer,
     SpeakerEncoder,
     Unavailable,
@@ -30,7 +27,7 @@ from mamtra_cli.engine.similarity import (
     open_similarity,
     reference_vector,
 )
-from mamtra_cli.engine.takes import (
+from mamtra_cli.engine.judging.takes import (
     Clock,
     Job,
     Take,
@@ -40,7 +37,10 @@ from mamtra_cli.engine.takes import (
     sound_of,
     speak_jobs,
 )
-from mamtra_cli.engine.voice import Voice
+from mamtra_cli.engine.measure import tensor_bytes
+from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.sentences import closed
+from mamtra_cli.engine.voices.voice import Voice
 from mamtra_cli.errors import AudioError, AudioRejectedError, DataError, TextError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.recipes.evaluate import Scores

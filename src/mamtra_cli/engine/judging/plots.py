@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mamtra_cli.engine.evaluation import Evaluation, Sample
-from mamtra_cli.engine.scoring import Record, Scored
+from mamtra_cli.engine.judging.evaluation import Evaluation, Sample
+from mamtra_cli.engine.judging.scoring import Record, Scored
 from mamtra_cli.errors import MissingDependencyError
 
 BINS = 5

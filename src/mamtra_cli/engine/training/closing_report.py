@@ -8,9 +8,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from mamtra_cli.engine.evaluation import EvalOptions, built_in, compare_models
+from mamtra_cli.engine.judging.evaluation import EvalOptions, built_in, compare_models
+from mamtra_cli.engine.judging.report import write_report
 from mamtra_cli.engine.measure import environment
-from mamtra_cli.engine.report import write_report
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.events import Report, ignore
 from mamtra_cli.recipes.evaluate import Scores

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
-from mamtra_cli.engine.clip import Clip
 from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voice import Voice
+from mamtra_cli.engine.voices.clip import Clip
+from mamtra_cli.engine.voices.voice import Voice
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.families.cosyvoice2.lm_batch import decode_sequence, first
 from mamtra_cli.features import fbank80, logmel128, mel24k

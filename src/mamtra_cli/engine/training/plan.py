@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mamtra_cli.engine.data import BatchSource, Example, read_examples
 from mamtra_cli.engine.pair import Pair
-from mamtra_cli.engine.parallel import World
-from mamtra_cli.engine.shards import SUFFIX as SHARD_SUFFIX
-from mamtra_cli.engine.shards import model_hashes, read_folder
-from mamtra_cli.engine.stages import NEW, half, passes_of
-from mamtra_cli.engine.training_memory import Memory, estimate
+from mamtra_cli.engine.preparing.shards import SUFFIX as SHARD_SUFFIX
+from mamtra_cli.engine.preparing.shards import model_hashes, read_folder
+from mamtra_cli.engine.training.memory import Memory, estimate
+from mamtra_cli.engine.training.parallel import World
+from mamtra_cli.engine.training.stages import NEW, half, passes_of
 from mamtra_cli.events import Note, Report
 from mamtra_cli.recipes import DistillRecipe
 

@@ -7,8 +7,8 @@ for every plan, so plans differ in nothing else. A refused sentence counts as no
 from functools import cache
 
 from mamtra_cli.engine.decode import decode
-from mamtra_cli.engine.metrics import score
-from mamtra_cli.engine.recognise import WordRecogniser
+from mamtra_cli.engine.judging.metrics import score
+from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.engine.speech import speak_tokens

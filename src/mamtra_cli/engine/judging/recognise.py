@@ -22,7 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.metrics import plain_words
+from mamtra_cli.engine.judging.metrics import plain_words
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.engine.sentences import closed
 from mamtra_cli.errors import DataError, MissingDependencyError, TextError, UsageError
@@ -97,11 +97,11 @@ def open_recogniser(
     """
     kind, _, name = spec.partition(":")
     if kind == "whisper" and name:
-        from mamtra_cli.engine.whisper import Whisper
+        from mamtra_cli.engine.judging.whisper import Whisper
 
         return Whisper(name, language=language, device=engine.device)
     if kind == "command" and name.strip():
-        from mamtra_cli.engine.command_asr import CommandRecogniser
+        from mamtra_cli.engine.judging.command_asr import CommandRecogniser
 
         return CommandRecogniser(name)
     if spec != "pocketsphinx":

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mamtra_cli.engine.bootstrap import ROUNDS, Ratio, interval
-from mamtra_cli.engine.metrics import ErrorCount
+from mamtra_cli.engine.judging.bootstrap import ROUNDS, Ratio, interval
+from mamtra_cli.engine.judging.metrics import ErrorCount
 from mamtra_cli.recipes.evaluate import Scores
 
 FAILED = 0.5  # a take with more word errors than this has failed

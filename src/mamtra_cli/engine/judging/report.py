@@ -14,9 +14,9 @@ from typing import Any
 from mamtra_cli.audio import AudioWriter
 from mamtra_cli.checkpoint import FolderWriter, output_errors
 from mamtra_cli.config import dump_json, to_dict
-from mamtra_cli.engine.evaluation import Evaluation
-from mamtra_cli.engine.plots import draw_plots
-from mamtra_cli.engine.scoring import Record
+from mamtra_cli.engine.judging.evaluation import Evaluation
+from mamtra_cli.engine.judging.plots import draw_plots
+from mamtra_cli.engine.judging.scoring import Record
 from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.recipes.evaluate import Scores
 

@@ -14,11 +14,11 @@ from mamtra_cli import __version__
 from mamtra_cli.card import CardFacts, model_card, read_license
 from mamtra_cli.checkpoint import CONFIG, PROVENANCE, FolderWriter, ModelFolder, output_errors
 from mamtra_cli.config import dump_json, to_dict
-from mamtra_cli.engine.closing_report import FOLDER as REPORT
-from mamtra_cli.engine.curves import draw_curves
 from mamtra_cli.engine.pair import Pair
-from mamtra_cli.engine.stages import ALIGN, BOARD, OWN, STAGES
 from mamtra_cli.engine.trainer import METRICS_FILE, read_metrics
+from mamtra_cli.engine.training.closing_report import FOLDER as REPORT
+from mamtra_cli.engine.training.curves import draw_curves
+from mamtra_cli.engine.training.stages import ALIGN, BOARD, OWN, STAGES
 from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.events import Note, Report, Stage
 from mamtra_cli.recipes import DistillRecipe, DistillResult

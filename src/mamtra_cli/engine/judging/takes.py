@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.clip import read_clip
-from mamtra_cli.engine.cloning import clone
 from mamtra_cli.engine.data import Example
 from mamtra_cli.engine.decode import Outcome, Utterance, decode
 from mamtra_cli.engine.guards import Rejection, check_audio
+from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.seed_tts import Sentence
 from mamtra_cli.engine.speech import SpeechOptions, speak_tokens
-from mamtra_cli.engine.voice import Voice
+from mamtra_cli.engine.voices.clip import read_clip
+from mamtra_cli.engine.voices.cloning import clone
+from mamtra_cli.engine.voices.voice import Voice
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
 

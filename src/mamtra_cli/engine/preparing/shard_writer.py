@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.checkpoint import flush, output_errors
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.shards import KEY, SUFFIX, ShardHeader, arrow_parts
+from mamtra_cli.engine.preparing.shards import KEY, SUFFIX, ShardHeader, arrow_parts
 
 GROUP_ROWS = 1024
 SHARD_ROWS = 8192

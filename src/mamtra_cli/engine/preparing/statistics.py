@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.prepared import PLOT, write_text
-from mamtra_cli.engine.shards import (
+from mamtra_cli.engine.preparing.prepared import PLOT, write_text
+from mamtra_cli.engine.preparing.shards import (
     ShardHeader,
     arrow_parts,
     list_shards,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.pretrained import find_pretrained
-from mamtra_cli.engine.similarity import import_transformers, narrow
+from mamtra_cli.engine.judging.pretrained import find_pretrained
+from mamtra_cli.engine.judging.similarity import import_transformers, narrow
 from mamtra_cli.errors import ModelNotFoundError
 
 RATE = 16_000

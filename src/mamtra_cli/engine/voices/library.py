@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mamtra_cli.config import nearest, reason
-from mamtra_cli.engine.voice import (
+from mamtra_cli.engine.voices.voice import (
     FOLDER,
     SUFFIX,
     Voice,

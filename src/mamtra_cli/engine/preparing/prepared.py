@@ -18,8 +18,8 @@ import filelock
 
 from mamtra_cli.checkpoint import flush, output_errors
 from mamtra_cli.engine.corpora.clip import Bad, Part
-from mamtra_cli.engine.shard_writer import Row, write_shard
-from mamtra_cli.engine.shards import (
+from mamtra_cli.engine.preparing.shard_writer import Row, write_shard
+from mamtra_cli.engine.preparing.shards import (
     REDO,
     SUFFIX,
     ShardHeader,

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mamtra_cli.config import from_dict, nearest, reason, to_dict
-from mamtra_cli.engine.voice_state import PREFIX, pack_state, unpack_state
+from mamtra_cli.engine.voices.state import PREFIX, pack_state, unpack_state
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,

@@ -20,7 +20,7 @@ from mamtra_cli.checkpoint import output_errors
 from mamtra_cli.engine.data import Batch, Example, collate
 from mamtra_cli.engine.layouts import Layout, lay_out
 from mamtra_cli.engine.losses import IGNORE, Stored
-from mamtra_cli.engine.parallel import World
+from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mamtra_cli.engine.bootstrap import ROUNDS, Ratio, interval
-from mamtra_cli.engine.seed_tts import chinese_characters, english_words
+from mamtra_cli.engine.judging.bootstrap import ROUNDS, Ratio, interval
+from mamtra_cli.engine.judging.seed_tts import chinese_characters, english_words
 from mamtra_cli.errors import MissingDependencyError
 
 

@@ -1,0 +1,1 @@
+"""What a model's speech is worth: who listens, what is counted, how it is reported."""

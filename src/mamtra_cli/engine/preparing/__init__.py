@@ -1,0 +1,1 @@
+"""Corpora and spoken texts as prepared data: rows, shards, statistics."""

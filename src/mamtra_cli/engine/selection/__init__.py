@@ -1,0 +1,1 @@
+"""Which layers of a teacher stay attention, found by measuring it."""

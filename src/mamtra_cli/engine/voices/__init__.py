@@ -1,0 +1,1 @@
+"""Voices copied from a clip: checked, kept, and fitted to a model."""
