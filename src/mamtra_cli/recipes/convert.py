@@ -22,7 +22,7 @@ class ConvertRecipe:
     gate: str = ""  # full, none or a rank; "" is the preset's own
     init: str = "transfer"  # starting weights: transfer or random
     calibrate: str = "ls"  # closed-form output fit: ls, gain, scalar or none
-    ridge: float = 1e-4  # of that fit, as a share of its features' mean power; more is calmer
+    ridge: float = 0.03  # of that fit, as a share of its features' mean power; more is calmer
     calibration_tokens: int = 8192  # speech tokens for the fit
     data: Path | None = None  # JSONL of text and tokens; None: the teacher's own speech
     check_tokens: int = 2048  # held-out speech tokens for the check; 0 skips it

@@ -40,7 +40,7 @@ class DistillRecipe:
     own_forward: float = 0.3  # weight of `divergence` kept beside it; none collapses diversity
     batch_tokens: int = 4096  # speech tokens a step
     pass_positions: int = 8192  # padded positions of one pass, over all processes together
-    lr: float = 1e-4  # of the new layers; a calibrated start is lost at 1e-3
+    lr: float = 1e-4  # of the new layers; examples/distill-mini.toml takes 1e-3
     lr_rest: float = 0.0  # of everything else; 0 keeps it frozen
     warmup: int = 20
     clip: float = 1.0

@@ -137,7 +137,7 @@ def check_recipe(recipe: ConvertRecipe) -> None:
             hint = f"did you mean `{near}`?" if near else f"one of: {', '.join(known)}"
             raise UsageError(f"`{name} {value}` is not known", hint)
     if not 0 < recipe.ridge < math.inf:
-        raise UsageError(f"`--ridge {recipe.ridge:g}` is not above 0", "the default is 1e-4")
+        raise UsageError(f"`--ridge {recipe.ridge:g}` is not above 0", "the default is 0.03")
     check_storage(recipe.dtype)
     if recipe.output is not None:
         check_free(recipe.output, force=recipe.force or recipe.dry_run)
