@@ -1,6 +1,8 @@
 """Every knob of a recipe is an option with the same default, and the merge order holds."""
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import typer
 from typer.main import get_command
 
 from mamtra_cli import recipes
-from mamtra_cli.cli.app import COMMANDS, app
-from mamtra_cli.cli.options import read_recipe
+from mamtra_cli.cli.app import COMMANDS, app, run
+from mamtra_cli.cli.options import check_number, read_recipe
 from mamtra_cli.errors import UsageError
 
 RECIPES = {
@@ -161,3 +163,40 @@ def test_bad_recipe_says_where(
         merge(["--config", str(path)], monkeypatch)
     assert words in said.value.message
     assert name in said.value.message
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_every_default_is_within_the_bounds_of_its_option(command: str) -> None:
+    for name, param in parameters(command).items():
+        value = getattr(RECIPES[command](), name, None)
+        if isinstance(value, int | float):
+            check_number(value, param, "the defaults")
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("log_every = 0", "log_every = 0` in .* is less than 1"),
+        ("steps = -5", "steps = -5` in .* is less than 0"),
+        ("skew = 1.5", "is more than 0.99"),
+        ("lr = nan", "is not finite"),
+        ("clip = inf", "is not finite"),
+        ("seed = 99999999999999999", "is more than 4294967295"),
+    ],
+)
+def test_recipe_file_may_not_say_what_the_option_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, fact: str
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    assert run(["distill", "student", "-o", "tuned", "--config", str(path)]) == 2
+    assert re.search(fact, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("value", ["-1", "4294967296", "99999999999999999999"])
+@pytest.mark.parametrize("command", ["distill", "eval", "synth"])
+def test_seed_that_torch_cannot_take_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], command: str, value: str
+) -> None:
+    assert run([command, "x", "--seed", value, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["code"] == "usage"

@@ -1,9 +1,10 @@
 """Options that several commands share, and how flags, files and defaults become a recipe.
 
 Order: defaults of the recipe, recipe file, environment, flags. A flag counts only when the user
-gave it, so 0 and "" are valid answers.
+gave it, so 0 and "" are valid answers. What a flag refuses, a recipe file may not say either.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,6 +17,7 @@ from mamtra_cli.errors import UsageError
 
 T = TypeVar("T")
 GIVEN = frozenset({"COMMANDLINE", "ENVIRONMENT", "PROMPT"})
+SEEDS = 2**32  # a seed is below; sums and products of it then fit what torch takes
 
 
 def complete_dtype() -> list[str]:
@@ -159,6 +161,9 @@ def read_recipe(
         cls: the recipe dataclass; its field names are the parameter names of the command.
         ctx: the running command.
         presets: values by the name that the field `preset` holds.
+
+    Raises:
+        UsageError: an unknown key or preset, or a value that the option would not take.
     """
     values: dict[str, Any] = {}
     where = "the recipe"
@@ -180,4 +185,32 @@ def read_recipe(
             hint = f"did you mean `{near}`?" if near else f"known: {', '.join(presets)}"
             raise UsageError(f"unknown preset `{preset}`", hint)
         values = {**presets[preset], **values}
-    return from_dict(cls, values, where)
+    recipe = from_dict(cls, values, where)
+    for param in ctx.command.params:
+        if param.name in values:
+            check_number(getattr(recipe, param.name), param, where)
+    return recipe
+
+
+def check_number(value: object, param: Any, where: str) -> None:
+    """Refuse a number outside the bounds of its option, whoever gave it.
+
+    Args:
+        value: of the recipe.
+        param: the option, with `min` and `max`.
+        where: what the value came from.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    least, most = getattr(param, "min", None), getattr(param, "max", None)
+    if param.name == "seed":
+        least, most = 0, SEEDS - 1
+    if not math.isfinite(value):
+        fact = "is not finite"
+    elif least is not None and value < least:
+        fact = f"is less than {least}"
+    elif most is not None and value > most:
+        fact = f"is more than {most}"
+    else:
+        return
+    raise UsageError(f"`{param.name} = {value}` in {where} {fact}")
