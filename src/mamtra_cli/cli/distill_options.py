@@ -128,7 +128,7 @@ RestRate = Annotated[
     _training(metavar="X", min=0, help="Learning rate of everything else; 0 keeps it frozen."),
 ]
 Warmup = Annotated[int, _training(metavar="N", min=0, help="Steps until the full rate.")]
-Clip = Annotated[float, _training(metavar="X", min=0, help="Largest gradient norm.")]
+Clip = Annotated[float, _training(metavar="X", min=0, help="Largest gradient norm; 0: no limit.")]
 WeightDecay = Annotated[float, _training(metavar="X", min=0, help="Weight decay of matrices.")]
 RunningMean = Annotated[
     float,

@@ -136,6 +136,7 @@ class Trainer:
             self.objective.divided = self.world.sharding == "fsdp2" and self.world.size > 1
         named = self.objective.module.named_parameters()
         self.named = {name: p for name, p in named if p.requires_grad}
+        self.device = next(iter(self.named.values())).device
         self.loss = loss
         self.source = source
         self.options = options
@@ -197,9 +198,8 @@ class Trainer:
                 self.prepare(replace(batch.share(world.rank, world.size), step=self.step))
                 for batch, _ in taken
             ]
-            device = next(iter(self.named.values())).device
             sizes = [[self.count(part), speech_tokens(part)] for part in mine]
-            sums = world.sum(torch.tensor(sizes, device=device)).tolist()
+            sums = world.sum(torch.tensor(sizes, device=self.device)).tolist()
             total = sum(count for count, _ in sums)
             parts: dict[str, Tensor] = {}
             values = []
@@ -212,9 +212,10 @@ class Trainer:
                     torch.autograd.backward(value * (share * world.size))
                 values.append(value.detach())
                 for name, piece in {"loss": value, **loss.parts}.items():
-                    piece = torch.as_tensor(piece, device=device).detach().double() * share
+                    piece = torch.as_tensor(piece, device=self.device).detach().double() * share
                     parts[name] = parts[name] + piece if name in parts else piece
-            norm = nn.utils.clip_grad_norm_(list(self.named.values()), self.options.clip)
+            limit = self.options.clip or math.inf
+            norm = nn.utils.clip_grad_norm_(list(self.named.values()), limit)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -251,8 +252,7 @@ class Trainer:
     def _forward(self, batch: Batch) -> tuple[Tensor, Loss]:
         """Compute the loss, under autocast where asked."""
         self.objective.loss = self.loss
-        device = next(iter(self.named.values())).device.type
-        reduced = torch.autocast(device, dtype=torch.bfloat16)
+        reduced = torch.autocast(self.device.type, dtype=torch.bfloat16)
         with reduced if self.options.autocast else nullcontext():
             value, loss = self.wrapped(batch)
         return value, loss
@@ -306,8 +306,8 @@ class Trainer:
                     tensors[f"{key}.{name}"] = torch.as_tensor(value)
             full = {name: whole(value.detach()).contiguous() for name, value in tensors.items()}
             full["random.cpu"] = torch.get_rng_state()
-            if torch.cuda.is_available():
-                full["random.cuda"] = torch.cuda.get_rng_state()
+            if self.device.type == "cuda":
+                full["random.cuda"] = torch.cuda.get_rng_state(self.device)
             metadata = {
                 "fingerprint": self.fingerprint,
                 "step": str(self.step),
@@ -352,8 +352,8 @@ class Trainer:
                         for key, value in state.items()
                     }
         torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         self.step = int(metadata["step"])
         self.tokens = int(metadata["tokens"])
         self.last = json.loads(metadata.get("loss", "null"))

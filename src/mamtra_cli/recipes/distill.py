@@ -43,7 +43,7 @@ class DistillRecipe:
     lr: float = 1e-4  # of the new layers; examples/distill-mini.toml takes 1e-3
     lr_rest: float = 0.0  # of everything else; 0 keeps it frozen
     warmup: int = 20
-    clip: float = 1.0
+    clip: float = 1.0  # largest gradient norm; 0 sets no limit
     weight_decay: float = 0.01
     ema: float = 0.0  # decay of a running mean of the weights, which is then what is written
     precision: str = "auto"  # auto: bfloat16 passes on CUDA, float32 elsewhere
@@ -106,6 +106,8 @@ class DistillResult:
     """What `distill` made.
 
     Attributes:
+        steps, tokens: updates, and the speech tokens they read, of all stages.
+        loss: of the last update of stage 1 or 2.
         before, after: closeness to the teacher on held-out speech.
         plan: the stages in words, of a dry run.
         report, report_files: `report.md` of the comparison at the end, and all its files.

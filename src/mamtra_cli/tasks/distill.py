@@ -8,20 +8,15 @@ in `<output>.run`, until it is done; the result is a model folder like any other
 import logging
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mamtra_cli.checkpoint import (
-    check_free,
-    output_errors,
-    read_json,
-)
-from mamtra_cli.config import dump_json, from_dict, to_dict
+from mamtra_cli.checkpoint import check_free, output_errors
+from mamtra_cli.config import from_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
 from mamtra_cli.engine.data import Example, hold_out, write_examples
 from mamtra_cli.engine.pair import Pair, open_pair, share_frozen
@@ -30,17 +25,25 @@ from mamtra_cli.engine.stopping import interruptible
 from mamtra_cli.engine.training.closing_report import eval_command, write_closing_report
 from mamtra_cli.engine.training.parallel import World, join, leave, own_device
 from mamtra_cli.engine.training.plan import plan_of, read_data_of, tell_memory
-from mamtra_cli.engine.training.stages import (
-    NEW,
-    Run,
-    check,
+from mamtra_cli.engine.training.run_folder import (
+    PAIRS,
+    RUN,
+    check_sources,
+    check_unused,
+    clear,
+    held,
+    read_run,
+    sources_of,
+    write_run,
 )
+from mamtra_cli.engine.training.stages import NEW, Run, check
 from mamtra_cli.engine.training.trained_folder import write_student
 from mamtra_cli.errors import (
+    CheckpointError,
     DataError,
     MamtraError,
-    OutputError,
     PlanError,
+    TrainingError,
     UsageError,
 )
 from mamtra_cli.events import Note, Report, ignore
@@ -48,9 +51,6 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
 
 log = logging.getLogger(__name__)
-
-RUN = "run.json"
-PAIRS = "pairs.jsonl"
 
 
 def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
@@ -91,49 +91,74 @@ def _distill(
 ) -> DistillResult:
     """Open both models, train, write."""
     pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
-    student = pair.student.lm
-    trainable = choose_trainable(student, recipe)
+    trainable = choose_trainable(pair.student.lm, recipe)
     share_frozen(pair)
-    frozen = sum(p.numel() for p in student.parameters()) - trainable
+    planned = _planned(recipe, pair, trainable)
     if recipe.dry_run:
         tell_memory(recipe, pair, trainable, world, report)
-        told = _result(recipe, pair, trainable=trainable, frozen=frozen)
-        return replace(told, plan=plan_of(recipe, pair, trainable, world))
+        return replace(planned, plan=plan_of(recipe, pair, trainable, world))
     output = recipe.output
     if output is None:
         raise UsageError("no output folder is given", "name one, `-o student-tuned`")
     check_free(output, force=recipe.force)
+    for engine in (pair.teacher, pair.student):
+        refuse_broken(engine.lm.named_parameters(), f"`{engine.name}` holds", "make it again")
     # Data that cannot be used are refused before there is a run.
     given = None if recipe.data is None else divided(recipe, read_data_of(recipe.data, pair))
-    run = begin(recipe, output, world)
-    training, held = given or divided(recipe, spoken_examples(recipe, pair, run, world, report))
+    run = recipe.resume or output.with_name(f"{output.name}.run")
+    if recipe.resume is None:
+        check_unused(run, force=recipe.force)
+        world.wait()  # all have looked before one begins
+    with held(run, world):
+        if recipe.resume is None and world.main:
+            clear(run)
+            write_run(run, {"recipe": recipe})
+        told = _trained(recipe, pair, given, run, replace(planned, before=before), world, report)
     if world.main:
-        _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
-        if before is None and held:
-            before = compare(pair.teacher.lm, student, held)
-            _write_json(run / RUN, {"recipe": to_dict(recipe), "before": to_dict(before)})
+        shutil.rmtree(run, ignore_errors=True)
+    world.wait()
+    return told
+
+
+def _trained(
+    recipe: DistillRecipe,
+    pair: Pair,
+    given: tuple[list[Example], list[Example]] | None,
+    run: Path,
+    told: DistillResult,
+    world: World,
+    report: Report,
+) -> DistillResult:
+    """Follow a recipe from where its run stands, and write the student."""
+    world.wait()
+    training, kept = given or divided(recipe, spoken_examples(recipe, pair, run, world, report))
+    if world.main:
+        sources = sources_of(pair, [*training, *kept])
+        check_sources(run, read_run(run).get("sources") or {}, sources)
+        if told.before is None and kept:
+            told = replace(told, before=compare(pair.teacher.lm, pair.student.lm, kept))
+        write_run(run, {"recipe": recipe, "before": told.before, "sources": sources})
     world.wait()
     stages = Run.of(recipe, pair, training, run, world, report)
     done, weights = stages.train()
-    told = replace(
-        _result(recipe, pair, trainable=trainable, frozen=frozen),
-        steps=done.steps,
-        tokens=done.tokens,
-        loss=done.loss,
-        before=before,
-        seconds=done.seconds,
-    )
+    told = replace(told, steps=done.steps, tokens=done.tokens, loss=done.loss, seconds=done.seconds)
     if world.main:
+        refuse_broken(weights.items(), "training ended with", "start again with a lower `--lr`")
         if stages.objective.divided:
             # A divided student cannot be run alone: take a whole one.
             pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
         set_weights(pair.student.lm, weights)
-        after = compare(pair.teacher.lm, pair.student.lm, held) if held else None
+        after = compare(pair.teacher.lm, pair.student.lm, kept) if kept else None
         told = replace(told, after=after)
         told = write_student(recipe, pair, told, weights, run, report)
-        shutil.rmtree(run, ignore_errors=True)
-    world.wait()
     return told
+
+
+def refuse_broken(named: Iterable[tuple[str, Tensor]], who: str, hint: str) -> None:
+    """Fail where a tensor holds a value that is not finite: everything after it would be NaN."""
+    for name, value in named:
+        if not bool(value.detach().isfinite().all()):
+            raise TrainingError(f"{who} values that are not finite, in `{name}`", hint)
 
 
 def set_weights(student: SpeechLM, weights: Mapping[str, Tensor]) -> None:
@@ -149,16 +174,20 @@ def resumed(recipe: DistillRecipe) -> tuple[DistillRecipe, StartCheck | None]:
     """The recipe to follow: of the run to go on with, or as given; and that run's first check."""
     if recipe.resume is None:
         return recipe, None
-    path = recipe.resume / RUN
-    if not path.is_file():
-        raise UsageError(
-            f"`{recipe.resume}` holds no run to resume", "name the folder that ends in `.run`"
-        )
-    saved = read_json(path)
-    kept = from_dict(DistillRecipe, saved.get("recipe", {}), str(path))
-    before = saved.get("before")
-    check = from_dict(StartCheck, before, str(path)) if before else None
-    return replace(kept, resume=recipe.resume, device=recipe.device, force=recipe.force), check
+    saved = read_run(recipe.resume)
+    path = str(recipe.resume / RUN)
+    told, before = saved.get("recipe"), saved.get("before")
+    if not isinstance(told, dict) or not isinstance(before, dict | None):
+        raise CheckpointError(f"`{path}` holds no recipe", "start the run anew with `--force`")
+    kept = from_dict(DistillRecipe, told, path)
+    check = from_dict(StartCheck, before, path) if before else None
+    return replace(
+        kept,
+        resume=recipe.resume,
+        device=recipe.device,
+        force=recipe.force,
+        dry_run=recipe.dry_run,
+    ), check
 
 
 def choose_trainable(student: SpeechLM, recipe: DistillRecipe) -> int:
@@ -166,30 +195,13 @@ def choose_trainable(student: SpeechLM, recipe: DistillRecipe) -> int:
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(NEW in name or recipe.lr_rest > 0)
     count = sum(p.numel() for p in student.parameters() if p.requires_grad)
-    if not count:
+    alone = recipe.calibrate or recipe.align_steps
+    if not count or (alone and not student.config.hybrid.plan.converted):
         raise PlanError(
             "the student has no new layers to train",
-            "convert it first, or train everything with `--lr-rest 1e-5`",
+            "convert it first, or train everything, in stage 1 or 2, with `--lr-rest 1e-5`",
         )
     return count
-
-
-def begin(recipe: DistillRecipe, output: Path, world: World) -> Path:
-    """Make the run folder, or take the one to go on with."""
-    if recipe.resume is not None:
-        return recipe.resume
-    run = output.with_name(f"{output.name}.run")
-    if (run / RUN).exists() and not recipe.force:
-        raise OutputError(
-            f"`{run}` holds an unfinished run", f"go on with `--resume {run}`, or add `--force`"
-        )
-    world.wait()  # all have looked before one clears
-    if world.main:
-        with output_errors(run):
-            shutil.rmtree(run, ignore_errors=True)
-            run.mkdir(parents=True)
-    world.wait()
-    return run
 
 
 def spoken_examples(
@@ -264,22 +276,17 @@ def reported(recipe: DistillRecipe, result: DistillResult, report: Report) -> Di
     )
 
 
-def _write_json(path: Path, data: Any) -> None:
-    """Replace a small JSON file whole."""
-    partial = path.with_name(f".{path.name}")
-    with output_errors(path):
-        partial.write_text(dump_json(data), encoding="utf-8")
-        partial.replace(path)
-
-
-def _result(recipe: DistillRecipe, pair: Pair, *, trainable: int, frozen: int) -> DistillResult:
+def _planned(recipe: DistillRecipe, pair: Pair, trainable: int) -> DistillResult:
+    """What is known before anything is trained."""
+    frozen = sum(p.numel() for p in pair.student.lm.parameters()) - trainable
+    steps = recipe.align_steps + recipe.steps + recipe.own_steps
     return DistillResult(
         output=recipe.output,
         student=recipe.student,
         teacher=pair.teacher.name,
         dry_run=recipe.dry_run,
-        steps=recipe.steps,
-        tokens=recipe.steps * recipe.batch_tokens,
+        steps=steps,
+        tokens=steps * recipe.batch_tokens,
         trainable=trainable,
         frozen=frozen,
         loss=None,

@@ -24,7 +24,7 @@ class TrainOptions:
     final_lr: float = 0.05  # share of the peak left at the last step
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.01
-    clip: float = 1.0
+    clip: float = 1.0  # largest gradient norm; 0 sets no limit
     accumulate: int = 1
     autocast: bool = False  # bfloat16 in the forward pass; weights and losses stay float32
     ema: float = 0.0  # decay of the running mean of the weights; 0 keeps none

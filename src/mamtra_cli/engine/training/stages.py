@@ -20,7 +20,13 @@ from mamtra_cli.engine.distillation import LAST, AlignLoss, DistillLoss
 from mamtra_cli.engine.losses import DIVERGENCES, HIDDEN, Blend, Divergence
 from mamtra_cli.engine.pair import Pair
 from mamtra_cli.engine.student import fit
-from mamtra_cli.engine.trainer import Objective, Trainer, TrainResult
+from mamtra_cli.engine.trainer import (
+    METRICS_FILE,
+    Objective,
+    Trainer,
+    TrainResult,
+    read_metrics,
+)
 from mamtra_cli.engine.training.curves import Board
 from mamtra_cli.engine.training.head_loss import LossWeights
 from mamtra_cli.engine.training.optimization import TrainOptions
@@ -124,15 +130,22 @@ class Run:
         if recipe.own_steps:
             if weights:
                 self._adopt(weights)
-            first = done
+            seconds = done.seconds
             done, weights = self._own()
-            done = replace(
-                done, seconds=first.seconds + done.seconds, tokens=first.tokens + done.tokens
-            )
+            done = replace(done, seconds=seconds + done.seconds)
         if not weights:
             learning = self.pair.student.lm.named_parameters()
             weights = {name: p.detach() for name, p in learning if p.requires_grad}
+        if self.world.main:
+            steps, tokens = self._count()
+            done = replace(done, steps=steps, tokens=tokens)
         return done, weights
+
+    def _count(self) -> tuple[int, int]:
+        """Updates and speech tokens of all stages, before an interruption too."""
+        paths = [self.folder / name / METRICS_FILE for name in STAGES]
+        last = [rows[-1] for path in paths if path.is_file() and (rows := read_metrics(path))]
+        return sum(int(row["step"]) for row in last), sum(int(row["tokens"]) for row in last)
 
     def _calibrate(self) -> None:
         """Stage C, the same in every process."""
