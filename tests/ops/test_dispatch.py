@@ -23,10 +23,26 @@ def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, D=None, z=None, dt_bia
                               initial_states=None, seq_idx=None, cu_seqlens=None,
                               dt_softplus=False, dt_limit=(0.0, float("inf")),
                               return_final_states=False, return_varlen_states=False):
+    # What the library asserts, and what its kernels take for granted.
+    batch, seqlen, nheads, headdim = x.shape
+    _, _, ngroups, dstate = B.shape
+    assert nheads % ngroups == 0
+    assert B.shape == C.shape == (batch, seqlen, ngroups, dstate)
+    assert dt.shape == (batch, seqlen, nheads) and A.shape == (nheads,)
+    assert chunk_size >= 16 and chunk_size & (chunk_size - 1) == 0
+    assert cu_seqlens is None and dt_limit == (0.0, float("inf")) and not return_varlen_states
     assert not dt_softplus and dt_bias is None and D is None and z is None
     assert A.dtype == dt.dtype == torch.float32
-    assert seq_idx is None or seq_idx.dtype == torch.int32
     assert B.stride(-1) == C.stride(-1) == 1
+    if initial_states is not None:
+        assert initial_states.shape == (batch, nheads, headdim, dstate)
+        assert initial_states.dtype == torch.float32
+    if seq_idx is not None:
+        assert seq_idx.shape == (batch, seqlen) and seq_idx.dtype == torch.int32
+        assert seq_idx.is_contiguous()
+        if initial_states is not None:
+            # `_state_passing_fwd` begins with sequence 0: the state is that one's.
+            initial_states = initial_states * (seq_idx[:, :1, None, None] == 0)
     calls.append(x.shape[1])
     y, state = ssd_scan_naive(x, dt, A, B, C, dt_softplus=False,
                               initial_state=initial_states, seq_idx=seq_idx)
@@ -39,13 +55,19 @@ import torch
 
 def selective_state_update(state, x, dt, A, B, C, D=None, z=None, dt_bias=None,
                            dt_softplus=False, state_batch_indices=None):
+    batch, nheads, dim, dstate = state.shape
+    assert x.shape == dt.shape == (batch, nheads, dim)
+    assert A.shape == (nheads, dim, dstate)
+    assert nheads % B.shape[1] == 0 and B.shape == C.shape == (batch, B.shape[1], dstate)
+    assert D.shape == dt_bias.shape == (nheads, dim) and z is None
+    assert dt.dtype == A.dtype == torch.float32
     assert dt.stride(-1) == 0 and A.stride()[1:] == (0, 0) and dt_bias.stride(-1) == 0
     assert (D == 0).all() and (dt_bias == 0).all() and not dt_softplus
-    repeats = x.shape[1] // B.shape[1]
-    B, C = B.repeat_interleave(repeats, 1), C.repeat_interleave(repeats, 1)
+    repeats = nheads // B.shape[1]
+    B, C = B.float().repeat_interleave(repeats, 1), C.float().repeat_interleave(repeats, 1)
     state.mul_(torch.exp(dt[..., None] * A))
-    state.add_((dt * x)[..., None] * B[:, :, None])
-    return (state @ C[..., None]).squeeze(-1)
+    state.add_((dt * x.float())[..., None] * B[:, :, None])
+    return (state @ C[..., None]).squeeze(-1).to(x.dtype)
 """
 
 
@@ -103,7 +125,8 @@ def test_scan_through_the_library_equals_the_loop(
     values["initial_state"] = torch.randn(2, 4, 3, 5)
     values["dt_limit"] = (0.01, 1.0)
     if packed:
-        values["seq_idx"] = torch.tensor([[0] * 4 + [1] * 9, [0] * 8 + [3] * 5])
+        # The second piece goes on in a sequence that is not the row's first.
+        values["seq_idx"] = torch.tensor([[0] * 4 + [1] * 9, [0] * 2 + [3] * 5 + [4] * 6])
     want = ssd_scan_naive(**values)
     monkeypatch.setattr(mamba_ssm_kernels, "MAX_TOKENS", 8)  # pieces of four tokens
     with dispatch.forced("ssd_scan", "mamba-ssm"):
@@ -131,6 +154,22 @@ def test_step_through_the_library_equals_ours(
     assert (after is given) == in_place
     if not in_place:
         assert torch.equal(given, state)
+
+
+def test_small_float16_steps_do_not_overflow_in_the_library(
+    kernels: mamba_ssm_kernels.Kernels,
+) -> None:
+    values: dict[str, Any] = problem()
+    values.update(gain=1.0, dt_softplus=False, dt_bias=None)
+    values["dt"] = values["dt"].abs() * 1e-6
+    for name in ("x", "B", "C", "z"):
+        values[name] = values[name].half()
+    with dispatch.forced("ssd_scan", "mamba-ssm"):
+        y, state = ssd_scan(**values)
+    want_y, want = ssd_scan_naive(**values)
+    assert y.dtype == torch.float16
+    torch.testing.assert_close(y.float(), want_y.float(), rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(state, want, rtol=2e-3, atol=2e-3)
 
 
 def test_zero_steps_without_input_pass_the_library(kernels: mamba_ssm_kernels.Kernels) -> None:
@@ -202,20 +241,26 @@ def test_unknown_names_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "capability", "word"),
+    ("op", "dtype", "capability", "word"),
     [
-        (torch.float64, (9, 0), "float64"),
-        (torch.float32, (7, 5), "7.5"),
-        (torch.float32, (9, 0), "mamba_ssm"),
+        ("ssd_scan", torch.float64, (9, 0), "float64"),
+        ("ssd_scan", torch.float32, (9, 0), "TF32"),
+        ("ssd_scan", torch.bfloat16, (7, 5), "7.5"),
+        ("ssd_scan", torch.bfloat16, (9, 0), "mamba_ssm"),
+        ("ssd_step", torch.float32, (9, 0), "mamba_ssm"),
     ],
-    ids=["float64", "old-device", "installed-or-not"],
+    ids=["float64", "float32", "old-device", "installed-or-not", "exact-step"],
 )
 def test_cuda_choice_names_its_reason(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, capability: tuple[int, int], word: str
+    monkeypatch: pytest.MonkeyPatch,
+    op: str,
+    dtype: torch.dtype,
+    capability: tuple[int, int],
+    word: str,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     dispatch._decide.cache_clear()
-    assert word in dispatch.choose("ssd_scan", "cuda", dtype).reason
+    assert word in dispatch.choose(op, "cuda", dtype).reason
     dispatch._decide.cache_clear()
 
 

@@ -43,6 +43,9 @@ def _decide(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
     if dtype == torch.float64:
         reason = "library kernels have no float64"
         return Choice(op=op, implementation="torch", reason=reason)
+    if dtype == torch.float32 and op == "ssd_scan":
+        reason = "library kernels round float32 products to TF32"
+        return Choice(op=op, implementation="torch", reason=reason)
     major, minor = torch.cuda.get_device_capability(device)
     if major < 8:
         reason = f"library kernels need compute capability 8.0, this is {major}.{minor}"

@@ -113,7 +113,9 @@ def _decoupled(x: Tensor, dt: Tensor, gain: Tensor | float | None) -> Tensor:
         gain = torch.full_like(dt, gain)
     # dt is 0 on pads, where x is 0 too: any finite factor will do there.
     ratio = gain.to(dt.dtype) / torch.where(dt == 0, torch.ones_like(dt), dt)
-    return (x * ratio[..., None]).to(x.dtype)
+    scaled = x * ratio[..., None]
+    # A small step makes a large input, which float16 may not hold.
+    return scaled if x.dtype == torch.float16 else scaled.to(x.dtype)
 
 
 def scan(
@@ -141,7 +143,8 @@ def scan(
         chunk: tokens a chunk; a power of two of at least 16.
 
     Returns:
-        y: (B, T, H, P) without skip or gate; final state (B, H, P, N) float32.
+        y: (B, T, H, P) without skip or gate; final state (B, H, P, N) float32. For float16 `x`
+            with a gain of its own, y is float32.
     """
     kernel = load().scan
     if kernel is None:
@@ -158,6 +161,10 @@ def scan(
         if state is not None and runs is not None and start > 0:
             same = runs[:, start] == runs[:, start - 1]
             state = state * same[:, None, None, None].to(state.dtype)
+        numbers = None
+        if runs is not None:
+            # The kernel gives its initial state to sequence 0 alone.
+            numbers = (runs[:, start:end] - runs[:, start : start + 1]).to(torch.int32).contiguous()
         y, state = kernel(
             x[:, start:end],
             dt[:, start:end],
@@ -166,7 +173,7 @@ def scan(
             C[:, start:end].contiguous(),
             chunk_size=chunk,
             initial_states=None if state is None else state.float(),
-            seq_idx=None if runs is None else runs[:, start:end].to(torch.int32).contiguous(),
+            seq_idx=numbers,
             dt_softplus=False,
             return_final_states=True,
         )
@@ -196,7 +203,7 @@ def step(
         gain: as in `ssd_step`.
 
     Returns:
-        y: (B, H, P) without skip or gate.
+        y: (B, H, P) without skip or gate; in float32 as in `scan`.
     """
     kernel = load().step
     if kernel is None:
