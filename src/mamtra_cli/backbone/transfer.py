@@ -102,7 +102,7 @@ def attention_to_mixer(
         seed: of whatever is drawn.
 
     Returns:
-        The mixer's state dict; projections have the dtype of `weights`.
+        The mixer's state dict on the device of `weights`; projections have their dtype.
     """
     if init not in INITS:
         raise ValueError(f"init must be one of {INITS}, got {init!r}")
@@ -115,7 +115,8 @@ def attention_to_mixer(
         state |= _random(weights, init, seed)
     if init == "transfer":
         check_transfer(state, weights, shape, config, letter=letter, scale_keys=scale_keys)
-    return {name: value.detach() for name, value in state.items()}
+    # What is drawn is drawn on the CPU: a seed gives the same mixer on every device.
+    return {name: value.detach().to(weights.q.device) for name, value in state.items()}
 
 
 def fresh_mixer(
