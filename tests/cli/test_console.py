@@ -1,6 +1,10 @@
 """What goes where: results on stdout, talk on stderr, errors in two lines, exit codes."""
 
 import json
+import os
+import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +13,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.command import mamtra
+from tests.command import environment, mamtra
 
 from mamtra_cli import __version__
 from mamtra_cli.cli import progress
@@ -302,3 +306,69 @@ def test_interrupted_process_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mamtra_cli.config.read_data", stop)
     monkeypatch.setattr("mamtra_cli.cli.options.read_data", stop)
     assert run(["convert", "-c", "x.toml"]) == 130
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "args", [["--help"], ["convert", "--help"], ["voice", "list"], ["voice", "list", "--json"]]
+)
+def test_stdout_without_space_is_a_stated_failure(tmp_path: Path, args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mamtra_cli", *args],
+            env=environment({"MAMTRA_HOME": str(tmp_path)}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: cannot write the result to stdout: no space left on device",
+        "hint: send it somewhere with space",
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes streams")
+@pytest.mark.parametrize(
+    ("line", "rc", "told"),
+    [
+        ("voice list >&-", 0, ""),
+        ("synth -o x.wav <&-", 1, "error: the text is empty\nhint: give a sentence to speak\n"),
+        ("synth 2>&-", 2, ""),
+    ],
+)
+def test_closed_standard_streams_are_no_surprise(
+    tmp_path: Path, line: str, rc: int, told: str
+) -> None:
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m mamtra_cli {line}",
+        shell=True,
+        env=environment({"MAMTRA_HOME": str(tmp_path)}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (rc, told)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_that_ends_a_command_interrupts_it_and_is_given_back(
+    capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(typer.Exit) as left, Console("x"):
+            signal.raise_signal(number)
+        assert left.value.exit_code == 130
+        assert capsys.readouterr().err == "error: interrupted\n"
+        assert signal.getsignal(number) is signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)
+        with Console("x"):
+            signal.raise_signal(number)  # as under nohup
+    finally:
+        signal.signal(number, before)

@@ -5,6 +5,7 @@ torch. Usage errors are worded here in the house form; everything later ends in 
 """
 
 import itertools
+import os
 import re
 import sys
 from importlib import import_module
@@ -14,9 +15,10 @@ import typer
 from typer.main import get_command
 
 from mamtra_cli import __version__
-from mamtra_cli.cli.console import show_error, silence_stdout, write_line
+from mamtra_cli.cli.console import show_error, silence_stdout, unwritable, write_line
 from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
 from mamtra_cli.config import nearest
+from mamtra_cli.errors import OutputError
 
 COMMANDS = {
     "convert": "convert",
@@ -84,13 +86,21 @@ for _name, _module in COMMANDS.items():
 
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
+    open_missing_streams()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # a closed pipe, or a full disk that was told
         silence_stdout()
-        code = 1
+        code = code or 1
     sys.exit(code)
+
+
+def open_missing_streams() -> None:
+    """Put the null device where the caller closed a standard stream (`>&-`): Python has None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def run(args: list[str]) -> int:
@@ -100,8 +110,13 @@ def run(args: list[str]) -> int:
     except BrokenPipeError:
         silence_stdout()
         return 1
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return 130
+    except (OutputError, OSError) as error:
+        # The help, or the words of an error; all that commands do ends in `Console`.
+        known = error if isinstance(error, OutputError) else unwritable(error)
+        show_error(known.message, known.hint, known.code, as_json=False)
+        return known.exit_code
     except Exception as error:
         usage = getattr(error, "format_message", None)
         if usage is None:

@@ -10,22 +10,25 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Mapping
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import typer
 
 from mamtra_cli import __version__
 from mamtra_cli.cli.progress import Progress
-from mamtra_cli.config import to_dict
-from mamtra_cli.errors import MamtraError, OutOfMemoryError
+from mamtra_cli.config import reason, to_dict
+from mamtra_cli.errors import MamtraError, OutOfMemoryError, OutputError
 from mamtra_cli.events import Event
 
 REPORT = "this is a bug in mamtra: please report it with the lines above"
 INTERRUPTED = 130
+ENDINGS = ("SIGTERM", "SIGHUP")  # a batch system, and a terminal that is closed
 
 
 class Console:
@@ -49,6 +52,7 @@ class Console:
         self.command = command
         self.as_json = as_json
         self.verbose = verbose
+        self.handled: list[signal.Signals] = []
         self.progress = Progress(show=not (quiet or as_json), warn=not quiet)
         if not self.progress.live:
             # The hub client draws its own bars; it reads this when it is first imported.
@@ -84,6 +88,12 @@ class Console:
             logging.basicConfig(
                 level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s"
             )
+        if threading.current_thread() is threading.main_thread():
+            known = [signal.Signals[name] for name in ENDINGS if hasattr(signal, name)]
+            # One that is ignored (`nohup`) or in other hands stays as it is.
+            self.handled = [n for n in known if signal.getsignal(n) is signal.SIG_DFL]
+            for number in self.handled:
+                signal.signal(number, interrupt)
         return self
 
     def __exit__(
@@ -93,6 +103,8 @@ class Console:
         trace: TracebackType | None,
     ) -> None:
         self.progress.close()
+        for number in self.handled:
+            signal.signal(number, signal.SIG_DFL)
         if error is None or isinstance(error, typer.Exit | SystemExit):
             return
         raise typer.Exit(self.fail(error)) from None
@@ -115,6 +127,11 @@ class Console:
         return INTERRUPTED if isinstance(error, KeyboardInterrupt) else known.exit_code
 
 
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Let a signal that ends the process end it like Ctrl-C: what is half-written is removed."""
+    raise KeyboardInterrupt
+
+
 def recognise(error: BaseException) -> MamtraError | None:
     """Return the stated failure that an exception is, or None for a surprise."""
     if isinstance(error, MamtraError):
@@ -135,8 +152,11 @@ def recognise(error: BaseException) -> MamtraError | None:
 def show_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
     """Print a failure: one JSON object on stdout, or `error:` and `hint:` on stderr."""
     if as_json:
-        write_line(dump({"error": message, "code": code, "hint": hint}))
-        return
+        try:
+            write_line(dump({"error": message, "code": code, "hint": hint}))
+            return
+        except OutputError:
+            pass  # no room for the object: say it in words
     sys.stderr.write(f"{paint('error:', '31')} {message}\n")
     if hint:
         sys.stderr.write(f"{paint('hint:', '36')} {hint}\n")
@@ -163,10 +183,27 @@ def _finite(value: Any) -> Any:
 
 
 def write_line(text: str) -> None:
-    """Write a line of the result to stdout at once, so that a closed pipe shows here."""
+    """Write a line of the result to stdout at once, so that a closed pipe shows here.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        OutputError: the disk is full, or the like.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> OutputError:
+    """Return the stated failure of a stdout that takes nothing."""
+    return OutputError(
+        f"cannot write the result to stdout: {reason(error)}", "send it somewhere with space"
+    )
 
 
 def silence_stdout() -> None:
