@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from mamtra_cli.audio import AudioWriter, choose_format, pcm16, read_audio, resample
+from mamtra_cli.audio import (
+    RATES,
+    AudioWriter,
+    check_output,
+    choose_format,
+    pcm16,
+    read_audio,
+    resample,
+)
 from mamtra_cli.errors import AudioError, OutputError, UsageError
 
 RATE = 24_000
@@ -139,6 +147,8 @@ def test_device_file_is_written_through() -> None:
         ("", "a", "wav"),
         ("mp3", "a.wav", "mp3"),
         ("", "a.pcm", "raw"),
+        ("MP3", "a.wav", "mp3"),
+        ("ogg", "-", "opus"),
     ],
 )
 def test_format_is_the_given_one_or_that_of_the_name(name: str, path: str, expected: str) -> None:
@@ -148,12 +158,36 @@ def test_format_is_the_given_one_or_that_of_the_name(name: str, path: str, expec
 def test_unknown_format_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown audio format `flacc`") as caught:
         choose_format("flacc", "a.wav")
-    assert "`flac`" in (caught.value.hint or "")
+    assert caught.value.hint == "did you mean `flac`?"
 
 
-def test_opus_refuses_a_rate_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="44100"):
-        write(tmp_path / "a.opus", tone(), format="opus", output_rate=44_100)
+def test_unknown_file_ending_says_which_option_names_the_format() -> None:
+    with pytest.raises(UsageError, match="unknown audio format `xyz`") as caught:
+        choose_format("", "a.xyz")
+    assert "`--format`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("opus", 44_100), ("mp3", 96_000)])
+def test_format_refuses_a_rate_it_lacks(tmp_path: Path, kind: str, rate: int) -> None:
+    with pytest.raises(UsageError, match=f"{kind} has no sample rate of {rate}"):
+        write(tmp_path / f"a.{kind}", tone(), format=kind, output_rate=rate)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rate", RATES["mp3"])
+def test_mp3_is_written_at_every_rate_it_has(tmp_path: Path, rate: int) -> None:
+    write(tmp_path / "a.mp3", tone(), format="mp3", output_rate=rate)
+    assert soundfile.info(tmp_path / "a.mp3").samplerate == rate
+
+
+def test_folder_that_takes_no_files_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match="takes no new files"):
+        check_output(tmp_path / "a.wav", force=False)
+    (tmp_path / "a.wav").touch()
+    check_output(tmp_path / "a.wav", force=True)
 
 
 def test_clip_is_read_as_mono_at_the_wanted_rate(tmp_path: Path) -> None:

@@ -120,3 +120,10 @@ def test_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 def test_nearest_finds_a_typo_and_nothing_else() -> None:
     assert nearest("sprad", ["spread", "front"]) == "spread"
     assert nearest("qqqq", ["spread", "front"]) is None
+    assert nearest("F1", ["m1", "f1"]) == "f1"
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", 'x = "1"'), ("a.json", '{"x": "1"}')])
+def test_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_data(tmp_path / name) == {"x": "1"}

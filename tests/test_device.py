@@ -58,13 +58,30 @@ def test_numbered_gpu_is_the_one_asked_for(name: str, wanted: str) -> None:
 
 @pytest.mark.parametrize(
     ("device", "words"),
-    [("cuda", "torch finds none"), ("mps", "needs an Apple GPU"), ("cude", "unknown device")],
+    [
+        ("cuda", "torch finds none"),
+        ("gpu", "unknown device"),
+        ("mps", "needs an Apple GPU"),
+        ("cude", "unknown device"),
+    ],
 )
 @pytest.mark.usefixtures("no_gpu")
 def test_absent_device_is_refused_with_a_way_out(device: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as said:
         choose(device)
     assert said.value.hint
+
+
+def test_gpu_is_cuda() -> None:
+    with pytest.raises(UsageError) as said:
+        choose("GPU")
+    assert said.value.hint == "did you mean `cuda`?"
+
+
+@pytest.mark.parametrize("threads", [-1, 100_000])
+def test_threads_that_would_crash_the_process_are_refused(threads: int) -> None:
+    with pytest.raises(UsageError, match=f"`--threads {threads}` is outside 0 to 1024"):
+        choose("cpu", threads=threads)
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -24,7 +24,11 @@ from mamtra_cli.errors import AudioError, OutputError, UsageError
 FORMATS = ("wav", "flac", "mp3", "opus")
 RAW = "raw"
 CODECS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
-OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
+RATES = {
+    "opus": (8000, 12_000, 16_000, 24_000, 48_000),
+    "mp3": (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+}
+ALIASES = {"ogg": "opus", "wave": "wav", "pcm": RAW, "s16": RAW}
 OPEN_ENDED = 0xFFFF_FFFF  # data size of a WAV whose length is not known yet
 FULL_SCALE = 32_767
 
@@ -33,16 +37,25 @@ Samples = NDArray[np.float32]
 
 def choose_format(name: str, path: str) -> str:
     """Return the format asked for, or the one of the file name; `wav` where neither says."""
-    if not name:
-        suffix = Path(path).suffix.lower().removeprefix(".")
-        name = {"ogg": "opus", "wave": "wav", "pcm": RAW, "s16": RAW}.get(suffix, suffix)
-        if not suffix or path == "-":
-            return "wav"
-    if name in (*FORMATS, RAW):
-        return name
-    near = nearest(name, FORMATS)
+    asked = name or Path(path).suffix.removeprefix(".")
+    if not asked or (path == "-" and not name):
+        return "wav"
+    chosen = ALIASES.get(asked.lower(), asked.lower())
+    if chosen in (*FORMATS, RAW):
+        return chosen
+    near = nearest(asked, FORMATS)
     known = f"did you mean `{near}`?" if near else f"one of: {', '.join(FORMATS)}"
-    raise UsageError(f"unknown audio format `{name}`", f"{known} (or name it with `--format`)")
+    way = "" if name else " (or name it with `--format`)"
+    raise UsageError(f"unknown audio format `{asked}`", f"{known}{way}")
+
+
+def check_rate(format: str, rate: int) -> None:
+    """Fail where a format has no such sample rate."""
+    rates = RATES.get(format, (rate,))
+    if rate not in rates:
+        raise UsageError(
+            f"{format} has no sample rate of {rate}", f"one of: {', '.join(map(str, rates))}"
+        )
 
 
 def pcm16(samples: Samples) -> bytes:
@@ -105,11 +118,7 @@ class AudioWriter:
     ) -> None:
         self.format = format
         self.rate = output_rate or sample_rate
-        if format == "opus" and self.rate not in OPUS_RATES:
-            raise UsageError(
-                f"opus has no sample rate of {self.rate}",
-                f"one of: {', '.join(map(str, OPUS_RATES))}",
-            )
+        check_rate(format, self.rate)
         self.tags = dict(tags or {})
         self.samples = 0
         self.path: Path | None = None
@@ -222,6 +231,11 @@ def check_output(path: Path, *, force: bool) -> None:
         raise OutputError(f"output `{path}` exists", "name another file, or add `--force`")
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder `{path.parent}`", f"mkdir -p {path.parent}")
+    if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"cannot write `{path}`: folder `{path.parent}` takes no new files",
+            "choose a folder with space that you own",
+        )
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
@@ -247,8 +261,10 @@ def decode_file(path: Path) -> tuple[Samples, int]:
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
+        cause = getattr(error, "error_string", "").rstrip(".") or reason(error)
         raise AudioError(
-            f"cannot read `{path}`: {reason(error)}", "give a WAV, FLAC, MP3 or Opus file"
+            f"cannot read `{path}`: {cause[:1].lower()}{cause[1:]}",
+            "give a WAV, FLAC, MP3 or Opus file",
         ) from error
     if not len(samples):
         raise AudioError(f"`{path}` holds no samples")

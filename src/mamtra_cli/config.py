@@ -21,9 +21,10 @@ T = TypeVar("T")
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str | None:
-    """Return the known word most like `word`, or None."""
-    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """Return the known word most like `word`, whatever its capitals, or None."""
+    words = {name.casefold(): name for name in known}
+    found = get_close_matches(word.casefold(), words, n=1, cutoff=0.6)
+    return words[found[0]] if found else None
 
 
 def to_dict(value: Any) -> Any:
@@ -168,7 +169,7 @@ def read_data(path: Path) -> dict[str, Any]:
     if kind not in {".toml", ".json"}:
         raise UsageError(f"`{path}` is neither .toml nor .json", "recipes are TOML or JSON files")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
         data = tomllib.loads(text) if kind == ".toml" else json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read `{path}`: {reason(error)}") from error

@@ -18,6 +18,7 @@ SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "floa
 SMALL = 50_000_000  # parameters of a language model that one thread serves best
 KERNELS = 64  # compiled CPU kernels kept; one piece of speech needs about 70
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's, torch's
+MOST_THREADS = 1024  # OpenMP crashes the process where it cannot make as many as asked for
 DEVICE = re.compile(r"cpu|mps|cuda(?::(\d+))?")
 
 
@@ -49,7 +50,15 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compu
         dtype: auto, float32, bfloat16 or float16.
         threads: CPU threads; 0 keeps torch's choice, which heeds `OMP_NUM_THREADS`; see
             `fit_threads`.
+
+    Raises:
+        UsageError: there is no such device or type, or no machine for so many threads.
     """
+    if not 0 <= threads <= MOST_THREADS:
+        raise UsageError(
+            f"`--threads {threads}` is outside 0 to {MOST_THREADS}",
+            f"{os.cpu_count()} processors are here; 0 chooses",
+        )
     chosen, why = _choose_device(device)
     kind, why_type = _choose_dtype(dtype, chosen)
     count = threads or torch.get_num_threads()
@@ -99,7 +108,7 @@ def _choose_device(name: str) -> tuple[str, str]:
         return "cpu", f"no GPU is there, {os.cpu_count()} processors are"
     match = DEVICE.fullmatch(name)
     if match is None:
-        near = nearest(name, ["auto", "cpu", "cuda", "mps"])
+        near = "cuda" if name.lower() == "gpu" else nearest(name, ["auto", "cpu", "cuda", "mps"])
         hint = f"did you mean `{near}`?" if near else "one of: auto, cpu, cuda, cuda:1, mps"
         raise UsageError(f"unknown device `{name}`", hint)
     if name.startswith("cuda"):

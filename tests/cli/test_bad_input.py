@@ -127,6 +127,8 @@ def test_newer_format_exits_1_with_the_upgrade(
     [
         pytest.param(["convert", "MODEL", "-r", "1:2", "-n"], 2, "bad_plan", id="ratio"),
         pytest.param(["convert", "MODEL", "-r", "x", "-n"], 2, "bad_plan", id="not-a-ratio"),
+        pytest.param(["convert", "MODEL", "-r", "1:1@spread", "-n"], 2, "bad_plan", id="no-at"),
+        pytest.param(["doctor", "--threads", "99999"], 2, "usage", id="threads"),
         pytest.param(["convert", "nosuch", "-n"], 1, "not_found", id="no-model"),
         pytest.param(["convert", "-n"], 2, "usage", id="no-teacher"),
         pytest.param(["convert", "MODEL"], 2, "usage", id="no-output"),

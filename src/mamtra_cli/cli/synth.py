@@ -24,6 +24,7 @@ from mamtra_cli.cli.options import (
     Voices,
     read_recipe,
 )
+from mamtra_cli.config import reason
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.events import Note
 from mamtra_cli.recipes import SynthRecipe, SynthResult
@@ -318,7 +319,7 @@ def read_text(text: str, file: Path | None) -> str:
         except UnicodeDecodeError as error:
             raise TextError(f"`{file}` is not UTF-8 text") from error
         except OSError as error:
-            raise UsageError(f"cannot read `{file}`: {error.strerror}") from error
+            raise UsageError(f"cannot read `{file}`: {reason(error)}") from error
     if text and text != STDOUT:
         return text
     if not text and sys.stdin.isatty():

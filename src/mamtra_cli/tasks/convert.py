@@ -7,6 +7,7 @@ against its teacher is measured on the files as written, on sentences the calibr
 
 import math
 import platform
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,12 @@ def check_recipe(recipe: ConvertRecipe) -> None:
             raise UsageError(f"`{name} {value}` is not known", hint)
     if not 0 < recipe.ridge < math.inf:
         raise UsageError(f"`--ridge {recipe.ridge:g}` is not above 0", "the default is 0.03")
+    if not recipe.plan and re.fullmatch(r"\d+:\d+", recipe.ratio) is None:
+        raise PlanError(
+            f"`--ratio {recipe.ratio}` is no ratio",
+            "write attention to Mamba layers, 1:3 for example; where attention stays is "
+            "`--placement`, and `--plan` takes everything in one",
+        )
     check_storage(recipe.dtype)
     if recipe.output is not None:
         check_free(recipe.output, force=recipe.force or recipe.dry_run)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mamtra_cli import __version__
-from mamtra_cli.audio import RAW, AudioWriter, check_output, choose_format
+from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_format
 from mamtra_cli.engine.arrival import speak_arriving
 from mamtra_cli.engine.guards import GuardLimits
 from mamtra_cli.engine.runtime import Engine
@@ -43,6 +43,8 @@ def synth(
     if isinstance(target, Path):
         # Told before the model is loaded.
         check_output(target, force=recipe.force)
+    if recipe.sample_rate is not None:
+        check_rate(format, recipe.sample_rate)
     clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
     started = time.perf_counter()
     engine = Engine.load(
