@@ -49,6 +49,7 @@ def test_plans_written_out_are_no_requests(text: str) -> None:
         ("0:1@auto:swap", "nothing to choose", "1 to 23"),
         ("0:0@auto:swap", "names no layer", "1:3"),
         ("1:4@auto:swap", "does not fit 24 layers", "--round"),
+        ("1:3@auto:swap,k=0", "both a ratio and k", "leave out `k=0`"),
         ("1:3@auto:swap,k=2", "both a ratio and k", "--plan auto:swap,k=2"),
         ("auto:swap,k=x", "`k`", "whole number"),
         ("auto:swap,k=2,k=3", "given twice", "steps"),

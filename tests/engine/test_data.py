@@ -17,7 +17,7 @@ from mamtra_cli.engine.data import (
     read_examples,
     write_examples,
 )
-from mamtra_cli.errors import DataError
+from mamtra_cli.errors import DataError, TextError
 
 
 def encode(text: str) -> list[int]:
@@ -133,3 +133,23 @@ def test_hold_out_splits_without_overlap() -> None:
     assert {e.id for e in kept} | {e.id for e in held} == {e.id for e in made}
     assert hold_out(made, 8, seed=3) == (kept, held)
     assert len(hold_out(made[:5], 8, seed=3)[1]) == 1
+
+
+def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(
+        '{"id": "a\u2028b", "text_ids": [1], "tokens": [2]}\r\n{"text_ids": [1], "tokens": [3]}\n',
+        encoding="utf-8",
+    )
+    found = read_examples(path, list, speech_vocab=9, text_vocab=9)  # type: ignore[arg-type]
+    assert [(example.id, example.tokens) for example in found] == [("a\u2028b", (2,)), ("2", (3,))]
+
+
+def test_text_that_cannot_be_spoken_is_named_by_its_line(tmp_path: Path) -> None:
+    def encode(text: str) -> list[int]:
+        raise TextError("cannot speak it")
+
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"text_ids": [1], "tokens": [2]}\n{"text": "x", "tokens": [2]}\n')
+    with pytest.raises(DataError, match=r"line 2 of .* cannot speak it"):
+        read_examples(path, encode, speech_vocab=9, text_vocab=9)

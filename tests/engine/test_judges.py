@@ -58,6 +58,8 @@ def test_command_hears_every_wave_in_order(tmp_path: Path) -> None:
     [
         pytest.param("raise SystemExit(5)", "exit code 5", id="fails"),
         pytest.param("print('a'); print('b')", "2 lines for 1 waves", id="lines"),
+        pytest.param("pass", "0 lines for 1 waves", id="silence"),
+        pytest.param("import os; os.write(1, b'caf\\xe9\\n')", "not UTF-8", id="latin"),
     ],
 )
 def test_command_that_misbehaves_is_told(tmp_path: Path, program: str, message: str) -> None:

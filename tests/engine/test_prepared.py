@@ -6,7 +6,7 @@ import pytest
 
 from mamtra_cli.engine.corpora.clip import Bad, Part
 from mamtra_cli.engine.preparing.prepared import BadList, Job, part_of
-from mamtra_cli.errors import OutputError, UsageError
+from mamtra_cli.errors import DataError, OutputError, UsageError
 
 
 def slurm(**values: int) -> dict[str, str]:
@@ -81,3 +81,28 @@ def test_entries_of_another_input_stay_in_the_list(tmp_path: Path) -> None:
     assert path.read_text().count("\n") == 1
     assert BadList(path, "one").write() is None
     assert not path.exists()
+
+
+def test_bad_list_keeps_names_that_hold_line_separators(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    first = BadList(path, "one")
+    first.add(Bad(id="a\u2028b", source="one/a\x85.wav", code="missing", cause="no `a\x0b`"))
+    first.write()
+    written = path.read_text(encoding="utf-8")
+    second = BadList(path, "two")
+    second.write()
+    assert path.read_text(encoding="utf-8") == written
+
+
+def test_bad_list_takes_names_that_are_no_utf8(tmp_path: Path) -> None:
+    made = BadList(tmp_path / "bad.jsonl", "one")
+    made.add(Bad(id="\udce9", source="one/\udce9", code="missing", cause="no `\ud800`"))
+    assert made.write() is not None
+    assert "\\\\udce9" in (tmp_path / "bad.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "null"])
+def test_damaged_bad_list_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "bad.jsonl").write_text(f"{line}\n")
+    with pytest.raises(DataError, match="is damaged"):
+        BadList(tmp_path / "bad.jsonl", "one")

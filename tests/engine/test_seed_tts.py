@@ -100,3 +100,9 @@ def test_bad_lists_are_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         read_list(tmp_path / "none.lst")
+
+
+def test_lines_of_a_list_end_at_line_feeds_only(tmp_path: Path) -> None:
+    path = tmp_path / "meta.lst"
+    path.write_text("a|||one\u2028two\r\nb|||three\r\n", encoding="utf-8")
+    assert [one.text for one in read_list(path)] == ["one\u2028two", "three"]

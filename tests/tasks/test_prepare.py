@@ -454,3 +454,20 @@ def test_a_dataset_of_the_hub_is_fetched_and_prepared(
     }
     missing = worker.run("prepare", "loop/none", "-o", tmp_path / "none", "--json")
     assert (missing.rc, missing.json["code"]) == (1, "bad_data")
+
+
+def test_half_a_character_is_listed_and_not_fatal(tiny: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    lines = [{"text": "\ud800 one"}, {"id": "\udc00", "text": "It is fine."}, {"text": "\ud800"}]
+    texts.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for _ in range(2):
+        result = made(texts, tmp_path / "out", synthetic=True, model=str(tiny))
+        assert result.entries == 3
+        assert result.causes["unspeakable"] == 2
+
+
+def test_byte_order_mark_of_a_list_of_texts_is_not_said(tiny: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("It is fine.\r\n", encoding="utf-8-sig")
+    result = made(texts, tmp_path / "out", synthetic=True, model=str(tiny))
+    assert "unspeakable" not in result.causes

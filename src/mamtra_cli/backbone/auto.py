@@ -95,15 +95,16 @@ def read_auto(
     kind = values.pop("kind", "M")
     if kind not in letters or len(kind) != 1:
         raise PlanError(f"layer kind `{kind}` cannot replace attention", f"use one of {letters}")
-    kept = _number(text, "k", values.pop("k"), 0) if "k" in values else 0
+    counted = "k" in values
+    kept = _number(text, "k", values.pop("k"), 0) if counted else 0
     if match[1] is not None:
-        if kept:
+        if counted:
             raise PlanError(
                 f"layer plan `{text}` gives both a ratio and k",
                 f"leave out `k={kept}`, or write `--plan auto:{method},k={kept}`",
             )
         kept = attention_count(int(match[1]), int(match[2]), n_layers, rounded=rounded)
-    said = match[1] is not None or "k=" in body
+    said = match[1] is not None or counted
     if not start and not said:
         raise PlanError(
             f"layer plan `{text}` does not say how many layers stay",

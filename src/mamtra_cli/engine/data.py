@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamtra_cli.errors import DataError
+from mamtra_cli.config import reason
+from mamtra_cli.errors import DataError, TextError
 
 Encode = Callable[[str], Sequence[int]]
 
@@ -133,9 +134,10 @@ def read_examples(
         speech_vocab, text_vocab: sizes that ids must stay below.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # A text may hold characters that only some programs end a line at.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{path}`: {error}") from error
+        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
     examples = []
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -164,7 +166,10 @@ def parse_line(line: str, where: str, encode: Encode, *, default_id: str) -> Exa
     if "text_ids" in record:
         text_ids = _integers(record["text_ids"], "text_ids", where)
     elif isinstance(record.get("text"), str):
-        text_ids = tuple(encode(record["text"]))
+        try:
+            text_ids = tuple(encode(record["text"]))
+        except TextError as error:
+            raise DataError(f"the text of {where} cannot be read: {error.message}") from error
     else:
         raise DataError(f"{where} has neither `text` nor `text_ids`")
     if not tokens or not text_ids:

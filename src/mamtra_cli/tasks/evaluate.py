@@ -136,7 +136,7 @@ def sentences(recipe: EvalRecipe) -> list[Sentence]:
     if recipe.data is None:
         return built_in(recipe.sentences)
     try:
-        lines = recipe.data.read_text(encoding="utf-8").splitlines()
+        lines = recipe.data.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read `{recipe.data}`: {reason(error)}") from error
     texts = [_text(line, number, recipe.data) for number, line in enumerate(lines, 1)]

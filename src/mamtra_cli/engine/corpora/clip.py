@@ -6,6 +6,8 @@ bytes; nothing of models. Readers of one kind of corpus each are beside this fil
 
 import hashlib
 import io
+import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -99,13 +101,14 @@ class Clip:
 
         name = self.source
         try:
-            source = self.audio if isinstance(self.audio, Path) else io.BytesIO(self.audio())
-            with soundfile.SoundFile(source) as file:
+            with soundfile.SoundFile(self._source()) as file:
                 rate = int(file.samplerate)
-                first = min(round(self.start * rate), file.frames)
+                # A list may say anything: 1e308 seconds times a rate is no number of samples.
+                whole = file.frames / rate
+                first = min(round(min(self.start, whole) * rate), file.frames)
                 count = file.frames - first
                 if self.seconds is not None:
-                    count = min(count, round(self.seconds * rate))
+                    count = min(count, round(min(self.seconds, whole) * rate))
                 if count > longest * rate:
                     raise TooLongError(f"`{name}` takes {count / rate:.1f} s")
                 file.seek(first)
@@ -123,6 +126,12 @@ class Clip:
         with torch.inference_mode():
             changed: Samples = to_rate(wave, rate, sample_rate).numpy()
         return changed
+
+    def _source(self) -> Path | bytes | io.BytesIO:
+        """What soundfile opens; a name that is no UTF-8 it takes as bytes only."""
+        if not isinstance(self.audio, Path):
+            return io.BytesIO(self.audio())
+        return self.audio if is_whole(str(self.audio)) else os.fsencode(self.audio)
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,21 @@ class Part:
         return int.from_bytes(digest[:8]) % self.count == self.index - 1
 
 
+def writable(name: str) -> str:
+    """Return a name that can be written as UTF-8; bytes of a file name that are none as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text holds whole characters: JSON can escape half of one (a lone surrogate)."""
+    return writable(text) == text
+
+
+def name_of(path: str) -> str:
+    """Name a clip by its path, without the suffix."""
+    return str(Path(path).with_suffix("")) if Path(path).name else path
+
+
 def find_text(record: dict[str, object], key: str = "") -> str | None:
     """Return the text of a record: of `key`, or of the first usual name that it has."""
     for name in (key,) if key else TEXT_KEYS:
@@ -170,8 +194,10 @@ def find_text(record: dict[str, object], key: str = "") -> str | None:
 def _stamp(path: Path) -> tuple[Path, int, int]:
     try:
         status = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a zero byte is no name
         raise AudioError(f"there is no audio file `{path.name}`") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise AudioError(f"`{path.name}` is no file")
     return path, status.st_size, status.st_mtime_ns
 
 

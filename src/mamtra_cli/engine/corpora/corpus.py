@@ -6,13 +6,13 @@ Nothing is unpacked, converted or run. Knows no model.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from mamtra_cli.config import nearest
 from mamtra_cli.engine.corpora import arrow, folders, jsonl, lhotse, webdataset
-from mamtra_cli.engine.corpora.clip import SUFFIXES, Entries, Part
+from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, Part, writable
 from mamtra_cli.errors import DataError, UsageError
 
 FORMATS = ("jsonl", "csv", "libritts", "ljspeech", "folder", "hf", "lhotse", "webdataset")
@@ -41,7 +41,7 @@ class Corpus:
     @property
     def name(self) -> str:
         """What to call it: no path of this machine."""
-        return self.title or self.path.resolve().name
+        return writable(self.title or self.path.resolve().name)
 
     def entries(
         self, part: Part | None = None, *, text_key: str = "", audio_key: str = ""
@@ -65,7 +65,8 @@ class Corpus:
             "lhotse": lambda: lhotse.entries(files),
             "webdataset": lambda: webdataset.entries(root, files, part=by_id, text_key=text_key),
         }
-        return (entry for entry in readers[self.format]() if by_id.takes(entry.id))
+        found = readers[self.format]()
+        return (_named(entry) for entry in found if by_id.takes(entry.id))
 
 
 def find(path: Path, *, format: str = "", pattern: str = "") -> Corpus:
@@ -108,6 +109,11 @@ def find(path: Path, *, format: str = "", pattern: str = "") -> Corpus:
         what = f" that match `{pattern}`" if pattern else ""
         raise DataError(f"`{path}` holds no files of the format `{kind}`{what}")
     return Corpus(format=kind, path=path, files=tuple(wanted[kind]))
+
+
+def _named(entry: Clip | Bad) -> Clip | Bad:
+    """Return an entry whose names can be written."""
+    return replace(entry, id=writable(entry.id), source=writable(entry.source))
 
 
 def _is_list(path: Path) -> bool:

@@ -6,12 +6,13 @@ beside each clip. What has sound without text, or text without sound, is told.
 """
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from mamtra_cli.config import reason
-from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, find_text
+from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, find_text, name_of
 from mamtra_cli.errors import DataError
 
 NORMALIZED, ORIGINAL = ".normalized.txt", ".original.txt"
@@ -59,9 +60,18 @@ def ljspeech(folder: Path, *, text_key: str = "") -> Entries:
 
 
 def table(path: Path, *, text_key: str = "") -> Entries:
-    """Yield the rows of a CSV or TSV file with a header: `file_name` (or `path`) and a text."""
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    rows = csv.DictReader(_lines(path), delimiter=delimiter)
+    """Yield the rows of a CSV or TSV file with a header: `file_name` (or `path`) and a text.
+
+    In TSV a quotation mark is one of the text, as Common Voice writes it: taken for a bracket, an
+    odd one would swallow the rows that follow.
+    """
+    file = io.StringIO(_read(path), newline="")
+    plain = path.suffix == ".tsv"
+    rows: csv.DictReader[str] = csv.DictReader(
+        file,
+        delimiter="\t" if plain else ",",
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+    )
     try:
         for row in rows:
             where = f"{path.name}:{rows.line_num}"
@@ -76,8 +86,7 @@ def table(path: Path, *, text_key: str = "") -> Entries:
             # Common Voice keeps the clips of `train.tsv` in `clips/`.
             beside = home / name if (home / name).exists() else home / "clips" / name
             audio = beside if beside.exists() else home / name
-            id = str(Path(name).with_suffix(""))
-            yield Clip(id=id, text=text, source=name, audio=audio)
+            yield Clip(id=name_of(name), text=text, source=name, audio=audio)
     except csv.Error as error:
         raise DataError(f"cannot read `{path}`: {error}") from error
 
@@ -100,7 +109,7 @@ def _beside(folder: Path, texts: tuple[str, ...], ignored: tuple[str, ...] = ())
                 yield Bad(id=id, source=source, code="no_text", cause=cause)
                 continue
             try:
-                text = (home / text_name).read_text(encoding="utf-8").strip()
+                text = (home / text_name).read_text(encoding="utf-8-sig").strip()
             except (OSError, UnicodeDecodeError) as error:
                 cause = f"cannot read `{text_name}`: {reason(error)}"
                 yield Bad(id=id, source=source, code="no_text", cause=cause)
@@ -136,7 +145,12 @@ def _audio(stem: Path) -> Path | None:
 
 
 def _lines(path: Path) -> list[str]:
+    """Return lines; characters that only some programs end a line at stay in it."""
+    return _read(path).replace("\r\n", "\n").split("\n")
+
+
+def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read `{path}`: {reason(error)}") from error

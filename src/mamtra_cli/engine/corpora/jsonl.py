@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.config import reason
-from mamtra_cli.engine.corpora.clip import Bad, Clip, Entries, find_text
+from mamtra_cli.engine.corpora.clip import Bad, Clip, Entries, find_text, name_of
 from mamtra_cli.errors import DataError
 
 AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "audio_file", "file_name", "wav", "path")
@@ -27,7 +27,8 @@ def entries(path: Path, *, text_key: str = "") -> Entries:
         if isinstance(record, Bad):
             yield record
             continue
-        audio = next((record[k] for k in AUDIO_KEYS if isinstance(record.get(k), str)), None)
+        named = (record.get(key) for key in AUDIO_KEYS)
+        audio = next((path for path in named if isinstance(path, str) and path), None)
         text = find_text(record, text_key)
         if audio is None or text is None:
             lacking = "an audio path (`audio`)" if audio is None else f"`{text_key or 'text'}`"
@@ -35,8 +36,7 @@ def entries(path: Path, *, text_key: str = "") -> Entries:
             continue
         start, seconds = _number(record, START_KEYS), _number(record, LENGTH_KEYS)
         given = record.get("id", record.get("utt_id"))
-        name = str(Path(audio).with_suffix("")) if not Path(audio).is_absolute() else ""
-        name = name or Path(audio).stem
+        name = name_of(audio) if not Path(audio).is_absolute() else Path(audio).stem or where
         place = f"@{start:g}" if start else ""
         yield Clip(
             id=str(given) if isinstance(given, str | int) else name + place,

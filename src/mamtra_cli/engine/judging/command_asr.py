@@ -65,19 +65,22 @@ class CommandRecogniser:
                     writer.write(resample(wave, rate, RATE))
             done = subprocess.run(
                 self._words,
-                input="".join(f"{path}\n" for path in paths),
+                input="".join(f"{path}\n" for path in paths).encode(),
                 stdout=subprocess.PIPE,
-                encoding="utf-8",
                 check=False,
             )
         if done.returncode:
             raise DataError(
                 f"the recogniser `{self._words[0]}` failed with exit code {done.returncode}"
             )
-        lines = done.stdout.splitlines()
-        if len(lines) != len(waves):
+        try:
+            lines = done.stdout.decode("utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"`{self._words[0]}` wrote what is not UTF-8: {error}") from error
+        count = len(lines) if done.stdout else 0
+        if count != len(waves):
             raise DataError(
-                f"`{self._words[0]}` wrote {len(lines)} lines for {len(waves)} waves",
+                f"`{self._words[0]}` wrote {count} lines for {len(waves)} waves",
                 "it reads WAV paths from stdin and writes one line of text for each",
             )
         return [line.strip() for line in lines]

@@ -85,7 +85,7 @@ def read_list(path: Path, limit: int = 0) -> list[Sentence]:
         DataError: the file, a line of it or a clip cannot be used; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read `{path}`: {reason(error)}") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mamtra_cli.audio import Samples
-from mamtra_cli.engine.corpora.clip import Bad, Clip, TooLongError
+from mamtra_cli.engine.corpora.clip import Bad, Clip, TooLongError, is_whole
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
 from mamtra_cli.engine.preparing.tokenise import LEAST, RATE, SpeechEncoder
@@ -98,6 +98,8 @@ class AudioRows:
         text = entry.text.strip()
         if not text:
             return bad("no_text", "the text is empty")
+        if not is_whole(text):
+            return bad("unspeakable", "the text holds half a character")
         try:
             digest = entry.sha256()
             known = self.ledger.find(entry.id, digest)

@@ -11,13 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from mamtra_cli.checkpoint import flush, output_errors
-from mamtra_cli.engine.corpora.clip import Bad, Part
+from mamtra_cli.engine.corpora.clip import Bad, Part, writable
 from mamtra_cli.engine.preparing.shard_writer import Row, write_shard
 from mamtra_cli.engine.preparing.shards import (
     REDO,
@@ -232,16 +233,18 @@ class BadList:
         self.before: dict[str, str] = {}
         self._others: list[str] = []
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
+            # Names and causes may hold characters that only some programs end a line at.
+            for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
+                record = _entry(line, path)
                 if record.get("input") != input:
                     self._others.append(line)
                 elif record.get("sha256"):
-                    self.before[record["id"]] = record["sha256"]
+                    self.before[str(record.get("id"))] = record["sha256"]
 
     def add(self, entry: Bad) -> None:
         """List an entry."""
-        self.entries.append(entry)
+        names = {"id": entry.id, "source": entry.source, "cause": entry.cause}
+        self.entries.append(replace(entry, **{key: writable(name) for key, name in names.items()}))
 
     @property
     def causes(self) -> dict[str, int]:
@@ -263,6 +266,16 @@ class BadList:
             return None
         write_text(self.path, "".join(line + "\n" for line in lines))
         return self.path
+
+
+def _entry(line: str, path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise DataError(f"`{path}` is damaged: a line of it is no entry", "remove it and run again")
+    return record
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mamtra_cli.engine.corpora.clip import Bad, find_text
+from mamtra_cli.engine.corpora.clip import Bad, find_text, is_whole, writable
 from mamtra_cli.engine.corpora.jsonl import records
 from mamtra_cli.engine.decode import Utterance, decode
 from mamtra_cli.engine.pairs import SEED_OF_TEXTS
@@ -129,6 +129,9 @@ class SpokenRows:
             yield bad(entry.id, "twice", "an earlier entry has this id")
             return
         self.seen.add(entry.id)
+        if not is_whole(entry.text):
+            yield bad(entry.id, "unspeakable", "the text holds half a character")
+            return
         try:
             pieces = self.engine.pieces(entry.text)
             encoded = [self.engine.encode(piece) for piece in pieces]
@@ -203,21 +206,22 @@ def read_texts(path: Path, text_key: str = "") -> Iterator[Text | Bad]:
                 yield Bad(id=where, source=path.name, code="entry", cause=cause)
             else:
                 id = record.get("id")
-                name = str(id) if isinstance(id, str | int) else _name(path, text)
-                yield Text(id=name, text=text, source=path.name)
+                name = writable(str(id)) if isinstance(id, str | int) else _name(path, text)
+                yield Text(id=name, text=text, source=writable(path.name))
         return
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for line in map(str.strip, file):
                 if line:
-                    yield Text(id=_name(path, line), text=line, source=path.name)
+                    yield Text(id=_name(path, line), text=line, source=writable(path.name))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read `{path}`: {error}") from error
 
 
 def _name(path: Path, text: str) -> str:
     """Name a text by its words: lines put before it change nothing."""
-    return f"{path.name.partition('.')[0]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{writable(path.name.partition('.')[0])}-{digest[:12]}"
 
 
 def built_in(seed: int) -> Iterator[Text]:

@@ -13,6 +13,7 @@ from mamtra_cli import __version__
 from mamtra_cli.backbone.auto import ALIGNED, AutoRequest, is_auto, read_auto
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import sha256
+from mamtra_cli.config import reason
 from mamtra_cli.engine.agreement import take_tokens
 from mamtra_cli.engine.data import Example, hold_out, read_examples
 from mamtra_cli.engine.pairs import make_tokens
@@ -182,7 +183,7 @@ def data_hash(path: Path | None) -> str | None:
     try:
         return sha256(path)
     except OSError as error:
-        raise DataError(f"cannot read `{path}`: {error}") from error
+        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
 
 
 def speech(
