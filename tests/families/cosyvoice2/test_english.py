@@ -55,6 +55,18 @@ def said(text: str) -> str:
                      "to five ^p ^m , ten minus two equals eight .", id="out-of-to-minus"),
         pytest.param("MP3s and a 3-year-old", "^m ^p threes and a three year old .",
                      id="numbers-in-names"),
+        pytest.param("-$3, $-3 and -€0.50", "minus three dollars , minus three dollars and minus "
+                     "fifty cents .", id="debt"),
+        pytest.param("$20-$30 or $20-30", "twenty dollars to thirty dollars or twenty dollars to "
+                     "thirty dollars .", id="from-price-to-price"),
+        pytest.param("3:1, 16:9 and 1:100", "three to one , sixteen to nine and one to one "
+                     "hundred .", id="ratios"),
+        pytest.param("John 3:16, 9:30-17:05", "john three sixteen , nine thirty to seventeen oh "
+                     "five .", id="clocks-are-no-ratios"),
+        pytest.param("1.5e-3 and 6E23", "one point five times ten to the minus three and six "
+                     "times ten to the twenty three .", id="powers-of-ten"),
+        pytest.param("2/3rds and 3/4ths", "two thirds and three quarters .", id="ranked-fraction"),
+        pytest.param("5G but 5g", "five ^g but five grams .", id="unit-or-letter"),
         pytest.param("v2.0.1", "v two point zero point one .", id="version"),
         pytest.param("10000000000000000000", "one" + " zero" * 19 + " .", id="huge-digit-by-digit"),
     ],
@@ -83,6 +95,10 @@ def test_numbers_are_read(text: str, spoken: str) -> None:
                      id="url"),
         pytest.param("World War I, World War II, Henry VIII",
                      "world war one , world war two , henry the eighth .", id="roman"),
+        pytest.param("Elizabeth II's dog, Super Bowl LVIII, size XL",
+                     "elizabeth the second's dog , super bowl fifty eight , size ^x ^l .",
+                     id="roman-with-s-and-fifty"),
+        pytest.param("x^2 but ^", "x to the power of two but caret .", id="powers"),
         pytest.param("a + b = 50% & c", "a plus b equals fifty percent and c .", id="symbols"),
         pytest.param("well-known - yes—no", "well known , yes , no .", id="hyphens-and-dashes"),
         pytest.param("“Curly” ‘quotes’ don’t", "curly , quotes don't .", id="curly-quotes"),
@@ -121,6 +137,7 @@ def test_text_without_words_is_empty(text: str) -> None:
         pytest.param("안녕", "Korean", id="korean"),
         pytest.param("γειά", "Greek", id="greek"),
         pytest.param("hi 😀", "emoji", id="emoji-among-words"),
+        pytest.param("₿5", "symbol", id="currency-without-a-name"),
         pytest.param("a\x07b", "U\\+0007", id="control-character"),
     ],
 )

@@ -63,6 +63,8 @@ _SHORT = {
     "wed": "wednesday", "thu": "thursday", "thurs": "thursday", "fri": "friday",
     "sat": "saturday", "sun": "sunday",
 }  # fmt: skip
+# Words of their own where they begin small.
+_WORDS_TOO = frozenset("sun sat mar max min al ca co est art wed mon dec".split())
 # Only with a number after them.
 _NUMBERED = {
     "no": "number", "nos": "numbers", "fig": "figure", "figs": "figures", "vol": "volume",
@@ -136,7 +138,7 @@ def fold(text: str) -> str:
 def script_of(character: str) -> str:
     """Name the script of a character, such as `Cyrillic` or `emoji or symbol`."""
     category = unicodedata.category(character)
-    if category in ("So", "Sk", "Sm"):
+    if category in ("So", "Sk", "Sm", "Sc"):
         return "emoji or symbol"
     if category in ("Cc", "Cn", "Co", "Cs"):
         return "control or unassigned character"
@@ -232,25 +234,7 @@ def _abbreviation(text: str) -> str:
 
     def short(match: re.Match[str]) -> str:
         word = match[1].lower()
-        if (
-            word
-            in (
-                "sun",
-                "sat",
-                "mar",
-                "max",
-                "min",
-                "al",
-                "ca",
-                "co",
-                "est",
-                "art",
-                "wed",
-                "mon",
-                "dec",
-            )
-            and not match[1][0].isupper()
-        ):
+        if word in _WORDS_TOO and not match[1][0].isupper():
             return match[0]
         said = _SHORT.get(word) or _SAID.get(word) or _STREETS.get(word)
         rest = text[match.end() :].lstrip()
@@ -293,7 +277,7 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
         TextError: characters that cannot be read as English.
     """
     text = fold(text).replace("\n", " ")
-    text = text.replace("^", " caret ")
+    text = re.sub(r"(?<=[\w)])\^(?=[\w(-])", " to the power of ", text).replace("^", " caret ")
     text = _EMAIL.sub(lambda m: _address(m, known), text)
     text = _URL.sub(lambda m: _address(m, known), text)
     text = _abbreviation(text)
@@ -304,12 +288,15 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
         text,
     )
     text = re.sub(
-        r"\b([A-Z][a-z]+)\s((?:X{1,3})?(?:IX|IV|VI{0,3}|I{2,3})|X{1,3}I{0,3})\b", _roman, text
+        r"\b([A-Z][a-z]+)\s((?:X{1,3})?(?:IX|IV|VI{0,3}|I{2,3})|X{1,3}I{0,3}"
+        r"|L(?:X{1,3}(?:IX|IV|VI{0,3}|I{1,3})?|IX|IV|VI{1,3}|I{2,3}))\b",
+        _roman,
+        text,
     )
     text = re.sub(r"(?<=\d)\s?\*\s?(?=\d)", " times ", text)
     text = re.sub(r"~\s?(?=\d)", "approximately ", text)
     text = re.sub(r"(\*\*|__|\*|_)(?=\S)(.+?)(?<=\S)\1(?!\w)", r"\2", text)
-    text = say_numbers(text)
+    text = re.sub(r"(?<=[a-z])\s+'s\b", "'s", say_numbers(text))
     text = re.sub(r"\b(?:[A-Za-z]\.){2,}(?:[A-Za-z]\b)?", _initials, text)
     text = _INITIAL.sub(_initial, " " + text)
     text = re.sub(r"\bPhD", "^p ^h ^d", text)

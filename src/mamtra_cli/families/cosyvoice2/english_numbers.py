@@ -79,6 +79,7 @@ _UNITS = {
 }
 # Before a plain word these could be that word (`5 in a row`, `2 m`), so they need the digit close.
 _CLOSE_ONLY = {"in", "m", "s", "h", "g", "l", "w", "v"}
+_LETTERS_WHEN_CAPITAL = {"G", "H", "M", "S"}  # `5G`, `5S`
 _NUMBER = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
 _MAGNITUDE = r"(?:\s*(hundred|thousand|million|billion|trillion|[kKmMbB]n?(?![\w])))?"
 _MAGNITUDES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion"}
@@ -235,6 +236,8 @@ def _measure(match: re.Match[str]) -> str:
     unit = match["unit"].lower()
     one, many = _UNITS[unit]
     amount = match["amount"]
+    if match["unit"] in _LETTERS_WHEN_CAPITAL:
+        return f" {number(amount)} ^{unit} "
     return f" {number(amount)} {one if amount == '1' else many} "
 
 
@@ -257,6 +260,15 @@ def _decade(match: re.Match[str]) -> str:
 
 def _range(match: re.Match[str]) -> str:
     return f" {_maybe_year(match[1])} to {_maybe_year(match[2])} "
+
+
+def _ratio(match: re.Match[str]) -> str:
+    return f" {number(match[1])} to {number(match[2])} "
+
+
+def _power(match: re.Match[str]) -> str:
+    sign = "minus " if match[2] == "-" else ""
+    return f"{match[1]} times ten to the {sign}{match[3]} "
 
 
 def _version(match: re.Match[str]) -> str:
@@ -301,7 +313,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})\b"), _numeric_date),
     (
         re.compile(
-            r"\b(?P<h>[01]?\d|2[0-4])(?::(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))?)"
+            r"\b(?P<h>[01]?\d|2[0-4])(?::(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))?)(?!\d)"
             rf"(?:\s?(?P<half>{_HALF_DAY}))?",
             re.I,
         ),
@@ -319,6 +331,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
         re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?:\sof)?\s{_MONTH}(?:,?\s{_YEAR})?\b", re.I),
         lambda m: _month_day(m[2], m[1], m[3]),
     ),
+    (re.compile(r"(?<![\w:.])(\d{1,4}):(\d{1,4})(?![\w:]|\.\d)"), _ratio),
     (_TELEPHONE, _telephone),
     (re.compile(r"(?<!\w)'?(?P<digits>\d{3}0|\d0)'?s\b"), _decade),
     (re.compile(r"\b(\d[\d,]*)(?:st|nd|rd|th)\b", re.I), lambda m: f" {ordinal(m[1])} "),
@@ -338,9 +351,15 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     ),
     (re.compile(_NUMBER), _bare),
 ]
-_MINUS = re.compile(r"(?<![\w)])-(?=[.\d])")
+_MINUS = re.compile(rf"(?<![\w)])-(?=[{_SIGNS}]?[.\d])")
+_SIGN_FIRST = re.compile(rf"([{_SIGNS}])-(?=[.\d])")
+_AMOUNTS = re.compile(rf"([{_SIGNS}])({_NUMBER})\s?-\s?\1?(?=[.\d])")
+_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?)(\d{1,3})(?!\w)")
+_RANKED = re.compile(r"(?<=\d)/(\d+)(?:rd|th|nd|st)s?\b")
 _SUM = re.compile(r"(?<=\d)\s-\s(?=\d)")
-_HOURS = re.compile(r"(?<=\d[ap]m)\s?-\s?(?=\d)|(?<=\d [ap]m)\s?-\s?(?=\d)", re.I)
+_HOURS = re.compile(
+    r"(?<=\d:\d\d)\s?-\s?(?=\d)|(?<=\d[ap]m)\s?-\s?(?=\d)|(?<=\d [ap]m)\s?-\s?(?=\d)", re.I
+)
 # A name with a number: `MP3s`, `COVID-19`; and `3-year-old`.
 _NAMED_PLURAL = re.compile(r"(?<=[A-Za-z])(\d+)s\b")
 _JOINED = re.compile(r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])")
@@ -360,6 +379,9 @@ def say_numbers(text: str) -> str:
     text = _HOURS.sub(" to ", text)
     if "=" in text:
         text = _SUM.sub(" minus ", text)
+    text = _POWER.sub(_power, text)
+    text = _RANKED.sub(r"/\1", text)
+    text = _AMOUNTS.sub(r"\1\2 to \1", _SIGN_FIRST.sub(r"-\1", text))
     text = _JOINED.sub(" ", text)
     text = _NAMED_PLURAL.sub(_many, text)
     text = _MINUS.sub(" minus ", text)
