@@ -23,6 +23,7 @@ CPU = torch.device("cpu")
 CUDA = torch.device("cuda", 0)
 GET_RNG_STATE, SET_RNG_STATE = torch.get_rng_state, torch.set_rng_state
 GENERATOR = torch.Generator
+INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 ACROSS = {"copy_", "_to_copy", "set_"}  # operations that are there to go between devices
 GETTERS = {
     torch.Tensor.device.__get__,  # type: ignore[attr-defined]
@@ -30,6 +31,7 @@ GETTERS = {
     torch.Tensor.is_cpu.__get__,  # type: ignore[attr-defined]
 }
 TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__}
+MADE_OF_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
 READS = {
     torch.Tensor.item,
     torch.Tensor.tolist,
@@ -79,7 +81,7 @@ class PretendedCuda:
     """
 
     def __init__(self) -> None:
-        self._marks: dict[int, StorageWeakRef] = {}
+        self._marks: dict[int, tuple[StorageWeakRef, int]] = {}
         self.inside: torch.device | None = None  # of the call that makes tensors out of nothing
         self.reads = 0
 
@@ -88,13 +90,17 @@ class PretendedCuda:
         found = tensor.untyped_storage()._cdata in self._marks
         return CUDA if found else torch._C.TensorBase.device.__get__(tensor)  # type: ignore[attr-defined]
 
+    def held(self) -> int:
+        """Bytes on the device."""
+        return sum(size for storage, size in self._marks.values() if not storage.expired())
+
     def mark(self, found: Any, device: torch.device) -> Any:
         """Say that all tensors in `found` are on a device."""
         for tensor in tensors_in(found):
             storage = tensor.untyped_storage()
             if device.type == "cuda" and not tensor.is_meta:
                 # The weak reference also keeps the address from being used again.
-                self._marks.setdefault(storage._cdata, StorageWeakRef(storage))
+                self._marks[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
             else:
                 self._marks.pop(storage._cdata, None)
         return found
@@ -146,30 +152,21 @@ class Operations(TorchDispatchMode):
         places = {self.cuda.device(tensor) for tensor in tensors}
         if len(places) == 1:
             return first
-        if (
-            name.startswith(("index.", "index_put", "_index_put", "_unsafe_index"))
-            or name == "index"
-        ):
+        if first.type == "cuda" and name in INDEXED:
             # Indices of an array on the device may lie on the CPU, and so may a single value.
             values = [x for x in args[2:] if isinstance(x, Tensor)]
-            if first.type == "cuda" and all(self._same(x, first) for x in values):
+            if all(self.cuda.device(x) == first or not x.dim() for x in values):
                 return first
-        wide = [tensor for tensor in tensors if tensor.dim()]
-        if torch.Tag.pointwise in func.tags and all(
-            tensor.dim() or self.cuda.device(tensor).type == "cpu"
-            for tensor in tensors
-            if self.cuda.device(tensor) not in {self.cuda.device(x) for x in wide}
-        ):
-            places = {self.cuda.device(tensor) for tensor in wide} or {CUDA}
+        if torch.Tag.pointwise in func.tags or name in {"fill", "fill_"}:
+            # A number on the CPU may join.
+            joined = [x for x in tensors if x.dim() or self.cuda.device(x).type == "cuda"]
+            places = {self.cuda.device(tensor) for tensor in joined}
             if len(places) == 1:
                 return places.pop()
         if name.startswith("_foreach"):
             return first
         told = ", ".join(f"{tuple(t.shape)} on {self.cuda.device(t)}" for t in tensors)
         raise Mixed(f"{name} of {told}")
-
-    def _same(self, tensor: Tensor, place: torch.device) -> bool:
-        return self.cuda.device(tensor) == place or tensor.dim() == 0
 
 
 @cache
@@ -244,7 +241,8 @@ class Calls(TorchFunctionMode):
             out = func(*args, **kwargs)
         finally:
             cuda.inside = before
-        return out
+        # Numbers become a tensor without any operation that could be seen.
+        return cuda.mark(out, CUDA) if place == CUDA and func in MADE_OF_NUMBERS else out
 
     def _backward(
         self,
@@ -330,6 +328,10 @@ def pretended_cuda() -> Iterator[PretendedCuda]:
         "synchronize": lambda device=None: None,
         "get_rng_state": lambda device="cuda": GET_RNG_STATE(),
         "set_rng_state": lambda state, device="cuda": SET_RNG_STATE(state),
+        "reset_peak_memory_stats": lambda device=None: None,
+        "memory_allocated": lambda device=None: cuda.held(),
+        "max_memory_allocated": lambda device=None: cuda.held(),
+        "max_memory_reserved": lambda device=None: cuda.held(),
         "_lazy_init": lambda: None,
     }
     with ExitStack() as stack:

@@ -47,6 +47,8 @@ ALLOWED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "host index of a device table": lambda here, there: there[here.argmax(1)],
     "made like": lambda here, there: torch.zeros_like(there) + there.new_ones(3, 3),
     "made there": lambda here, there: there + torch.eye(3, device=there.device),
+    "made of numbers": lambda here, there: there + torch.tensor([1.0, 2.0, 3.0], device="cuda"),
+    "made like of numbers": lambda here, there: there + there.new_tensor([1.0, 2.0, 3.0]),
     "cast": lambda here, there: there.bfloat16() @ there.bfloat16(),
     "move": lambda here, there: here.cuda() + there,
     "where": lambda here, there: torch.where(there > 0, there, 0.0),
