@@ -61,6 +61,12 @@ def test_fewer_than_two_sentences_have_no_interval(below: list[float]) -> None:
     assert interval(ratio([1.0] * len(below), below)) is None
 
 
+def test_drawings_without_a_sentence_that_counts_have_no_interval() -> None:
+    sums = ratio([1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0])
+    found = {interval(sums, rounds=1, seed=seed) for seed in range(100)}
+    assert found == {None, (1.0, 1.0)}
+
+
 def test_sets_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match="against"):
         interval(ratio([1, 2]), ratio([1, 2, 3]))

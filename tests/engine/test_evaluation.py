@@ -28,7 +28,7 @@ def record(
 ) -> Record:
     return Record(
         id=name,
-        text="a | b",
+        text="a | b *c* <b>",
         seed=seed,
         heard="" if refused else "a",
         refused=refused,
@@ -149,6 +149,7 @@ def test_report_tells_everything_and_escapes_tables(tmp_path: Path) -> None:
         "- utmos: no weights",
         "(audio/01-student.opus)",
         "a \\| b",
+        "\\*c\\* \\<b\\>",
         "- steps: 10",
         "free text",
         "```\nmamtra eval student\n```",

@@ -205,7 +205,7 @@ def test_report_and_records_hold_every_utterance(models: Path, tmp_path: Path) -
 
 def test_sentences_come_from_lines_or_json(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_text('Hello there.\n\n{"text": "Good night."}\n...\nOne more.\n')
+    path.write_text('Hello there.\n\n{"text": "Good night."}\n  \nOne more.\n')
     found = sentences(EvalRecipe(data=path, sentences=2))
     assert [sentence.text for sentence in found] == ["Hello there.", "Good night."]
     assert [one.text for one in sentences(EvalRecipe(sentences=3))] == closed(TEST_SEED, 3)
@@ -213,8 +213,15 @@ def test_sentences_come_from_lines_or_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot read"), ("\n", "no sentences"), ("{", "not JSON"), ('{"a": 1}', "no `text`")],
-    ids=["missing", "empty", "not-json", "no-text"],
+    [
+        (None, "cannot read"),
+        ("\n", "no sentences"),
+        ("{", "not JSON"),
+        ('{"a": 1}', "no `text`"),
+        ("Hello.\n...\n", "line 2 of .* has no words"),
+        ('{"text": ""}\n', "line 1 of .* has no words"),
+    ],
+    ids=["missing", "empty", "not-json", "no-text", "no-words", "empty-text"],
 )
 def test_bad_sentences_are_refused(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "a.txt"
@@ -234,6 +241,8 @@ def test_bad_sentences_are_refused(tmp_path: Path, content: str | None, message:
         {"language": "fr"},
         {"audio_format": "aac"},
         {"teacher": "none", "max_wer_increase": 1.0},
+        {"teacher": "", "max_wer_increase": 1.0, "asr": "command:true"},
+        {"similarity": "none", "min_similarity": 0.5},
         {"asr": "ears"},
         {"asr": "command:no-such-program-here"},
         {"similarity": "eyes"},

@@ -471,3 +471,15 @@ def test_byte_order_mark_of_a_list_of_texts_is_not_said(tiny: Path, tmp_path: Pa
     texts.write_text("It is fine.\r\n", encoding="utf-8-sig")
     result = made(texts, tmp_path / "out", synthetic=True, model=str(tiny))
     assert "unspeakable" not in result.causes
+
+
+def test_output_inside_the_input_is_not_taken_for_the_corpus(tmp_path: Path) -> None:
+    model = str(write_tiny_model(tmp_path / "tiny", layers=2, copies=True))
+    write_sound(tmp_path / "corpus" / "a.wav", 0.5, 0)
+    (tmp_path / "corpus" / "a.txt").write_text("Hello there.")
+    first, second = (
+        made(tmp_path / "corpus", tmp_path / "corpus" / "out", model=model) for _ in range(2)
+    )
+    assert (first.format, first.written) == (second.format, second.kept) == ("folder", 1)
+    with pytest.raises(UsageError, match="is the input and the output"):
+        made(tmp_path / "corpus", tmp_path / "corpus", model=model)

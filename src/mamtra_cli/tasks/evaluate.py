@@ -34,7 +34,7 @@ from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import EvalRecipe, EvalResult
 from mamtra_cli.recipes.evaluate import LimitCheck
 
-NO_TEACHER = "none"
+NO_TEACHER = NO_SIMILARITY = "none"
 LANGUAGES = ("en", "zh")
 
 
@@ -51,6 +51,11 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
     absent: dict[str, str] = {}
     engine = load(recipe, recipe.model, report)
     teacher = open_teacher(recipe, engine, absent, report)
+    if recipe.max_wer_increase is not None and teacher is None:
+        raise UsageError(
+            f"`--max-wer-increase` needs a teacher, and `{recipe.model}` names none",
+            "name it with `--teacher`",
+        )
     listed = recipe.list_file is not None
     options = EvalOptions(
         sentences=said,
@@ -127,6 +132,8 @@ def check(recipe: EvalRecipe) -> None:
         check_output(recipe.records, force=recipe.force)
     if recipe.max_wer_increase is not None and recipe.teacher == NO_TEACHER:
         raise UsageError("`--max-wer-increase` needs a teacher", "drop `--teacher none`")
+    if recipe.min_similarity is not None and recipe.similarity == NO_SIMILARITY:
+        raise UsageError("`--min-similarity` needs a judge of voices", "drop `--sim none`")
 
 
 def sentences(recipe: EvalRecipe) -> list[Sentence]:
@@ -139,8 +146,8 @@ def sentences(recipe: EvalRecipe) -> list[Sentence]:
         lines = recipe.data.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read `{recipe.data}`: {reason(error)}") from error
-    texts = [_text(line, number, recipe.data) for number, line in enumerate(lines, 1)]
-    texts = [text for text in texts if plain_words(text)]
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    texts = [_text(line, number, recipe.data) for number, line in numbered]
     if not texts:
         raise DataError(f"`{recipe.data}` holds no sentences", "write one sentence a line")
     return [Sentence(id=f"s{i:04d}", text=text) for i, text in enumerate(texts[: recipe.sentences])]
@@ -233,12 +240,14 @@ def missed(result: EvalResult) -> MamtraError | None:
 
 def _text(line: str, number: int, path: Path) -> str:
     """A sentence of a line of plain text, or of a JSON object with `text`."""
-    if not line.lstrip().startswith("{"):
-        return line.strip()
-    try:
-        text = json.loads(line).get("text")
-    except json.JSONDecodeError as error:
-        raise DataError(f"line {number} of `{path}` is not JSON: {error.msg}") from error
+    text: object = line.strip()
+    if line.lstrip().startswith("{"):
+        try:
+            text = json.loads(line).get("text")
+        except json.JSONDecodeError as error:
+            raise DataError(f"line {number} of `{path}` is not JSON: {error.msg}") from error
     if not isinstance(text, str):
         raise DataError(f"line {number} of `{path}` has no `text`")
+    if not plain_words(text):
+        raise DataError(f"line {number} of `{path}` has no words to hear", "leave it out")
     return text

@@ -188,14 +188,19 @@ def find_corpus(recipe: PrepareRecipe, report: Report) -> Corpus:
         raise UsageError(
             "no input is given", "name a corpus, or let the model speak: `--synthetic --tokens N`"
         )
-    path = Path(recipe.input)
+    path, output = Path(recipe.input), recipe.output
+    if output is not None and path.is_dir() and path.resolve() == output.resolve():
+        raise UsageError(
+            f"`{output}` is the input and the output",
+            f"write beside it, `-o {output.with_name(f'{output.resolve().name}-prepared')}`",
+        )
     if not path.exists():
         fetched = fetch(recipe.input, recipe.files, report)
         path = fetched if fetched is not None else path
-        corpus = find(path, format=recipe.format, pattern=recipe.files)
+        corpus = find(path, format=recipe.format, pattern=recipe.files, without=output)
         # A snapshot's folder is named by its commit.
         return corpus if fetched is None else replace(corpus, title=recipe.input.partition("@")[0])
-    return find(path, format=recipe.format, pattern=recipe.files)
+    return find(path, format=recipe.format, pattern=recipe.files, without=output)
 
 
 def output_of(recipe: PrepareRecipe, part: Part) -> Path:

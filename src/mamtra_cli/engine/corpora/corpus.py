@@ -69,7 +69,7 @@ class Corpus:
         return (_named(entry) for entry in found if by_id.takes(entry.id))
 
 
-def find(path: Path, *, format: str = "", pattern: str = "") -> Corpus:
+def find(path: Path, *, format: str = "", pattern: str = "", without: Path | None = None) -> Corpus:
     """Find out what a corpus is.
 
     Args:
@@ -77,6 +77,7 @@ def find(path: Path, *, format: str = "", pattern: str = "") -> Corpus:
         format: one of `FORMATS`; "" looks.
         pattern: which files of a folder of tars, Parquet files, lists or manifests to read,
             as `*dev*`; "" is all.
+        without: a folder that is not looked into, though it may lie inside.
 
     Raises:
         UsageError: there is no such format.
@@ -88,7 +89,7 @@ def find(path: Path, *, format: str = "", pattern: str = "") -> Corpus:
         raise UsageError(f"unknown corpus format `{format}`", hint)
     if not path.exists():
         raise DataError(f"there is no corpus `{path}`", hint="name a file, a folder or org/name")
-    files = [path] if path.is_file() else _files(path, pattern)
+    files = [path] if path.is_file() else _files(path, pattern, without)
     kind = format or (_kind_of_file(path) if path.is_file() else _kind_of_folder(path, files))
     wanted = {
         "jsonl": [path] if path.is_file() else [f for f in files if _is_list(f)],
@@ -125,11 +126,16 @@ def _each(read: Callable[..., Entries], files: Sequence[Path], text_key: str) ->
         yield from read(path, text_key=text_key)
 
 
-def _files(folder: Path, pattern: str) -> list[Path]:
+def _files(folder: Path, pattern: str, without: Path | None) -> list[Path]:
     """Return the visible files under a folder whose relative name fits, sorted."""
     found = []
+    left_out = without.resolve() if without is not None else None
     for home, folders_, names in os.walk(folder):
-        folders_[:] = sorted(name for name in folders_ if not name.startswith("."))
+        folders_[:] = sorted(
+            name
+            for name in folders_
+            if not name.startswith(".") and (Path(home) / name).resolve() != left_out
+        )
         for name in sorted(names):
             path = Path(home) / name
             relative = path.relative_to(folder).as_posix()

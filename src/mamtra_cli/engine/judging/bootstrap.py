@@ -61,7 +61,7 @@ def interval(
         seed: of the drawings; the same seed draws the same sentences for every measure.
 
     Returns:
-        low and high, or `None` where fewer than two sentences count.
+        low and high, or `None` where fewer than two sentences count, or none in any drawing.
     """
     size = len(ratio.above)
     if other is not None and len(other.above) != size:
@@ -78,5 +78,7 @@ def interval(
         parts.append(values if other is None else values - other.drawn(picks))
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
+    if not len(values):
+        return None
     low, high = np.percentile(values, TAILS)
     return float(low), float(high)

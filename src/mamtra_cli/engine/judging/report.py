@@ -6,6 +6,7 @@ installed, `plots/`. Written whole or not at all. Knows what an `Evaluation` is,
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +231,11 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def _prose(text: str) -> str:
+    """Return what was said or heard so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", text).replace("\n", " ")
+
+
 def _title(evaluation: Evaluation) -> str:
     student = evaluation.student.model
     return f"{student} against {evaluation.teacher.model}" if evaluation.teacher else student
@@ -289,7 +295,8 @@ def _samples_section(names: list[dict[str, str]], evaluation: Evaluation) -> str
     lines = []
     for files, sample in zip(names, evaluation.samples, strict=True):
         links = ", ".join(f"[{who}]({AUDIO}/{file})" for who, file in files.items())
-        lines.append(f"- {sample.student.text} ({links}; heard: {sample.student.heard or '-'})")
+        heard = _prose(sample.student.heard) or "-"
+        lines.append(f"- {_prose(sample.student.text)} ({links}; heard: {heard})")
     return "## Listen\n\n" + "\n".join(lines)
 
 
@@ -303,8 +310,8 @@ def _worst_section(evaluation: Evaluation) -> str:
         return ""
     rows = (
         (
-            one.text,
-            one.heard or ("refused: " + ", ".join(one.causes) if one.refused else "-"),
+            _prose(one.text),
+            _prose(one.heard) or ("refused: " + ", ".join(one.causes) if one.refused else "-"),
             percent(one.errors.rate),
         )
         for one in worst
