@@ -392,6 +392,12 @@ def test_row_of_a_csv_file_without_a_name_is_not_fatal(tmp_path: Path, name: str
     assert len(list(corpus.entries())) == 2
 
 
+def test_source_of_a_row_is_no_path_of_the_machine(tmp_path: Path) -> None:
+    text = f"file_name,text\n{tmp_path / '1.wav'},x\n"
+    (clip,) = clips(find(write_list(tmp_path / "list.csv", text)))
+    assert clip.source == "1.wav"
+
+
 def test_length_beyond_the_file_reads_to_its_end(tmp_path: Path) -> None:
     record = {"audio": "1.wav", "text": "x", "start": 0.1, "duration": 1e308}
     (clip,) = clips(find(write_list(tmp_path / "list.jsonl", json.dumps(record))))

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import filelock
 import pytest
 import torch
+from matplotlib.axes import Axes
 from safetensors.torch import load_file, save_file
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.data import Example, write_examples
 from mamtra_cli.engine.trainer import Trainer
-from mamtra_cli.errors import CheckpointError, OutputError, PlanError, TrainingError
+from mamtra_cli.engine.training.curves import draw_curves
+from mamtra_cli.engine.training.parallel import World
+from mamtra_cli.errors import CheckpointError, OutputError, PlanError, TrainingError, UsageError
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, DistillResult
+from mamtra_cli.tasks import distill as task
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
 
@@ -227,3 +232,39 @@ def test_finished_run_cannot_be_taken_up_again(
     shutil.rmtree(models / "student")
     assert run(["distill", "--resume", str(models / "tuned.run"), "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["code"] == "usage"
+
+
+def test_own_speech_of_a_divided_student_is_refused_before_anything_begins(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(rank=0, size=2, sharding="fsdp2")
+    monkeypatch.setattr(task, "join", lambda *given, **named: world)
+    monkeypatch.setattr(task, "leave", lambda world: None)
+    with pytest.raises(UsageError, match="fsdp2 cannot speak"):
+        distill(recipe(models, own_steps=1, sharding="fsdp2"))
+    assert not list(models.glob("tuned*"))
+
+
+def test_curves_show_the_losses_of_every_kind_of_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[float]] = {}
+
+    def plot(
+        self: Axes, steps: list[float], *rest: object, label: str = "", **named: object
+    ) -> None:
+        drawn[label] = steps
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    rows = [
+        {"step": 1, "loss": 2.0, "forward": 1.0, "gradient_norm": 1.0},
+        {"step": 2, "loss": 1.0, "both": 1.0, "gradient_norm": 1.0},
+        {"step": 3, "loss": 1.0, "forward": 1.0, "gradient_norm": 1.0},
+    ]
+    with warnings.catch_warnings(action="ignore"):  # nothing is there for a legend
+        draw_curves(tmp_path / "curves.svg", {"own speech": rows})
+    assert {name: steps for name, steps in drawn.items() if name} == {
+        "loss": [1, 2, 3],
+        "forward": [1, 3],
+        "both": [2],
+    }

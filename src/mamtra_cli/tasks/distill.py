@@ -36,7 +36,7 @@ from mamtra_cli.engine.training.run_folder import (
     sources_of,
     write_run,
 )
-from mamtra_cli.engine.training.stages import NEW, Run, check
+from mamtra_cli.engine.training.stages import NEW, Run, check, check_world
 from mamtra_cli.engine.training.trained_folder import write_student
 from mamtra_cli.errors import (
     CheckpointError,
@@ -90,6 +90,7 @@ def _distill(
     recipe: DistillRecipe, before: StartCheck | None, world: World, report: Report
 ) -> DistillResult:
     """Open both models, train, write."""
+    check_world(recipe, world)
     pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
     trainable = choose_trainable(pair.student.lm, recipe)
     share_frozen(pair)

@@ -86,7 +86,8 @@ def table(path: Path, *, text_key: str = "") -> Entries:
             # Common Voice keeps the clips of `train.tsv` in `clips/`.
             beside = home / name if (home / name).exists() else home / "clips" / name
             audio = beside if beside.exists() else home / name
-            yield Clip(id=name_of(name), text=text, source=name, audio=audio)
+            source = Path(name).name if Path(name).is_absolute() else name
+            yield Clip(id=name_of(name), text=text, source=source, audio=audio)
     except csv.Error as error:
         raise DataError(f"cannot read `{path}`: {error}") from error
 

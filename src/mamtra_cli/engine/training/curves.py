@@ -37,10 +37,18 @@ def draw_curves(path: Path, stages: Mapping[str, Sequence[Mapping[str, float]]])
     axes: Any = figure.subplots(max(1, len(shown)), 2, squeeze=False)
     for (left, right), (name, rows) in zip(axes, shown.items(), strict=False):
         steps = [row["step"] for row in rows]
-        parts = [key for key in rows[0] if key not in APART]
+        # Updates on the student's own speech have other parts than those beside them.
+        parts = [
+            key for key in dict.fromkeys(key for row in rows for key in row) if key not in APART
+        ]
         for key in ["loss", *parts[:6]]:
-            values = [row.get(key, float("nan")) for row in rows]
-            left.plot(steps, values, label=key, linewidth=1.6 if key == "loss" else 0.9)
+            there = [row for row in rows if key in row]
+            left.plot(
+                [row["step"] for row in there],
+                [row[key] for row in there],
+                label=key,
+                linewidth=1.6 if key == "loss" else 0.9,
+            )
         left.set_title(name)
         left.legend(fontsize=7)
         right.plot(steps, [row["gradient_norm"] for row in rows], linewidth=0.9)

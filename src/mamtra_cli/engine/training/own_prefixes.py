@@ -1,9 +1,9 @@
 """A student's own speech as training data: what it would say to the texts of a batch.
 
 A model that only ever reads the truth is not taught to recover from itself. In a share of the
-updates the tokens of a batch are the student's own, sampled as when it speaks; the teacher then
-scores them (on-policy distillation, GKD, arXiv 2306.13649). Tokens depend on the seed, the update
-and the example, not on the number of processes.
+updates the tokens of a batch are the student's own, drawn as a teacher's lessons are; then the
+teacher scores them (on-policy distillation, GKD, arXiv 2306.13649). Tokens depend on the seed, the
+update and the example, not on the number of processes.
 """
 
 from collections.abc import Sequence

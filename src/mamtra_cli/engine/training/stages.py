@@ -75,6 +75,15 @@ def check(recipe: DistillRecipe) -> None:
         )
 
 
+def check_world(recipe: DistillRecipe, world: World) -> None:
+    """Refuse stages that the processes of a run cannot do, before the first of them begins."""
+    if recipe.own_steps and world.size > 1 and world.sharding == "fsdp2":
+        raise UsageError(
+            "a student divided by fsdp2 cannot speak, as `--own-steps` wants",
+            "use `--sharding ddp`",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything the stages of a run share."""
@@ -195,8 +204,6 @@ class Run:
     def _own(self) -> tuple[TrainResult, dict[str, Tensor]]:
         """Stage 2."""
         recipe = self.recipe
-        if self.world.size > 1 and self.world.sharding == "fsdp2":
-            raise UsageError("a student divided by fsdp2 cannot speak", "use `--sharding ddp`")
         folder = self.folder / OWN
         folder.mkdir(exist_ok=True)
         rate = recipe.lr / 3 if recipe.own_lr is None else recipe.own_lr
