@@ -86,7 +86,10 @@ def read_model_folder(path: Path) -> ModelFolder:
         CheckpointError: a file is missing or says something else.
     """
     if not path.is_dir():
-        raise ModelNotFoundError(f"there is no model folder `{path}`")
+        raise ModelNotFoundError(
+            f"there is no model folder `{path}`",
+            "name one that `mamtra convert` or `mamtra distill` wrote",
+        )
     data = read_json(path / CONFIG)
     version = data.get("format_version")
     if not isinstance(version, int) or version < 1:

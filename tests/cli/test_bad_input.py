@@ -147,6 +147,16 @@ def test_newer_format_exits_1_with_the_upgrade(
             "usage",
             id="device",
         ),
+        pytest.param(
+            ["synth", "Hello.", "-m", "MODEL", "-o", "OUT", "--voice", "MODEL/config.json"],
+            1,
+            "not_found",
+            id="voice-that-is-none",
+        ),
+        pytest.param(["voice", "show"], 2, "usage", id="no-voice"),
+        pytest.param(["push", "MODEL", "a/b", "-n", "--tag", "a b"], 2, "usage", id="tag"),
+        pytest.param(["push", "MODEL", "a/b", "-n", "--revision", ""], 2, "usage", id="branch"),
+        pytest.param(["push", "mini", "a/b", "-n"], 1, "not_found", id="push-built-in"),
         pytest.param(["push", "nosuch", "a/b", "-n"], 1, "not_found", id="push-nothing"),
         pytest.param(["push", "MODEL", "ab", "-n"], 2, "usage", id="push-nowhere"),
         pytest.param(["convert", "-c", "nosuch.toml", "-n"], 2, "usage", id="no-recipe"),
@@ -161,7 +171,7 @@ def test_wrong_request_has_its_code_and_a_hint(
     code: str,
 ) -> None:
     places = {"MODEL": str(model), "OUT": str(tmp_path / "o.wav")}
-    got = said(capsys, *(places.get(arg, arg) for arg in args))
+    got = said(capsys, *(places.get(arg, arg.replace("MODEL/", f"{model}/")) for arg in args))
     assert (got["rc"], got["code"]) == (rc, code), got
     assert got["hint"] or code in {"usage", "not_found"}
     assert list(tmp_path.iterdir()) == []
@@ -179,6 +189,36 @@ def test_existing_output_needs_force(
         assert "--force" in got["hint"]
     assert (tmp_path / "student" / "precious").read_text() == "x"
     assert (tmp_path / "o.wav").read_text() == "x"
+
+
+def test_output_that_is_the_clip_itself_is_refused_in_spite_of_force(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write(tmp_path / "clip.wav", speech())
+    kept = clip.read_bytes()
+    got = said(capsys, "synth", "Hi.", "-m", model, "--clip", clip, "-o", clip, "--force")
+    assert (got["rc"], got["code"]) == (1, "output")
+    assert clip.read_bytes() == kept
+
+
+def test_home_that_is_a_file_cannot_take_a_voice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("MAMTRA_HOME", str(tmp_path / "home"))
+    clip = write(tmp_path / "clip.wav", speech())
+    got = said(capsys, "voice", "add", "eve", clip, "--consent", "Eve agreed.")
+    assert (got["rc"], got["code"]) == (1, "output"), got
+
+
+def test_what_another_command_made_is_no_recipe_and_says_whose_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "mamtra.json"
+    made.write_text(json.dumps({"task": "convert", "recipe": {"teacher": "mini"}}))
+    got = said(capsys, "synth", "Hi.", "-c", made, "-o", tmp_path / "o.wav")
+    assert (got["rc"], got["code"]) == (2, "usage")
+    assert f"mamtra convert --config {made}" in got["hint"]
 
 
 def test_unwritable_output_is_found_before_any_work(

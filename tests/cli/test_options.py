@@ -140,7 +140,7 @@ def test_provenance_of_an_output_is_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mamtra.json"
-    path.write_text('{"mamtra": "0.1.0", "task": "x", "recipe": {"number": 5}}')
+    path.write_text('{"mamtra": "0.1.0", "task": "command", "recipe": {"number": 5}}')
     assert merge(["--config", str(path)], monkeypatch) == Knobs(number=5)
 
 
@@ -199,4 +199,6 @@ def test_seed_that_torch_cannot_take_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], command: str, value: str
 ) -> None:
     assert run([command, "x", "--seed", value, "--json"]) == 2
-    assert json.loads(capsys.readouterr().out)["code"] == "usage"
+    said = json.loads(capsys.readouterr().out)
+    assert said["code"] == "usage"
+    assert said["error"].startswith(f"`--seed {value}` is ")

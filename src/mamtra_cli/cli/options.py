@@ -166,18 +166,25 @@ def read_recipe(
         UsageError: an unknown key or preset, or a value that the option would not take.
     """
     values: dict[str, Any] = {}
+    flags: set[str] = set()
     where = "the recipe"
     path = ctx.params.get("config")
     if path is not None:
         where = str(path)
         data = read_data(Path(path))
-        inner = data.get("recipe")
+        inner, asked = data.get("recipe"), ctx.command.name
+        if isinstance(inner, dict) and data.get("task", asked) != asked:
+            raise UsageError(
+                f"`{path}` tells how `mamtra {data['task']}` made something",
+                f"give it to that command: mamtra {data['task']} --config {path}",
+            )
         source = inner if isinstance(inner, dict) else data
         values.update({str(key).replace("-", "_"): value for key, value in source.items()})
     for name in field_types(cls):
         source_of = ctx.get_parameter_source(name)
         if source_of is not None and source_of.name in GIVEN:
             values[name] = ctx.params[name]
+            flags.add(name)
     preset = values.get("preset")
     if presets is not None and preset:
         if preset not in presets:
@@ -188,7 +195,7 @@ def read_recipe(
     recipe = from_dict(cls, values, where)
     for param in ctx.command.params:
         if param.name in values:
-            check_number(getattr(recipe, param.name), param, where)
+            check_number(getattr(recipe, param.name), param, "" if param.name in flags else where)
     return recipe
 
 
@@ -198,7 +205,7 @@ def check_number(value: object, param: Any, where: str) -> None:
     Args:
         value: of the recipe.
         param: the option, with `min` and `max`.
-        where: what the value came from.
+        where: the file that the value came from; "" for the option itself.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
@@ -213,4 +220,5 @@ def check_number(value: object, param: Any, where: str) -> None:
         fact = f"is more than {most}"
     else:
         return
-    raise UsageError(f"`{param.name} = {value}` in {where} {fact}")
+    name = f"`{param.name} = {value}` in {where}" if where else f"`{param.opts[0]} {value}`"
+    raise UsageError(f"{name} {fact}")

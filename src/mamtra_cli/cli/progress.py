@@ -63,7 +63,8 @@ class Progress:
             return
         self.stage, self.done, self.last = stage, 0.0, time.monotonic()
         if stage.total is None or not self.live:
-            length = f"{stage.total:g} {stage.unit}" if stage.total is not None else ""
+            unit = stage.unit.removesuffix("s") if stage.total == 1 else stage.unit
+            length = f"{stage.total:g} {unit}" if stage.total is not None else ""
             self._line(f"{stage.name:<{NAME}} {stage.detail or length}".rstrip(), True)
             return
         # Imported here: rich takes longer to load than a usage error to print.

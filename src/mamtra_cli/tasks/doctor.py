@@ -20,8 +20,15 @@ PACKAGES = (
     "mamba-ssm",
     "causal-conv1d",
     "torchaudio",
+    "onnxruntime",
+    "wetext",
+    "accelerate",
+    "pyarrow",
+    "tensorboard",
+    "matplotlib",
     "jiwer",
     "pocketsphinx",
+    "transformers",
 )
 
 

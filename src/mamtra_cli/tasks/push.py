@@ -25,6 +25,7 @@ from mamtra_cli.tensor_header import read_header
 REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 README = "README.md"
 VOICES = "voices"
+BRANCH = re.compile(r"\w[\w./-]*")
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 STAYS = ("trainer.safetensors", "metrics.jsonl")  # of a training run, not of the model
 
@@ -46,6 +47,11 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
             f"`{recipe.repo}` is no repository name" if recipe.repo else "no repository is given",
             "write it as org/name, `mamtra push student org/name`",
         )
+    for option, name in (("--revision", recipe.revision), ("--tag", recipe.tag or "-")):
+        if name != "-" and (BRANCH.fullmatch(name) is None or ".." in name):
+            raise UsageError(
+                f"`{option} {name}` is no name for a commit", "use letters, digits, `.`, `-`, `_`"
+            )
     report(Stage(name="checking", detail=str(recipe.folder)))
     folder = read_model_folder(recipe.folder)
     license = licence_of(folder)

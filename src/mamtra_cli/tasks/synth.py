@@ -14,7 +14,7 @@ from mamtra_cli.engine.speech import SpeechOptions, speak
 from mamtra_cli.engine.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.engine.voices.cloning import clone
 from mamtra_cli.engine.voices.voice import Manner, Voice
-from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.errors import OutputError, TextError, UsageError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 
@@ -41,6 +41,8 @@ def synth(
     format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
     target = sys.stdout.buffer if recipe.output == STDOUT else Path(recipe.output)
     if isinstance(target, Path):
+        if recipe.clip is not None and target.resolve() == recipe.clip.resolve():
+            raise OutputError("the output is the clip itself", "name another file with `-o`")
         # Told before the model is loaded.
         check_output(target, force=recipe.force)
     if recipe.sample_rate is not None:

@@ -55,6 +55,8 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: it is none: empty, a path, or of other characters.
     """
+    if not name:
+        raise UsageError("no voice is named", "`mamtra voice list` names yours")
     if NAME.fullmatch(name) is None or name.endswith((".", SUFFIX)):
         raise UsageError(
             f"`{name}` cannot name a voice",

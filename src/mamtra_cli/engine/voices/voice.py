@@ -11,7 +11,7 @@ a voice is made.
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -172,6 +172,10 @@ def find_voice(folder: Path, name: str = "", library: Path | None = None) -> Voi
         if not path.is_file():
             raise ModelNotFoundError(f"no voice file `{name}`")
         return load_voice(path)
+    if path.is_file():
+        raise ModelNotFoundError(
+            f"`{name}` is no voice file", f"to speak as a recording does: `--clip {name}`"
+        )
     known = list(dict.fromkeys([*names, *own]))
     near = nearest(name, known)
     listed = ", ".join(known) or "none"
@@ -274,4 +278,5 @@ def _written(path: Path) -> Iterator[Path]:
             f"cannot write `{path}`: {reason(error)}", "choose a folder with space that you own"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
