@@ -1,10 +1,13 @@
 """English text as spoken words: readings, folding, sentences, and what is refused."""
 
 import random
+import re
+from typing import Any
 
 import pytest
 
 from mamtra_cli.errors import TextError
+from mamtra_cli.families.cosyvoice2 import english
 from mamtra_cli.families.cosyvoice2.english import fold, normalise, sentences
 from mamtra_cli.families.cosyvoice2.english_numbers import cardinal, ordinal
 
@@ -167,3 +170,24 @@ def test_refusal_shows_the_characters() -> None:
 )
 def test_sentences_end_where_a_reader_stops(text: str, pieces: list[str]) -> None:
     assert sentences(text) == pieces
+
+
+class Watched(str):
+    """A text that counts the characters that are sliced out of it."""
+
+    read = 0
+
+    def __getitem__(self, key: Any) -> str:
+        part = super().__getitem__(key)
+        Watched.read += len(part)
+        return part
+
+
+@pytest.mark.parametrize("text", ["It was so. ", "J. R. Smith. "], ids=["sentences", "initials"])
+def test_a_stop_is_judged_by_what_is_near_however_long_the_text(text: str) -> None:
+    whole = Watched(text * 1000)
+    Watched.read = 0
+    for stop in re.finditer(r"\.(?=\s)", whole):
+        english._is_abbreviation(whole, stop)
+        english._around(stop)
+    assert Watched.read < 10 * english.NEAR * text.count(".") * 1000

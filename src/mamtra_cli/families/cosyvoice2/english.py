@@ -13,6 +13,7 @@ from collections.abc import Callable
 from mamtra_cli.errors import TextError
 from mamtra_cli.families.cosyvoice2.english_numbers import say_numbers
 
+NEAR = 100  # characters around a stop that decide what it is; more would be quadratic
 KEPT = "£€¥₹°¢"
 _FOLDED = {
     **dict.fromkeys("‘’‛′ʼ`´", "'"),
@@ -164,9 +165,9 @@ def sentences(text: str) -> list[str]:
 def _is_abbreviation(text: str, stop: re.Match[str]) -> bool:
     if text[stop.start()] != "." or stop[0].startswith(".."):
         return False
-    word = re.search(r"[\w.]*$", text[: stop.start()])
+    word = re.search(r"[\w.]*$", text[max(0, stop.start() - NEAR) : stop.start()])
     last = word[0] if word else ""
-    rest = text[stop.end() :].lstrip(" \"'(“‘")
+    rest = text[stop.end() : stop.end() + NEAR].lstrip(" \"'(“‘")
     goes_on = not rest[:1].isupper()
     name = last.lower()
     if name in _NUMBERED and name not in _SAID:
@@ -174,7 +175,7 @@ def _is_abbreviation(text: str, stop: re.Match[str]) -> bool:
     if name in _NEVER_LAST:
         return True
     if len(last) == 1 and last.isupper() and last != "I":
-        before = text[: stop.start() - 1].split()
+        before = text[max(0, stop.start() - NEAR) : stop.start() - 1].split()
         named = not before or before[-1][0].isupper()
         return named or goes_on
     dotted = re.fullmatch(r"(?:[A-Za-z]\.)+[A-Za-z]", last) is not None
@@ -320,15 +321,21 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
 _INITIAL = re.compile(r"(?<=\s)([A-HJ-Z])\.(?=\s)")
 
 
+def _around(match: re.Match[str]) -> tuple[list[str], str]:
+    """Words before a match and text after it, as far as they are looked at."""
+    text, start, end = match.string, match.start(), match.end()
+    return text[max(0, start - NEAR) : start].split(), text[end : end + NEAR].lstrip()
+
+
 def _initial(match: re.Match[str]) -> str:
     """Drop the stop of the initial of a name, keep it after `plan B.`"""
-    before, after = match.string[: match.start()].split(), match.string[match.end() :].lstrip()
+    before, after = _around(match)
     named = not before or before[-1][0].isupper() or before[-1] in _SAID.values()
     return spell(match[1]) + ("" if named or not after[:1].isupper() else ".")
 
 
 def _initials(match: re.Match[str]) -> str:
-    rest = match.string[match.end() :].lstrip()
+    rest = _around(match)[1]
     ends = match[0].endswith(".") and (not rest or (rest[0].isupper() and rest[1:2].islower()))
     letters = spell(match[0].replace(".", ""))
     return letters + ("." if ends and not rest else " ")
