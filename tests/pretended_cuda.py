@@ -275,7 +275,8 @@ class Calls(TorchFunctionMode):
         """`to`, `cuda` and `cpu`."""
         here = there = self.cuda.device(tensor)
         if func is torch.Tensor.cuda:
-            there = _full(args[0] if args else kwargs.get("device", "cuda"))
+            asked = args[0] if args else kwargs.get("device")
+            there = CUDA if asked is None else _full(asked)
             args, kwargs = (), {}
         elif func is torch.Tensor.cpu:
             there, args, kwargs = CPU, (), {}
