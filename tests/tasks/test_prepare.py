@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +34,7 @@ from mamtra_cli.errors import CheckpointError, DataError, OutputError, UsageErro
 from mamtra_cli.events import Advance, Event
 from mamtra_cli.features import logmel128
 from mamtra_cli.recipes import PrepareRecipe, PrepareResult
+from mamtra_cli.tasks import prepare as task
 from mamtra_cli.tasks.prepare import prepare
 
 TEXTS = ["Hello there.", "A cat sat.", "The dog ran home.", "Who was it?", "Rain fell.", "Go on."]
@@ -483,3 +485,27 @@ def test_output_inside_the_input_is_not_taken_for_the_corpus(tmp_path: Path) -> 
     assert (first.format, first.written) == (second.format, second.kept) == ("folder", 1)
     with pytest.raises(UsageError, match="is the input and the output"):
         made(tmp_path / "corpus", tmp_path / "corpus", model=model)
+
+
+def test_no_job_takes_rows_out_while_another_one_reads_the_folder(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+
+    def watched(name: str) -> None:
+        plain = getattr(task, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            with pytest.raises(filelock.Timeout):
+                filelock.FileLock(tmp_path / "out" / ".lock").acquire(timeout=0)
+            held.append(name)
+            return plain(*given, **named)
+
+        monkeypatch.setattr(task, name, call)
+
+    watched("load_known")
+    watched("summarise")
+    texts = tmp_path / "texts.txt"
+    texts.write_text("It is fine.")
+    made(texts, tmp_path / "out", synthetic=True, model=str(tiny))
+    assert held == ["load_known", "summarise"]

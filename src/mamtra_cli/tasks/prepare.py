@@ -28,6 +28,7 @@ from mamtra_cli.engine.preparing.prepared import (
     clear,
     load_known,
     part_of,
+    settled,
     shards_of,
     write_text,
 )
@@ -120,7 +121,8 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
         )
         made = {"seed": recipe.seed, **asdict(sampling)} if recipe.synthetic else {}
         header = header_of(engine, synthetic=recipe.synthetic, **made)
-        ledger = Ledger(folder, load_known(folder, header))
+        with settled(folder):
+            ledger = Ledger(folder, load_known(folder, header))
         outcomes: Iterator[Outcome]
         if corpus is not None:
             limits = Limits(least=recipe.min_seconds, most=recipe.max_seconds)
@@ -159,7 +161,8 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
         if stopped.is_set():
             report(Note(text=f"stopped: {count.written} rows are in {folder}, run again to go on"))
             raise KeyboardInterrupt
-        found = summarise(folder, plot=recipe.plot, report=report)
+        with settled(folder):
+            found = summarise(folder, plot=recipe.plot, report=report)
     result = replace(
         base,
         entries=count.entries,

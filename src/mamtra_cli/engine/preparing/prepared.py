@@ -163,6 +163,13 @@ def shards_of(folder: Path) -> list[Path]:
         return []
 
 
+@contextmanager
+def settled(folder: Path) -> Iterator[None]:
+    """Keep jobs from taking rows out of a folder while it is read, and each other from both."""
+    with output_errors(folder), filelock.FileLock(folder / LOCK):
+        yield
+
+
 class Ledger:
     """Which rows are there, and which of them their input has overtaken.
 
@@ -193,7 +200,7 @@ class Ledger:
         removed = 0
         if not self.stale:
             return 0
-        with filelock.FileLock(self.folder / LOCK):
+        with settled(self.folder):
             for name, rows in self.stale.items():
                 path = self.folder / name
                 if path.exists():
