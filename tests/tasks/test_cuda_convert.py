@@ -13,6 +13,8 @@ import torch
 from tests.pretended_cuda import pretended_cuda
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.backbone.transfer import fresh_mixer
+from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tensors import TensorFile
@@ -36,6 +38,16 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "pairs.jsonl").write_text("\n".join(lines))
     return write_tiny_model(folder / "teacher")
+
+
+def test_new_mixers_seed_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    shape = MixerShape(d_model=8, n_heads=2, n_kv_heads=1, head_dim=4)
+    first, again = (fresh_mixer("M", shape, MixerConfig(), 3, torch.float32) for _ in range(2))
+    assert not seeded
+    for one, two in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("knobs", CASES.values(), ids=CASES)

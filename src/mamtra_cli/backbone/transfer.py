@@ -126,7 +126,7 @@ def fresh_mixer(
     if letter == "T":
         raise PlanError("attention is not converted to attention", "use M or S")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed GPUs too
         return build_mixer(letter, shape, config).to(dtype)
 
 
