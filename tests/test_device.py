@@ -43,6 +43,15 @@ def test_auto_without_a_gpu_is_cpu_in_float32_and_says_why() -> None:
     assert got.torch_dtype == torch.float32
 
 
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_leaves_an_apple_gpu_alone_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    got = choose()
+    assert got.device == "cpu"
+    assert "float64" in got.reason
+    assert choose("mps").device == "mps"
+
+
 @pytest.mark.usefixtures("two_gpus")
 def test_auto_with_a_gpu_takes_the_first_in_bfloat16() -> None:
     got = choose()

@@ -104,7 +104,7 @@ def _choose_device(name: str) -> tuple[str, str]:
         if torch.cuda.is_available():
             return "cuda:0", f"{torch.cuda.get_device_name(0)} is there"
         if torch.backends.mps.is_available():
-            return "mps", "an Apple GPU is there"
+            return "cpu", "an Apple GPU is there, but has no float64, which the vocoder needs"
         return "cpu", f"no GPU is there, {os.cpu_count()} processors are"
     match = DEVICE.fullmatch(name)
     if match is None:
