@@ -191,6 +191,24 @@ def test_existing_output_needs_force(
     assert (tmp_path / "o.wav").read_text() == "x"
 
 
+@pytest.mark.parametrize("where", ["file", "stdin", "stream"])
+def test_text_that_is_not_utf8_exits_1_with_the_conversion(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    (tmp_path / "a.txt").write_bytes("Zoë".encode("latin-1"))
+    given = {"file": ["-i", tmp_path / "a.txt"], "stdin": ["-"], "stream": ["--text-stream"]}
+    with (tmp_path / "a.txt").open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        got = said(capsys, "synth", *given[where], "-m", model, "-o", tmp_path / "o.wav")
+    assert (got["rc"], got["code"]) == (1, "bad_text")
+    assert "iconv" in got["hint"]
+    assert not (tmp_path / "o.wav").exists()
+
+
 def test_output_that_is_the_clip_itself_is_refused_in_spite_of_force(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ VOICE = "Voice"
 CHOICE = "Choosing tokens"
 STDOUT = "-"
 READ = 1 << 16  # bytes of stdin at once
+NOT_UTF8 = "convert it first, `iconv -f LATIN1 -t UTF-8` for example"
 
 
 def complete_format() -> list[str]:
@@ -317,7 +318,7 @@ def read_text(text: str, file: Path | None) -> str:
         try:
             return file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise TextError(f"`{file}` is not UTF-8 text") from error
+            raise TextError(f"`{file}` is not UTF-8 text", NOT_UTF8) from error
         except OSError as error:
             raise UsageError(f"cannot read `{file}`: {reason(error)}") from error
     if text and text != STDOUT:
@@ -327,7 +328,7 @@ def read_text(text: str, file: Path | None) -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise TextError("stdin is not UTF-8 text") from error
+        raise TextError("stdin is not UTF-8 text", NOT_UTF8) from error
 
 
 def read_arriving() -> Iterator[str]:
@@ -339,7 +340,7 @@ def read_arriving() -> Iterator[str]:
             yield decoder.decode(data)
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise TextError("stdin is not UTF-8 text") from error
+        raise TextError("stdin is not UTF-8 text", NOT_UTF8) from error
 
 
 def words(result: SynthResult) -> list[str]:
