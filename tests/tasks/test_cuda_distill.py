@@ -20,6 +20,7 @@ from mamtra_cli.engine.selection.bench import align_pool, make_pool
 from mamtra_cli.engine.trainer import Loss, Trainer
 from mamtra_cli.engine.training.optimization import TrainOptions
 from mamtra_cli.engine.training.parallel import own_device
+from mamtra_cli.errors import UsageError
 from mamtra_cli.layers.mixer_config import preset
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, DistillResult
 from mamtra_cli.tasks.convert import convert
@@ -179,3 +180,11 @@ def test_each_process_has_a_gpu_of_its_own(
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pretended_cuda():
         assert own_device(asked) == wanted
+
+
+def test_one_gpu_for_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert own_device("cuda:1") == "cuda:1"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="cannot share `cuda:1`"):
+        own_device("cuda:1")

@@ -122,8 +122,19 @@ def leave(world: World) -> None:
 
 
 def own_device(device: str) -> str:
-    """The device of this process: each has a GPU of its own where there are several processes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device in ("auto", "cuda"):
+    """The device of this process: each has a GPU of its own where there are several processes.
+
+    Raises:
+        UsageError: all would have the same one, with which NCCL does not work.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return device
+    if device.startswith("cuda:"):
+        raise UsageError(
+            f"several processes cannot share `{device}`",
+            "`--device cuda` gives each a GPU of its own; `CUDA_VISIBLE_DEVICES` says which",
+        )
+    if device in ("auto", "cuda"):
         if torch.cuda.is_available():
             return f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
         return "cpu"
