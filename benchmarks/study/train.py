@@ -181,7 +181,7 @@ def train(lab: Lab, run: Run) -> dict[str, Any]:
         metrics = {"seconds": result.seconds, "tokens": result.tokens, "loss": result.loss}
         if curve is not None:
             curve.student = trained
-            curve.add(result.steps)
+            curve.add(run.distill.steps)
             points = curve.points
         shutil.rmtree(raw)
     else:
