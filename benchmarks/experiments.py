@@ -3,7 +3,7 @@
     python benchmarks/experiments.py placements --out work/experiments
     python benchmarks/experiments.py initialisation --smoke
 
-Studies are files in examples/experiments: `placements`, `initialisation`, `start`, `data`,
+Studies are files in examples/experiments: `placements`, `steps`, `initialisation`, `start`, `data`,
 `ablation`, or the path of one of your own. Every row is converted, trained and compared with the
 teacher on one held-out set, then every row and the teacher speak the same sentences to a
 recogniser. Finished rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped study

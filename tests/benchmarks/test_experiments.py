@@ -14,7 +14,7 @@ from mamtra_cli.errors import UsageError
 from mamtra_cli.ops.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("placements", "initialisation", "start", "data", "ablation")
+NAMES = ("placements", "steps", "initialisation", "start", "data", "ablation")
 
 
 @pytest.fixture(scope="module")
