@@ -41,7 +41,7 @@ PLANS = {
 }
 UNFITTED = ("--calibrate", "none", "--check-tokens", "0")
 TEXT = "Good evening, and welcome."
-SEEDS = 8
+SEEDS = 40
 REFUSED = "audio_rejected"
 BASELINE = "import mamtra_cli.tasks.convert, mamtra_cli.tasks.synth, safetensors.torch, torch"
 
