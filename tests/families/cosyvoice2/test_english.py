@@ -8,7 +8,7 @@ import pytest
 
 from mamtra_cli.errors import TextError
 from mamtra_cli.families.cosyvoice2 import english
-from mamtra_cli.families.cosyvoice2.english import fold, normalise, sentences
+from mamtra_cli.families.cosyvoice2.english import _EMAIL, fold, normalise, sentences
 from mamtra_cli.families.cosyvoice2.english_numbers import cardinal, ordinal
 
 KNOWN = {
@@ -191,3 +191,9 @@ def test_a_stop_is_judged_by_what_is_near_however_long_the_text(text: str) -> No
         english._is_abbreviation(whole, stop)
         english._around(stop)
     assert Watched.read < 10 * english.NEAR * text.count(".") * 1000
+
+
+def test_search_for_addresses_looks_at_a_long_word_once() -> None:
+    # Tried from each of its letters, this one would take hours.
+    assert not _EMAIL.search("x" * 1_000_000)
+    assert _EMAIL.findall("me.too@a-b.org, you+1@c.de") == ["me.too@a-b.org", "you+1@c.de"]

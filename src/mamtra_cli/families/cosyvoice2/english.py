@@ -89,7 +89,7 @@ _RULERS = (
     "ivan ferdinand francis wilhelm ramses ptolemy"
 ).split()
 _WORD_LIKE = re.compile(r"(?:[bcdfghjklmnprstvwz]{0,2}[aeiouy]{1,2}){2,}[bcdfghjklmnprstvwxz]{0,2}")
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _URL = re.compile(
     r"(?:https?://|ftp://|www\.)[^\s\"<>]+"
     r"|\b(?:[a-z0-9-]+\.)+(?:com|org|net|edu|gov|io|ai|dev|co|uk|de|fr|eu|info|app)\b(?:/[^\s\"<>]*)?",
