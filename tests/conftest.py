@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_report_header() -> str:
+    if torch.cuda.is_available():
+        return f"gpu tests: on {torch.cuda.get_device_name()}"
+    return "gpu tests: no GPU is here; on a pretended device, which runs no kernels"
+
+
 @pytest.fixture(scope="session")
 def goldens(request: pytest.FixtureRequest) -> Path:
     """Folder of reference data, one sub-folder a system."""

@@ -19,7 +19,7 @@ SMALL = 50_000_000  # parameters of a language model that one thread serves best
 KERNELS = 64  # compiled CPU kernels kept; one piece of speech needs about 70
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's, torch's
 MOST_THREADS = 1024  # OpenMP crashes the process where it cannot make as many as asked for
-DEVICE = re.compile(r"cpu|mps|cuda(?::(\d+))?")
+DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compu
     """Choose what to compute with. Changes nothing; see `apply_threads`.
 
     Args:
-        device: auto, cpu, cuda, cuda:1 or mps.
+        device: auto, cpu, cuda or cuda:1.
         dtype: auto, float32, bfloat16 or float16.
         threads: CPU threads; 0 keeps torch's choice, which heeds `OMP_NUM_THREADS`; see
             `fit_threads`.
@@ -104,12 +104,16 @@ def _choose_device(name: str) -> tuple[str, str]:
         if torch.cuda.is_available():
             return "cuda:0", f"{torch.cuda.get_device_name(0)} is there"
         if torch.backends.mps.is_available():
-            return "cpu", "an Apple GPU is there, but has no float64, which the vocoder needs"
+            return "cpu", "an Apple GPU is there, but has no float64"
         return "cpu", f"no GPU is there, {os.cpu_count()} processors are"
+    if name == "mps":
+        raise UsageError(
+            "Apple GPUs have no float64, which the vocoder and the fits need", "try `--device cpu`"
+        )
     match = DEVICE.fullmatch(name)
     if match is None:
-        near = "cuda" if name.lower() == "gpu" else nearest(name, ["auto", "cpu", "cuda", "mps"])
-        hint = f"did you mean `{near}`?" if near else "one of: auto, cpu, cuda, cuda:1, mps"
+        near = "cuda" if name.lower() == "gpu" else nearest(name, ["auto", "cpu", "cuda"])
+        hint = f"did you mean `{near}`?" if near else "one of: auto, cpu, cuda, cuda:1"
         raise UsageError(f"unknown device `{name}`", hint)
     if name.startswith("cuda"):
         if not torch.cuda.is_available():
@@ -122,8 +126,6 @@ def _choose_device(name: str) -> tuple[str, str]:
                 f"there is no device `{name}`", f"cuda:0 to cuda:{count - 1} are there"
             )
         return f"cuda:{index}", "asked for"
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("`--device mps` needs an Apple GPU", "try `--device cpu`")
     return name, "asked for"
 
 

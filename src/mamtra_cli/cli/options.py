@@ -32,7 +32,7 @@ def complete_storage() -> list[str]:
 
 def complete_device() -> list[str]:
     """Return the kinds of device."""
-    return ["auto", "cpu", "cuda", "mps"]
+    return ["auto", "cpu", "cuda"]
 
 
 Config = Annotated[
@@ -51,7 +51,7 @@ Device = Annotated[
         metavar="NAME",
         envvar="MAMTRA_DEVICE",
         show_envvar=True,
-        help="auto, cpu, cuda, cuda:1 or mps.",
+        help="auto, cpu, cuda or cuda:1.",
         autocompletion=complete_device,
         rich_help_panel=GENERAL,
     ),
