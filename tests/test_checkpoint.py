@@ -1,25 +1,17 @@
-"""Model folders and tensor files: strict reading, packed storage, all-or-nothing writing."""
+"""Tensor files: strict reading, packed storage, damage and code refused."""
 
 import json
 import os
 import pickle
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli import checkpoint
-from mamtra_cli.checkpoint import FORMAT_VERSION, FolderWriter, read_model_folder, sha256
-from mamtra_cli.errors import (
-    CheckpointError,
-    FormatVersionError,
-    ModelNotFoundError,
-    OutputError,
-    UsageError,
-)
+from mamtra_cli.checkpoint import FolderWriter
+from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.pt_file import load_pt_weights
 from mamtra_cli.tensors import (
     TensorFile,
@@ -223,182 +215,7 @@ def test_pt_weights_come_back_and_other_values_do_not(tmp_path: Path) -> None:
     assert torch.equal(got["weight"], torch.arange(6.0))
 
 
-def config(folder: Path, **fields: object) -> Path:
-    folder.mkdir(exist_ok=True)
-    whole = {"format_version": 1, "family": "cosyvoice2", "config": {}}
-    (folder / "config.json").write_text(json.dumps({**whole, **fields}))
-    return folder
-
-
-def test_model_folder_tells_family_config_and_parts(tmp_path: Path) -> None:
-    with FolderWriter(tmp_path / "m") as folder:
-        folder.write_config("cosyvoice2", {"text": "phones"})
-        folder.write_tensors("lm.safetensors", [("w", torch.ones(1))])
-        folder.write_text("mamtra.json", '{"task": "convert"}')
-    got = read_model_folder(tmp_path / "m")
-    assert (got.family, got.config, got.parts) == ("cosyvoice2", {"text": "phones"}, ("lm",))
-    assert got.provenance == {"task": "convert"}
-    assert torch.equal(got.part("lm").get("w"), torch.ones(1))
-
-
-def test_newer_format_is_refused_with_the_upgrade(tmp_path: Path) -> None:
-    with pytest.raises(FormatVersionError) as said:
-        read_model_folder(config(tmp_path / "m", format_version=FORMAT_VERSION + 1))
-    assert f"format {FORMAT_VERSION + 1}; this version reads up to {FORMAT_VERSION}" in str(
-        said.value
-    )
-    assert said.value.hint == "upgrade with `pip install -U mamtra-cli`"
-
-
-def test_older_format_passes_through_every_upgrade(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def second(data: dict[str, object]) -> dict[str, object]:
-        return {**data, "config": {"seen": [2]}}
-
-    def third(data: dict[str, object]) -> dict[str, object]:
-        old = data["config"]
-        assert isinstance(old, dict)
-        return {**data, "config": {"seen": [*old["seen"], 3]}}
-
-    monkeypatch.setattr(checkpoint, "UPGRADES", (second, third))
-    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 3)
-    assert read_model_folder(config(tmp_path / "m")).config == {"seen": [2, 3]}
-    assert read_model_folder(config(tmp_path / "n", format_version=3)).config == {}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [{"format_version": "1"}, {"format_version": 0}, {"family": 3}, {"config": []}],
-    ids=["text", "zero", "family", "config"],
-)
-def test_config_that_says_something_else_is_refused(
-    tmp_path: Path, fields: dict[str, object]
-) -> None:
-    with pytest.raises(CheckpointError):
-        read_model_folder(config(tmp_path / "m", **fields))
-
-
-def test_no_folder_and_no_config_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError):
-        read_model_folder(tmp_path / "none")
-    (tmp_path / "m").mkdir()
-    with pytest.raises(CheckpointError, match=r"`config\.json` is missing"):
-        read_model_folder(tmp_path / "m")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError], ids=["ctrl-c", "error"])
-def test_interrupted_writing_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    def tensors() -> Iterator[tuple[str, Tensor]]:
-        yield "a", torch.ones(3)
-        raise error
-
-    def write_some() -> None:
-        with FolderWriter(tmp_path / "m") as folder:
-            folder.write_text("README.md", "x")
-            folder.write_tensors("lm.safetensors", tensors())
-
-    with pytest.raises(error):
-        write_some()
-    assert names(tmp_path) == []
-
-
-def test_interrupted_replacement_leaves_the_old_folder(tmp_path: Path) -> None:
-    old = config(tmp_path / "m")
-    before = sha256(old / "config.json")
-
-    def write_some() -> None:
-        with FolderWriter(old, force=True) as folder:
-            folder.write_text("config.json", "{}")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_some()
-    assert names(tmp_path) == ["m"]
-    assert sha256(old / "config.json") == before
-
-
-def test_failed_rename_puts_the_old_folder_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = config(tmp_path / "m")
-    rename = Path.rename
-
-    def broken(self: Path, target: Path) -> Path:
-        if self.suffix == ".partial":
-            raise OSError(28, "No space left on device")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", broken)
-    with pytest.raises(OutputError, match="no space left"), FolderWriter(old, force=True) as new:
-        new.write_text("new", "x")
-    assert names(tmp_path) == ["m"]
-    assert names(old) == ["config.json"]
-
-
-def test_force_replaces_the_whole_folder(tmp_path: Path) -> None:
-    old = config(tmp_path / "m")
-    (old / "stale").write_text("x")
-    with FolderWriter(old, force=True) as folder:
-        folder.write_text("new", "x")
-    assert names(old) == ["new"]
-    assert names(tmp_path) == ["m"]
-
-
-def test_existing_output_needs_force(tmp_path: Path) -> None:
-    with pytest.raises(OutputError) as said:
-        FolderWriter(config(tmp_path / "m"))
-    assert "is not empty" in said.value.message
-    assert "--force" in str(said.value.hint)
-
-
-def test_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
-    (tmp_path / "m").mkdir()
-    with FolderWriter(tmp_path / "m") as folder:
-        folder.write_text("a", "x")
-    assert names(tmp_path / "m") == ["a"]
-
-
-def test_file_in_the_way_is_refused_even_with_force(tmp_path: Path) -> None:
-    (tmp_path / "m").write_text("x")
-    with pytest.raises(OutputError, match="is not a folder"):
-        FolderWriter(tmp_path / "m", force=True)
-
-
-def test_unwritable_place_is_an_output_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError) as said, FolderWriter(tmp_path / "file" / "m"):
-        pass
-    assert "cannot write" in said.value.message
-    assert said.value.hint
-
-
-@pytest.mark.parametrize("limit", [10, 0], ids=["copied", "linked"])
-def test_copy_keeps_the_bytes_and_links_large_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
-) -> None:
-    monkeypatch.setattr(checkpoint, "LINK_FROM", limit)
-    source = tmp_path / "source"
-    source.write_bytes(b"12345")
-    with FolderWriter(tmp_path / "m") as folder:
-        folder.copy(source, "voices/copy")
-    made = tmp_path / "m" / "voices" / "copy"
-    assert made.read_bytes() == b"12345"
-    assert (made.stat().st_nlink == 2) == (limit == 0)
-
-
 def test_unknown_storage_names_the_nearest() -> None:
     with pytest.raises(UsageError) as said:
         check_storage("flaot16")
     assert said.value.hint == "did you mean `float16`?"
-
-
-def test_written_files_may_be_read_by_others(tmp_path: Path) -> None:
-    with FolderWriter(tmp_path / "out") as writer:
-        tensors = writer.write_tensors("a.safetensors", [("x", torch.zeros(2))])
-        text = writer.write_text("b.txt", "b")
-        assert tensors.stat().st_mode == text.stat().st_mode

@@ -6,34 +6,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import filelock
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from examples.fullsize import onnx_graphs
-from tests.command import Worker, environment, hear_ctrl_c
+from tests.command import environment, hear_ctrl_c
 from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
-from tests.loopback_hub import File, Hub, Repo, loopback_hub
-from tests.sounds import sound_bytes, write_sound
+from tests.sounds import write_sound
+from tests.tasks.preparing import listed, made, rows, state
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.audio import decode_file
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.model_rate import to_rate
-from mamtra_cli.engine.preparing import audio_rows, spoken_rows
-from mamtra_cli.engine.preparing.shards import model_hashes, read_folder, read_rows
+from mamtra_cli.engine.preparing import audio_rows
+from mamtra_cli.engine.preparing.shards import model_hashes, read_folder
 from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mamtra_cli.events import Advance, Event
 from mamtra_cli.features import logmel128
-from mamtra_cli.recipes import PrepareRecipe, PrepareResult
+from mamtra_cli.recipes import PrepareRecipe
 from mamtra_cli.tasks import prepare as task
 from mamtra_cli.tasks.prepare import prepare
 
@@ -53,26 +49,6 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", layers=2)
-
-
-def made(corpus: Path, output: Path, **changes: Any) -> PrepareResult:
-    recipe = PrepareRecipe(input=str(corpus), output=output, device="cpu", threads=1, plot=False)
-    return prepare(replace(recipe, **changes))
-
-
-def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    found = [row for path in sorted(folder.glob("*.parquet")) for row in read_rows(path)]
-    assert len({row["id"] for row in found}) == len(found)
-    return {row["id"]: row for row in found}
-
-
-def listed(folder: Path) -> dict[str, str]:
-    lines = (folder / "bad.jsonl").read_text().splitlines()
-    return {record["id"]: record["code"] for record in map(json.loads, lines)}
-
-
-def state(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_every_clip_becomes_a_row_with_tokens_of_its_length(corpus: Path, tmp_path: Path) -> None:
@@ -371,108 +347,6 @@ def test_a_published_model_is_prepared_by_its_onnx_graphs(corpus: Path, tmp_path
     (model / "speech_tokenizer_v2.onnx").unlink()
     with pytest.raises(CheckpointError, match="no speech tokenizer"):
         made(corpus, tmp_path / "none", model=str(model))
-
-
-def spoken(output: Path, model: Path, **changes: Any) -> PrepareResult:
-    recipe = PrepareRecipe(
-        output=output, model=str(model), synthetic=True, device="cpu", plot=False, retries=20
-    )
-    return prepare(replace(recipe, **changes))
-
-
-def test_synthetic_speech_of_given_texts_is_repeatable_in_any_order(
-    tmp_path: Path, tiny: Path
-) -> None:
-    lines = ["A cat sat.", "The dog ran.", "Who was it?", "!!", "Rain fell."]
-    (tmp_path / "texts.txt").write_text("\n".join(lines))
-    result = spoken(tmp_path / "one", tiny, input=str(tmp_path / "texts.txt"), seed=5)
-    assert result.causes.pop("unspeakable") == 1
-    assert result.written + sum(result.causes.values()) == 4
-    (tmp_path / "texts.txt").write_text("\n".join(reversed(lines)))
-    for k in (1, 2):
-        shard = f"{k}/2"
-        spoken(tmp_path / "two", tiny, input=str(tmp_path / "texts.txt"), seed=5, shard=shard)
-    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
-    assert len(one) == result.written > 0
-    assert {id: row["speech_tokens"].tolist() for id, row in one.items()} == {
-        id: row["speech_tokens"].tolist() for id, row in two.items()
-    }
-    assert all(row["speaker"] is None for row in one.values())
-    again = spoken(tmp_path / "one", tiny, input=str(tmp_path / "texts.txt"), seed=5)
-    assert (again.written, again.kept) == (0, result.written)
-
-
-def test_synthetic_speech_of_built_in_sentences_stops_at_the_tokens(
-    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spoken_rows, "CHUNK", 12)
-    result = spoken(tmp_path / "out", tiny, tokens=500)
-    assert 500 <= result.statistics["tokens"] < 20_000
-    assert result.statistics["synthetic"] == [True]
-    assert result.written + result.bad == result.entries
-    again = spoken(tmp_path / "out", tiny, tokens=500)
-    assert (again.written, again.kept, again.bad) == (0, result.written, result.bad)
-
-
-def test_another_seed_says_something_else_in_the_same_place(tmp_path: Path, tiny: Path) -> None:
-    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "The cat sat on the chair."}\n')
-    spoken(tmp_path / "out", tiny, input=str(tmp_path / "texts.jsonl"), seed=1)
-    one = rows(tmp_path / "out")
-    result = spoken(tmp_path / "out", tiny, input=str(tmp_path / "texts.jsonl"), seed=2)
-    two = rows(tmp_path / "out")
-    assert (result.written, result.replaced) == (1, 1)
-    assert one["a"]["speech_tokens"].tolist() != two["a"]["speech_tokens"].tolist()
-
-
-@pytest.fixture(scope="module")
-def online(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Worker]]:
-    with loopback_hub() as hub:
-        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("home"))}
-        env |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        with Worker(env) as worker:
-            yield hub, worker
-
-
-def test_a_dataset_of_the_hub_is_fetched_and_prepared(
-    online: tuple[Hub, Worker], tmp_path: Path
-) -> None:
-    hub, worker = online
-    audio = [{"bytes": sound_bytes(0.6, i), "path": f"{i}.flac"} for i in range(2)]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"audio": audio, "text": TEXTS[:2]}), sink)
-    files = {
-        "README.md": File(b"speech", False),
-        "data/train-0.parquet": File(sink.getvalue().to_pybytes(), True),
-    }
-    hub.repos["loop/speech"] = Repo(private=False)
-    hub.repos["loop/speech"].commit("main", "data", files)
-    done = worker.run(
-        "prepare", "loop/speech", "-o", tmp_path / "out", "--device", "cpu", "--no-plot", "--json"
-    )
-    assert done.rc == 0, done.err + done.out
-    assert (done.json["written"], done.json["format"]) == (2, "hf")
-    assert {row["source"] for row in rows(tmp_path / "out").values()} == {
-        f"loop/speech/data/train-0.parquet#{i}" for i in range(2)
-    }
-    missing = worker.run("prepare", "loop/none", "-o", tmp_path / "none", "--json")
-    assert (missing.rc, missing.json["code"]) == (1, "bad_data")
-
-
-def test_half_a_character_is_listed_and_not_fatal(tiny: Path, tmp_path: Path) -> None:
-    texts = tmp_path / "texts.jsonl"
-    lines = [{"text": "\ud800 one"}, {"id": "\udc00", "text": "It is fine."}, {"text": "\ud800"}]
-    texts.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    for _ in range(2):
-        result = made(texts, tmp_path / "out", synthetic=True, model=str(tiny))
-        assert result.entries == 3
-        assert result.causes["unspeakable"] == 2
-
-
-def test_byte_order_mark_of_a_list_of_texts_is_not_said(tiny: Path, tmp_path: Path) -> None:
-    texts = tmp_path / "texts.txt"
-    texts.write_text("It is fine.\r\n", encoding="utf-8-sig")
-    result = made(texts, tmp_path / "out", synthetic=True, model=str(tiny))
-    assert "unspeakable" not in result.causes
 
 
 def test_output_inside_the_input_is_not_taken_for_the_corpus(tmp_path: Path) -> None:
