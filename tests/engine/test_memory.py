@@ -6,6 +6,7 @@ from tests.engine.tiny import tiny_engine
 
 from mamtra_cli.engine.memory import official_memory, own_memory, random_prompt, window_peak
 from mamtra_cli.families.cosyvoice2.costs import Request
+from mamtra_cli.families.cosyvoice2.text_table import TextTable
 from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, WaveOptions
 
 
@@ -28,6 +29,15 @@ def test_official_pipeline_needs_more_the_longer_the_speech() -> None:
     )
     assert long["token_to_wave_bytes"] > 3 * short["token_to_wave_bytes"]
     assert long["weights_bytes"] == short["weights_bytes"]
+
+
+def test_official_weights_hold_the_text_embedding_that_ours_leaves_on_the_host() -> None:
+    request = Request(tokens=20, prompt=10, text=20)
+    plain, lean = tiny_engine(), tiny_engine()
+    stack = lean.lm.stack
+    stack.set_submodule("embed_tokens", TextTable(stack.embed_tokens.weight.detach()))
+    found = [official_memory(engine, request)["weights_bytes"] for engine in (plain, lean)]
+    assert found[0] == found[1] > own_memory(lean, request)["weights_bytes"]
 
 
 def test_our_pipeline_holds_its_cache_and_weights() -> None:

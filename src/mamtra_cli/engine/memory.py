@@ -18,6 +18,7 @@ from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.families.cosyvoice2.costs import Request
 from mamtra_cli.families.cosyvoice2.flow_official import published_attention
 from mamtra_cli.families.cosyvoice2.lm_batch import decode_sequence
+from mamtra_cli.families.cosyvoice2.text_table import TextTable
 from mamtra_cli.families.cosyvoice2.token2wav import (
     StreamState,
     TokenToWave,
@@ -57,18 +58,22 @@ def own_memory(engine: Engine, request: Request) -> Numbers:
 def official_memory(engine: Engine, request: Request) -> Numbers:
     """Bytes of the official pipeline for a request, imitated with a model's own sizes.
 
-    The language model's weights are counted, and run, in float32.
+    The language model's weights are counted, and run, in float32; its text embedding is among
+    them, wherever ours is.
     """
     device, lm = engine.device, engine.lm
     utterance = _utterance(engine, request)
     exact = sum(4 * p.numel() for name in PARTS for p in engine.part(name).parameters())
-    table = lm.stack.embed_tokens.weight
+    embedding = lm.stack.embed_tokens
+    if isinstance(embedding, TextTable):
+        exact += 4 * embedding.weight.numel()
+    table = embedding.weight.float().to(device)
 
     def read() -> object:
         sequence = utterance.prompt.to(device)
         kept = range(lm.config.n_layers)
         out = lm.stack(lm.embed(sequence), positions=sequence.positions, capture=kept)
-        return out, out.hidden.float() @ table.float().T.to(device)
+        return out, out.hidden.float() @ table.T
 
     prompt = random_prompt(engine, request.prompt)
     tokens = random_tokens(engine, request.tokens)[None].to(device)
