@@ -201,4 +201,5 @@ def test_seed_that_torch_cannot_take_is_a_usage_error(
     assert run([command, "x", "--seed", value, "--json"]) == 2
     said = json.loads(capsys.readouterr().out)
     assert said["code"] == "usage"
-    assert said["error"].startswith(f"`--seed {value}` is ")
+    bound = "greater than or equal to 0" if value == "-1" else "less than or equal to 4294967295"
+    assert said["error"] == f"invalid value for `--seed`: Input should be {bound}"

@@ -76,7 +76,13 @@ Threads = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(metavar="N", help="Seed of everything random.", rich_help_panel=GENERAL),
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=SEEDS - 1,
+        help="Seed of everything random.",
+        rich_help_panel=GENERAL,
+    ),
 ]
 Model = Annotated[
     str,
@@ -210,8 +216,6 @@ def check_number(value: object, param: Any, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     least, most = getattr(param, "min", None), getattr(param, "max", None)
-    if param.name == "seed":
-        least, most = 0, SEEDS - 1
     if not math.isfinite(value):
         fact = "is not finite"
     elif least is not None and value < least:
