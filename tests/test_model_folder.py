@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import checkpoint
-from mamtra_cli.checkpoint import FORMAT_VERSION, FolderWriter, read_model_folder, sha256
+from mamtra_cli.checkpoint import (
+    FORMAT_VERSION,
+    FolderWriter,
+    read_model_folder,
+    sha256,
+    write_whole,
+    written_whole,
+)
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
@@ -191,3 +198,18 @@ def test_written_files_may_be_read_by_others(tmp_path: Path) -> None:
         tensors = writer.write_tensors("a.safetensors", [("x", torch.zeros(2))])
         text = writer.write_text("b.txt", "b")
         assert tensors.stat().st_mode == text.stat().st_mode
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
+def test_file_that_fails_halfway_is_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    write_whole(path, "old")
+
+    def fail() -> None:
+        with written_whole(path) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(OutputError if error is OSError else error):
+        fail()
+    assert (names(tmp_path), path.read_text()) == (["a.txt"], "old")

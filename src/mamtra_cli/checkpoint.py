@@ -276,6 +276,30 @@ def output_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write, which takes its name if all goes well and goes if not.
+
+    Raises:
+        OutputError: no space, or the like; what was at `path` is as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with output_errors(path):
+            yield partial
+            flush(partial)
+            partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; see `written_whole`."""
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def flush(path: Path) -> None:
     """Make a file, or the names in a folder, durable where the system allows."""
     with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.checkpoint import output_errors
+from mamtra_cli.checkpoint import output_errors, write_whole
 from mamtra_cli.engine.data import Batch, BatchSource, Position
 from mamtra_cli.engine.stopping import stop_flag
 from mamtra_cli.engine.training.optimization import TrainOptions, parameter_groups, rate_at
@@ -368,11 +368,7 @@ class Trainer:
         path = self.folder / METRICS_FILE
         if path.exists():
             kept = [row for row in read_metrics(path) if row["step"] <= self.step]
-            partial = path.with_name(f".{path.name}")
-            with output_errors(path):
-                text = "".join(f"{json.dumps(row)}\n" for row in kept)
-                partial.write_text(text, encoding="utf-8")
-                partial.replace(path)
+            write_whole(path, "".join(f"{json.dumps(row)}\n" for row in kept))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

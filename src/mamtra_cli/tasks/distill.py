@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mamtra_cli.checkpoint import check_free, output_errors
+from mamtra_cli.checkpoint import check_free, written_whole
 from mamtra_cli.config import from_dict
 from mamtra_cli.engine.agreement import compare, take_tokens
 from mamtra_cli.engine.data import Example, hold_out, write_examples
@@ -215,10 +215,8 @@ def spoken_examples(
         tokens += recipe.calibrate_tokens if recipe.calibrate else 0
         wanted = min(recipe.synthetic, tokens) + recipe.check_tokens
         made = make_tokens(pair.teacher, wanted, seed=recipe.seed, report=report)
-        partial = run / f".{PAIRS}"
-        with output_errors(run / PAIRS):
+        with written_whole(run / PAIRS) as partial:
             write_examples(partial, made)
-            partial.replace(run / PAIRS)
     world.wait()
     return read_data_of(run / PAIRS, pair)
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import filterfalse
 from pathlib import Path
 
-from mamtra_cli.checkpoint import output_errors
+from mamtra_cli.checkpoint import output_errors, write_whole
 from mamtra_cli.config import dump_json
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Part
 from mamtra_cli.engine.corpora.corpus import Corpus, find
@@ -30,7 +30,6 @@ from mamtra_cli.engine.preparing.prepared import (
     part_of,
     settled,
     shards_of,
-    write_text,
 )
 from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter
 from mamtra_cli.engine.preparing.shards import header_of, list_shards, model_hashes, read_header
@@ -276,7 +275,7 @@ def summarise(folder: Path, *, plot: bool, report: Report) -> dict[str, object]:
         return {}
     columns = read_columns(folder)
     found = statistics(folder, columns)
-    write_text(folder / STATISTICS, dump_json(found))
+    write_whole(folder / STATISTICS, dump_json(found))
     if plot:
         try:
             draw_lengths(folder, columns)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.audio import AudioWriter
-from mamtra_cli.checkpoint import FolderWriter, output_errors
+from mamtra_cli.checkpoint import FolderWriter, write_whole
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.judging.evaluation import Evaluation
 from mamtra_cli.engine.judging.plots import draw_plots
@@ -135,10 +135,7 @@ def record_lines(evaluation: Evaluation) -> Iterator[str]:
 
 def write_records(path: Path, evaluation: Evaluation) -> None:
     """Write `record_lines` to a file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with output_errors(path):
-        partial.write_text("".join(f"{line}\n" for line in record_lines(evaluation)), "utf-8")
-        partial.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in record_lines(evaluation)))
 
 
 def write_report(

@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from mamtra_cli.checkpoint import flush, output_errors
+from mamtra_cli.checkpoint import output_errors, write_whole
 from mamtra_cli.engine.corpora.clip import Bad, Part, writable
 from mamtra_cli.engine.preparing.shard_writer import Row, write_shard
 from mamtra_cli.engine.preparing.shards import (
@@ -271,7 +271,7 @@ class BadList:
             with output_errors(self.path):
                 self.path.unlink(missing_ok=True)
             return None
-        write_text(self.path, "".join(line + "\n" for line in lines))
+        write_whole(self.path, "".join(line + "\n" for line in lines))
         return self.path
 
 
@@ -283,18 +283,6 @@ def _entry(line: str, path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise DataError(f"`{path}` is damaged: a line of it is no entry", "remove it and run again")
     return record
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with output_errors(path):
-            partial.write_text(text, encoding="utf-8")
-            flush(partial)
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:

@@ -4,7 +4,6 @@ Knows the schema and the file names; what a row means is in shards.py, which rea
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.checkpoint import flush, output_errors
+from mamtra_cli.checkpoint import flush, output_errors, written_whole
 from mamtra_cli.config import to_dict
 from mamtra_cli.engine.preparing.shards import KEY, SUFFIX, ShardHeader, arrow_parts
 
@@ -118,21 +117,15 @@ def write_shard(path: Path, rows: Sequence[Row], header: ShardHeader) -> None:
     }
     speakers = [None if row.speaker is None else row.speaker.tolist() for row in rows]
     table = arrow.table({**columns, "speaker": speakers}, schema=schema(header))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with output_errors(path):
-            parquet.write_table(
-                table,
-                partial,
-                row_group_size=GROUP_ROWS,
-                compression="zstd",
-                write_page_checksum=True,
-            )
-            flush(partial)
-            partial.replace(path)
-            flush(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as partial:
+        parquet.write_table(
+            table,
+            partial,
+            row_group_size=GROUP_ROWS,
+            compression="zstd",
+            write_page_checksum=True,
+        )
+    flush(path.parent)
 
 
 def schema(header: ShardHeader) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.preparing.prepared import PLOT, write_text
+from mamtra_cli.checkpoint import write_whole
+from mamtra_cli.engine.preparing.prepared import PLOT
 from mamtra_cli.engine.preparing.shards import (
     ShardHeader,
     arrow_parts,
@@ -119,7 +120,7 @@ def draw_lengths(folder: Path, columns: Columns) -> Path:
     with matplotlib.rc_context({"svg.hashsalt": "mamtra"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     path = folder / PLOT
-    write_text(path, drawn.getvalue())
+    write_whole(path, drawn.getvalue())
     return path
 
 

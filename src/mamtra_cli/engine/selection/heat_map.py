@@ -4,11 +4,11 @@ Each row is coloured on its own scale, since units differ; the numbers are writt
 or PDF by the name of the file, with the optional package matplotlib.
 """
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mamtra_cli.checkpoint import written_whole
 from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
 from mamtra_cli.recipes import LayerSelection
 
@@ -89,17 +89,14 @@ def draw(path: Path, rows: Sequence[HeatRow], *, title: str) -> None:
     axes.set_title(title, fontsize=8, loc="left")
     for side in axes.spines.values():
         side.set_visible(False)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     # The same scores give the same bytes: no date, no random ids; text stays text.
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "mamtra", "svg.fonttype": "none"}):
-            figure.savefig(temporary, metadata=metadata)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"cannot write `{path}`: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else None
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "mamtra", "svg.fonttype": "none"}),
+        written_whole(path) as partial,
+    ):
+        figure.savefig(partial, format=kind, metadata=metadata)
 
 
 def short(score: float) -> str:

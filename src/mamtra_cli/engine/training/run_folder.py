@@ -15,7 +15,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from mamtra_cli.checkpoint import output_errors, read_json
+from mamtra_cli.checkpoint import output_errors, read_json, write_whole
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.data import Example
 from mamtra_cli.engine.pair import Pair
@@ -41,11 +41,7 @@ def read_run(run: Path) -> dict[str, Any]:
 
 def write_run(run: Path, facts: dict[str, Any]) -> None:
     """Write what a run says of itself, whole or not at all."""
-    path = run / RUN
-    partial = path.with_name(f".{RUN}")
-    with output_errors(path):
-        partial.write_text(dump_json(to_dict(facts)), encoding="utf-8")
-        partial.replace(path)
+    write_whole(run / RUN, dump_json(to_dict(facts)))
 
 
 def check_unused(run: Path, *, force: bool) -> None:

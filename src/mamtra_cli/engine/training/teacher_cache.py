@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.checkpoint import output_errors
+from mamtra_cli.checkpoint import output_errors, written_whole
 from mamtra_cli.engine.data import Batch, Example, collate
 from mamtra_cli.engine.layouts import Layout, lay_out
 from mamtra_cli.engine.losses import IGNORE, Stored
@@ -163,7 +163,5 @@ class TeacherCache:
         tensors = {name: torch.cat(values) for name, values in pieces.items()}
         tensors |= {"starts": torch.tensor(starts), "places": torch.tensor(places)}
         path = self.path(shard)
-        partial = path.with_name(f".{path.name}")
-        with output_errors(path):
+        with written_whole(path) as partial:
             save_file(tensors, partial)
-            partial.replace(path)

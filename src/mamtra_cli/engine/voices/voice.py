@@ -1,7 +1,7 @@
 """A voice as a small safetensors file: a speaker vector and, for a copied voice, its prompt.
 
 A model folder keeps its voices in `voices/<name>.safetensors`, a user his own in a folder of
-theirs (voice_library.py); a path to such a file works everywhere a name does. Tensors:
+theirs (library.py); a path to such a file works everywhere a name does. Tensors:
 `embedding` (speaker_dim,) float32, and all or none of `prompt_tokens` (P,) integers, `prompt_mel`
 (F, mel) float32 and `prompt_text_ids` (N,) integers, N = 0 where no transcript was given; a
 language model's state after the transcript may follow as `state.*`. Metadata of a voice made
@@ -10,8 +10,7 @@ a voice is made.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.config import from_dict, nearest, reason, to_dict
+from mamtra_cli.checkpoint import output_errors, written_whole
+from mamtra_cli.config import from_dict, nearest, to_dict
 from mamtra_cli.engine.voices.state import PREFIX, pack_state, unpack_state
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
     ModelNotFoundError,
-    OutputError,
     UsageError,
 )
 from mamtra_cli.layers.state import HybridState
@@ -261,22 +260,7 @@ def save_voice(voice: Voice, path: Path) -> None:
         kept, layers = pack_state(voice.state)
         tensors |= kept
         metadata["state"] = json.dumps(layers)
-    with _written(path) as partial:
-        save_file(tensors, partial, metadata)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A file beside the target that takes its name if all goes well."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write `{path}`: {reason(error)}", "choose a folder with space that you own"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with written_whole(path) as partial:
+        save_file(tensors, partial, metadata)
