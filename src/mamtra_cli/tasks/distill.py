@@ -24,7 +24,7 @@ from mamtra_cli.engine.pairs import make_tokens
 from mamtra_cli.engine.stopping import interruptible
 from mamtra_cli.engine.training.closing_report import eval_command, write_closing_report
 from mamtra_cli.engine.training.parallel import World, join, leave, own_device
-from mamtra_cli.engine.training.plan import plan_of, read_data_of, tell_memory
+from mamtra_cli.engine.training.plan import plan_of, read_data_of
 from mamtra_cli.engine.training.run_folder import (
     PAIRS,
     RUN,
@@ -96,7 +96,6 @@ def _distill(
     share_frozen(pair)
     planned = _planned(recipe, pair, trainable)
     if recipe.dry_run:
-        tell_memory(recipe, pair, trainable, world, report)
         return replace(planned, plan=plan_of(recipe, pair, trainable, world))
     output = recipe.output
     if output is None:

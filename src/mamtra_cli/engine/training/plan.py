@@ -13,7 +13,6 @@ from mamtra_cli.engine.preparing.shards import model_hashes, read_folder
 from mamtra_cli.engine.training.memory import Memory, estimate
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.stages import NEW, half, passes_of
-from mamtra_cli.events import Note, Report
 from mamtra_cli.recipes import DistillRecipe
 
 POSITIONS_A_TOKEN = 1.5  # with phones for text, as mini reads; word pieces are fewer
@@ -56,18 +55,6 @@ def memory_of(
         half=half(recipe, pair.student.device.type),
         ema=recipe.ema > 0,
     )
-
-
-def tell_memory(
-    recipe: DistillRecipe, pair: Pair, trainable: int, world: World, report: Report
-) -> None:
-    """Say what training will need: weights of both, gradients and AdamW's two moments, and more."""
-    memory = memory_of(recipe, pair, trainable, world)
-    text = (
-        f"weights, gradients and optimizer need {(memory.weights + memory.optimizer) / 1e6:.0f} MB,"
-        f" activations and logits about {(memory.activations + memory.logits) / 1e6:.0f} MB more"
-    )
-    report(Note(text=text))
 
 
 def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> dict[str, str]:
