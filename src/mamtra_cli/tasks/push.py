@@ -47,11 +47,9 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
             f"`{recipe.repo}` is no repository name" if recipe.repo else "no repository is given",
             "write it as org/name, `mamtra push student org/name`",
         )
-    for option, name in (("--revision", recipe.revision), ("--tag", recipe.tag or "-")):
-        if name != "-" and (BRANCH.fullmatch(name) is None or ".." in name):
-            raise UsageError(
-                f"`{option} {name}` is no name for a commit", "use letters, digits, `.`, `-`, `_`"
-            )
+    check_reference("--revision", recipe.revision)
+    if recipe.tag:
+        check_reference("--tag", recipe.tag)
     report(Stage(name="checking", detail=str(recipe.folder)))
     folder = read_model_folder(recipe.folder)
     license = licence_of(folder)
@@ -85,6 +83,14 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
         unchanged=unchanged,
         tag=recipe.tag,
     )
+
+
+def check_reference(option: str, name: str) -> None:
+    """Refuse the name of a branch or tag that the hub would refuse after the upload."""
+    if BRANCH.fullmatch(name) is None or ".." in name:
+        raise UsageError(
+            f"`{option} {name}` is no name for a commit", "use letters, digits, `.`, `-`, `_`"
+        )
 
 
 def licence_of(folder: ModelFolder) -> str:
