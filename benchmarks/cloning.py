@@ -33,16 +33,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 
 from pitch import track
 
-from mamtra_cli.engine import sentences
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.speech import SpeechOptions, speak
-from mamtra_cli.engine.voices.clip import read_clip
-from mamtra_cli.engine.voices.cloning import FEATURE_RATE, clone, speaker_vector, to_rate
-from mamtra_cli.engine.voices.voice import Manner, Voice
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.cloning import FEATURE_RATE, clone, speaker_vector, to_rate
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.features import fbank80
+from mamtra_cli.text import sentences
+from mamtra_cli.voices.clip import read_clip
+from mamtra_cli.voices.voice import Manner, Voice
 
 SPEAKERS = ("f1", "m1", "m2", "m3", "m4")
 MODES = ("zero-shot", "cross-lingual", "speaker")

@@ -36,16 +36,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamtra_cli.engine.data import BatchSource, Example
-from mamtra_cli.engine.distillation import LAST, DistillLoss
-from mamtra_cli.engine.layouts import lay_out
-from mamtra_cli.engine.live_bytes import live_peak
-from mamtra_cli.engine.losses import IGNORE, Divergence
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.student import hybrid_of
-from mamtra_cli.engine.trainer import Loss
+from mamtra_cli.engine.lessons.examples import BatchSource, Example
+from mamtra_cli.engine.lessons.layouts import lay_out
+from mamtra_cli.engine.measuring.live_bytes import live_peak
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.students.fitting import hybrid_of
+from mamtra_cli.engine.training.distillation import LAST, DistillLoss
 from mamtra_cli.engine.training.head_loss import LossWeights
+from mamtra_cli.engine.training.losses import IGNORE, Divergence
 from mamtra_cli.engine.training.teacher_cache import TeacherCache
+from mamtra_cli.engine.training.trainer import Loss
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.layers.mixer_config import preset

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.engine.decode import RESEED
+from mamtra_cli.engine.decoding.loop import RESEED
 
 ROOT = Path(__file__).parents[1]
 PLANS = {
@@ -48,7 +48,7 @@ BASELINE = "import mamtra_cli.tasks.convert, mamtra_cli.tasks.synth, safetensors
 VOICE = """
 import sys, torch
 from pathlib import Path
-from mamtra_cli.engine.voices.voice import Voice, save_voice
+from mamtra_cli.voices.voice import Voice, save_voice
 draw = torch.Generator().manual_seed(0)
 save_voice(
     Voice(

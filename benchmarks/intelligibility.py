@@ -27,9 +27,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 
 
-from mamtra_cli.engine import sentences
 from mamtra_cli.engine.judging.metrics import plain_words, score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
+from mamtra_cli.text import sentences
 
 Speaker = Callable[[list[str]], list[np.ndarray]]
 RATE = 24_000
@@ -71,8 +71,8 @@ def original(folder: Path, model: str) -> dict[str, Speaker]:
     from dataset import Corpus
 
     from mamtra_cli import features
-    from mamtra_cli.engine.runtime import Engine
-    from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave
+    from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave
+    from mamtra_cli.engine.model import Engine
 
     corpus = Corpus(folder)
     by_text = {s.text: s for s in corpus.select("test-closed", "test-open", voices=("f1",))}
@@ -160,8 +160,8 @@ def main() -> None:
 
 def speaker(name: str, voice: str, seed: int, temperature: float | None) -> Speaker:
     """Return a row that speaks texts with a model, one after the other, as `mamtra synth` does."""
-    from mamtra_cli.engine.runtime import Engine
-    from mamtra_cli.engine.speech import SpeechOptions, speak
+    from mamtra_cli.engine.model import Engine
+    from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 
     engine = Engine.load(name)
     chosen = engine.voice(voice)

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mamtra_cli.engine import sentences
 from mamtra_cli.engine.judging.metrics import plain_words, score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
-from mamtra_cli.engine.measure import environment, resident_bytes
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.speech import SpeechOptions, speak
+from mamtra_cli.engine.measuring.meter import environment, resident_bytes
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.text import sentences
 
 RATE = 24_000
 NEAR = RATE // 100

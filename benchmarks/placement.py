@@ -21,14 +21,14 @@ import torch
 
 from mamtra_cli.backbone.auto import ALIGNED, METHODS, read_auto
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.agreement import take_tokens
-from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.selection.bench import Bench, align_pool, make_pool
-from mamtra_cli.engine.selection.hearing import word_errors
-from mamtra_cli.engine.selection.heat_map import HeatRow, draw
-from mamtra_cli.engine.selection.plan import SCORE_SEED
-from mamtra_cli.engine.selection.search import Hear, select
+from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
+from mamtra_cli.engine.choosing.hearing import word_errors
+from mamtra_cli.engine.choosing.heat_map import HeatRow, draw
+from mamtra_cli.engine.choosing.plan import SCORE_SEED
+from mamtra_cli.engine.choosing.search import Hear, select
+from mamtra_cli.engine.lessons.agreement import take_tokens
+from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.layers.mixer_config import preset
 from mamtra_cli.recipes import LayerSelection, PlanMeasure
 

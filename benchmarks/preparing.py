@@ -22,8 +22,8 @@ from dataset import Corpus
 
 from mamtra_cli.engine.corpora.clip import Clip
 from mamtra_cli.engine.corpora.corpus import find
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.tokenise import RATE, SpeechEncoder
-from mamtra_cli.engine.runtime import Engine
 
 KINDS = ("mixed", "closed", "open")
 

@@ -3,11 +3,12 @@
     python benchmarks/token2wav_memory.py --plot docs/figures/token2wav-scratch.svg
     python benchmarks/token2wav_memory.py --full-size --lengths 10,20,40 --one-pass 40
 
-Peak live bytes (not pages: see engine/live_bytes.py) of flow and vocoder beside their weights, for
-random speech tokens. `windows` is our stream, whose sound is handed out and dropped; `one pass` is
-the official arithmetic: whole score matrices, full attention, the vocoder over everything at once,
-up to `--one-pass` seconds, and its formula beyond. mini by default; `--full-size` takes the
-published sizes with random weights. The plot needs matplotlib (extra `plot`).
+Peak live bytes (not pages: see engine/measuring/live_bytes.py) of flow and vocoder beside their
+weights, for random speech tokens. `windows` is our stream, whose sound is handed out and dropped;
+`one pass` is the official arithmetic: whole score matrices, full attention, the vocoder over
+everything at once, up to `--one-pass` seconds, and its formula beyond. mini by default;
+`--full-size` takes the published sizes with random weights. The plot needs matplotlib (extra
+`plot`).
 """
 
 import argparse
@@ -18,16 +19,16 @@ from typing import Any
 
 import torch
 
-from mamtra_cli.engine.live_bytes import live_peak
-from mamtra_cli.engine.measure import environment, tensor_bytes
-from mamtra_cli.engine.memory import window_peak
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
+from mamtra_cli.engine.measuring.live_bytes import live_peak
+from mamtra_cli.engine.measuring.memory import window_peak
+from mamtra_cli.engine.measuring.meter import environment, tensor_bytes
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.cosyvoice2.flow import Flow
-from mamtra_cli.families.cosyvoice2.flow_official import published_attention
-from mamtra_cli.families.cosyvoice2.hift import HiFT
-from mamtra_cli.families.cosyvoice2.token2wav import TokenToWave, VoicePrompt, WaveOptions
+from mamtra_cli.families.cosyvoice2.official.flow import published_attention
 
 MB = 1_000_000
 RATE = 25

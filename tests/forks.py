@@ -18,7 +18,7 @@ SOURCE = """
 import json, os, signal, sys
 import accelerate, torch, torch._dynamo, torch.distributed.fsdp
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine.trainer import Trainer
+from mamtra_cli.engine.training.trainer import Trainer
 import mamtra_cli.tasks.distill
 
 def stop_at(step):

@@ -11,13 +11,15 @@ import torch
 
 from mamtra_cli.card import CardFacts, model_card
 from mamtra_cli.checkpoint import FolderWriter
-from mamtra_cli.config import to_dict
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
+)
+from mamtra_cli.config import to_dict
+from mamtra_cli.families.cosyvoice2.config import (
+    CosyVoice2Config,
     LMConfig,
     SpeakerEncoderConfig,
     SpeechTokenizerConfig,

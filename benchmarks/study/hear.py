@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.decode import decode
+from mamtra_cli.engine.decoding.loop import decode
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.sentences import closed
-from mamtra_cli.engine.speech import speak_tokens
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.speech import speak_tokens
+from mamtra_cli.text.sentences import closed
 from study.recipe import Listening, digest_of
 from study.train import Lab
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from safetensors import safe_open
 
-from mamtra_cli.engine.agreement import compare, take_tokens
-from mamtra_cli.engine.data import Example, read_examples, write_examples
-from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.lessons.agreement import compare, take_tokens
+from mamtra_cli.engine.lessons.examples import Example, read_examples, write_examples
+from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.events import Event, Metrics
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.tasks.convert import convert

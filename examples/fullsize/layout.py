@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from mamtra_cli.engine.sentences import closed
 from mamtra_cli.families.cosyvoice2.bpe import WORDS
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.text.sentences import closed
 
 PUBLISHED_BASE = 151_643  # ids of vocab.json; the markup follows
 SENTENCES = 600

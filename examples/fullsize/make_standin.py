@@ -24,15 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from examples.fullsize import layout, onnx_graphs
 
-from mamtra_cli.families.cosyvoice2 import weights
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
-    LMConfig,
 )
+from mamtra_cli.families.cosyvoice2 import weights
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.published import ONNX_PARTS, QWEN_FOLDER, YAML_FILE
 

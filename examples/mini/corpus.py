@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from mamtra_cli.engine import sentences
+from mamtra_cli.text import sentences
 
 SAMPLE_RATE = 24_000
 BATCH = 60

@@ -16,7 +16,7 @@ import soxr
 import torch
 
 from mamtra_cli import features
-from mamtra_cli.families.cosyvoice2.config import MelConfig
+from mamtra_cli.codecs.flow_hift.config import MelConfig
 
 MEL = MelConfig()
 TOKEN_SAMPLES = 960  # 40 ms at 24 kHz

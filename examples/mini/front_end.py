@@ -23,7 +23,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch.nn import functional as F
 
-from mamtra_cli.families.cosyvoice2.letter_to_sound import LetterConfig, LetterToSound, encode
+from mamtra_cli.text.letter_to_sound import LetterConfig, LetterToSound, encode
 
 DICTIONARY = Path("/usr/share/festival/dicts/cmu")
 PAUSES = ["#", ",", ".", "?"]

@@ -17,7 +17,7 @@ from train_tokenizer import VOICES, TokenizerTrainer
 
 from mamtra_cli import config as configs
 from mamtra_cli.checkpoint import FolderWriter
-from mamtra_cli.families.cosyvoice2.hift import HiFT
+from mamtra_cli.codecs.flow_hift.hift import HiFT
 
 FRONT_END = ("lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors")
 VOICE_CLIPS = 24

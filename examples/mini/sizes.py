@@ -1,11 +1,13 @@
 """Every size of `mini`: the one configuration that training, packing and the package share."""
 
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
+)
+from mamtra_cli.families.cosyvoice2.config import (
+    CosyVoice2Config,
     LMConfig,
     SpeakerEncoderConfig,
     SpeechTokenizerConfig,

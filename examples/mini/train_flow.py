@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli import features
-from mamtra_cli.families.cosyvoice2.flow import Flow
+from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
 
 CROP = 84

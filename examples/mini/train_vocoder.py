@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mamtra_cli import features
-from mamtra_cli.families.cosyvoice2.hift import HiFT
+from mamtra_cli.codecs.flow_hift.hift import HiFT
 
 FRAMES = 32
 RESOLUTIONS = ((512, 120), (1024, 240), (2048, 480), (256, 60))

@@ -9,9 +9,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Engine": "mamtra_cli.engine.runtime",
-    "SpeechOptions": "mamtra_cli.engine.speech",
-    "speak": "mamtra_cli.engine.speech",
+    "Engine": "mamtra_cli.engine.model",
+    "SpeechOptions": "mamtra_cli.engine.speaking.speech",
+    "speak": "mamtra_cli.engine.speaking.speech",
     "Sampling": "mamtra_cli.ops.sampling",
     "LayerPlan": "mamtra_cli.backbone.plan",
     "MixerConfig": "mamtra_cli.layers.mixer_config",

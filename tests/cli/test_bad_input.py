@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from tests.command import environment, hear_ctrl_c, mamtra
-from tests.engine.test_clip import speech, write
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
+from tests.voices.test_clip import speech, write
 
 from mamtra_cli.cli.app import run
 

@@ -4,21 +4,20 @@ from pathlib import Path
 
 import torch
 
-from mamtra_cli.device import choose
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voices.voice import Voice, save_voice
-from mamtra_cli.errors import TextError
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
-    LMConfig,
 )
-from mamtra_cli.families.cosyvoice2.flow import Flow
-from mamtra_cli.families.cosyvoice2.hift import HiFT
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.device import choose
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.errors import TextError
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.voices.voice import Voice, save_voice
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz.?,'"
 

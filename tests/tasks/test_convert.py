@@ -15,7 +15,7 @@ from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.checkpoint import FolderWriter, read_model_folder, sha256
 from mamtra_cli.config import from_dict
-from mamtra_cli.engine.student import hybrid_of
+from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import CheckpointError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Note, Stage
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config

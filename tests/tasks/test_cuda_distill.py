@@ -14,12 +14,12 @@ from tests.pretended_cuda import pretended_cuda
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 from torch import Tensor, nn
 
-from mamtra_cli.engine.data import BatchSource, Example, write_examples
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.selection.bench import align_pool, make_pool
-from mamtra_cli.engine.trainer import Loss, Trainer
+from mamtra_cli.engine.choosing.bench import align_pool, make_pool
+from mamtra_cli.engine.lessons.examples import BatchSource, Example, write_examples
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.training.optimization import TrainOptions
 from mamtra_cli.engine.training.parallel import own_device
+from mamtra_cli.engine.training.trainer import Loss, Trainer
 from mamtra_cli.errors import UsageError
 from mamtra_cli.layers.mixer_config import preset
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, DistillResult

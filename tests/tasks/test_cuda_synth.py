@@ -11,24 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.engine.test_clip import speech, write
 from tests.pretended_cuda import pretended_cuda
 from tests.sounds import write_sound
 from tests.tasks.test_evaluate import stop_early
 from tests.tiny_model import tiny_config, write_tiny_model
+from tests.voices.test_clip import speech, write
 
 from mamtra_cli.audio import decode_file
-from mamtra_cli.engine.arrival import speak_arriving
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.engine.judging.similarity import OwnEncoder
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.shards import read_rows
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.speech import SpeechOptions, speak_tokens
-from mamtra_cli.engine.voices.voice import load_voice
+from mamtra_cli.engine.speaking.arrival import speak_arriving
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_tokens
 from mamtra_cli.families.cosyvoice2.family import FAMILY
-from mamtra_cli.families.cosyvoice2.flow import Flow
-from mamtra_cli.families.cosyvoice2.hift import HiFT
-from mamtra_cli.families.cosyvoice2.token2wav import VoicePrompt
-from mamtra_cli.families.cosyvoice2.token2wav_official import OfficialTokenToWave
+from mamtra_cli.families.cosyvoice2.official.token2wav import OfficialTokenToWave
 from mamtra_cli.recipes import (
     ConvertRecipe,
     DoctorRecipe,
@@ -43,6 +42,7 @@ from mamtra_cli.tasks.prepare import prepare
 from mamtra_cli.tasks.profile import profile
 from mamtra_cli.tasks.synth import synth
 from mamtra_cli.tasks.voice import add_voice
+from mamtra_cli.voices.voice import load_voice
 
 TEXT = "The old clock was slow."
 

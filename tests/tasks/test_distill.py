@@ -12,9 +12,9 @@ from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 from mamtra_cli.checkpoint import read_model_folder
 from mamtra_cli.cli.app import run
 from mamtra_cli.config import read_data
-from mamtra_cli.engine.data import Example, write_examples
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.trainer import Trainer
+from mamtra_cli.engine.lessons.examples import Example, write_examples
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.training.trainer import Trainer
 from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Metrics, Note
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe

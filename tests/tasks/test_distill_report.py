@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine.data import Example, write_examples
 from mamtra_cli.engine.judging import evaluation
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.lessons.examples import Example, write_examples
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks import distill as task
 from mamtra_cli.tasks.convert import convert

@@ -17,14 +17,14 @@ from mamtra_cli.audio import AudioWriter
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.judging import evaluation
 from mamtra_cli.engine.judging.evaluation import TEST_SEED
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.sentences import closed
-from mamtra_cli.engine.speech import speak
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import DataError, ModelNotFoundError, UsageError
 from mamtra_cli.events import Advance, Event, Note, Stage
 from mamtra_cli.recipes import ConvertRecipe, EvalRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.evaluate import evaluate, missed, sentences
+from mamtra_cli.text.sentences import closed
 
 
 class Parrot:

@@ -22,13 +22,13 @@ from tests.tiny_model import write_tiny_model
 from mamtra_cli.audio import decode_file
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine.model_rate import to_rate
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing import audio_rows
 from mamtra_cli.engine.preparing.shards import model_hashes, read_folder
-from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mamtra_cli.events import Advance, Event
 from mamtra_cli.features import logmel128
+from mamtra_cli.model_rate import to_rate
 from mamtra_cli.recipes import PrepareRecipe
 from mamtra_cli.tasks import prepare as task
 from mamtra_cli.tasks.prepare import prepare

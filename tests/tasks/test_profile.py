@@ -9,7 +9,7 @@ import torch
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import UsageError
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult
 from mamtra_cli.tasks import profile as task

@@ -17,7 +17,8 @@ from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.audio import AudioWriter, Samples
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine import guards, speech
+from mamtra_cli.engine.decoding import guards
+from mamtra_cli.engine.speaking import speech
 from mamtra_cli.errors import (
     AudioRejectedError,
     MamtraError,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.engine.test_clip import speech, write
 from tests.tiny_model import write_tiny_model
+from tests.voices.test_clip import speech, write
 
 from mamtra_cli.cli.app import run
 from mamtra_cli.errors import (

@@ -6,7 +6,7 @@
 
 `k` is how many layers stay attention; a ratio or the plan of `from` may say it instead. `from`
 comes last, since the plan after it may hold commas. Knows letters and numbers only; the
-measuring is in `engine/selection/search.py`.
+measuring is in `engine/choosing/search.py`.
 """
 
 import re

@@ -29,13 +29,13 @@ from mamtra_cli.checkpoint import (
     list_files,
 )
 from mamtra_cli.config import dump_json, nearest, to_dict
-from mamtra_cli.engine.agreement import compare_with, predictions, take_tokens
-from mamtra_cli.engine.data import Example, hold_out, read_examples
-from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.selection.plan import choose_plan, needs_scores
-from mamtra_cli.engine.student import fit, hybrid_of
-from mamtra_cli.engine.student_folder import (
+from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores
+from mamtra_cli.engine.lessons.agreement import compare_with, predictions, take_tokens
+from mamtra_cli.engine.lessons.examples import Example, hold_out, read_examples
+from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.students.fitting import fit, hybrid_of
+from mamtra_cli.engine.students.folder import (
     README,
     changes_of,
     check_published,

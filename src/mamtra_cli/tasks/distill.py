@@ -17,11 +17,11 @@ from torch import Tensor
 
 from mamtra_cli.checkpoint import check_free, written_whole
 from mamtra_cli.config import from_dict
-from mamtra_cli.engine.agreement import compare, take_tokens
-from mamtra_cli.engine.data import Example, hold_out, write_examples
-from mamtra_cli.engine.pair import Pair, open_pair, share_frozen
-from mamtra_cli.engine.pairs import make_tokens
-from mamtra_cli.engine.stopping import interruptible
+from mamtra_cli.engine.lessons.agreement import compare, take_tokens
+from mamtra_cli.engine.lessons.examples import Example, hold_out, write_examples
+from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.students.pair import Pair, open_pair, share_frozen
+from mamtra_cli.engine.students.trained import write_student
 from mamtra_cli.engine.training.closing_report import eval_command, write_closing_report
 from mamtra_cli.engine.training.parallel import World, join, leave, own_device
 from mamtra_cli.engine.training.plan import plan_of, read_data_of
@@ -37,7 +37,6 @@ from mamtra_cli.engine.training.run_folder import (
     write_run,
 )
 from mamtra_cli.engine.training.stages import NEW, Run, check, check_world
-from mamtra_cli.engine.training.trained_folder import write_student
 from mamtra_cli.errors import (
     CheckpointError,
     DataError,
@@ -49,6 +48,7 @@ from mamtra_cli.errors import (
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
+from mamtra_cli.stopping import interruptible
 
 log = logging.getLogger(__name__)
 

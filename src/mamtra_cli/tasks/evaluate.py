@@ -21,8 +21,8 @@ from mamtra_cli.engine.judging.evaluation import (
 from mamtra_cli.engine.judging.metrics import plain_words
 from mamtra_cli.engine.judging.report import write_records, write_report
 from mamtra_cli.engine.judging.seed_tts import Sentence, read_list
-from mamtra_cli.engine.measure import environment
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.measuring.meter import environment
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import (
     DataError,
     LimitMissedError,

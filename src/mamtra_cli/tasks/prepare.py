@@ -17,6 +17,7 @@ from mamtra_cli.config import dump_json
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Part
 from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.engine.corpora.hub import fetch
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.audio_rows import AudioRows, Limits
 from mamtra_cli.engine.preparing.prepared import (
     PLOT,
@@ -40,8 +41,6 @@ from mamtra_cli.engine.preparing.statistics import (
     read_columns,
     statistics,
 )
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.stopping import stop_flag
 from mamtra_cli.errors import (
     DataError,
     LimitMissedError,
@@ -51,6 +50,7 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.recipes import PrepareRecipe, PrepareResult
+from mamtra_cli.stopping import stop_flag
 
 DEFAULT_MODEL = "mini"
 SYNTHETIC = "synthetic"

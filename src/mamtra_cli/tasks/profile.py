@@ -10,10 +10,11 @@ from dataclasses import replace
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.plan import LayerPlan
-from mamtra_cli.engine import bench, memory
-from mamtra_cli.engine.measure import environment, metered, peak_bytes
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.student import hybrid_of
+from mamtra_cli.engine.measuring import memory
+from mamtra_cli.engine.measuring import speed as bench
+from mamtra_cli.engine.measuring.meter import environment, metered, peak_bytes
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig

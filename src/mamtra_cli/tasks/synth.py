@@ -7,16 +7,16 @@ from pathlib import Path
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_format
-from mamtra_cli.engine.arrival import speak_arriving
-from mamtra_cli.engine.guards import GuardLimits
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.speech import SpeechOptions, speak
-from mamtra_cli.engine.voices.clip import Clip, check_transcript, read_clip
-from mamtra_cli.engine.voices.cloning import clone
-from mamtra_cli.engine.voices.voice import Manner, Voice
+from mamtra_cli.engine.decoding.guards import GuardLimits
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.arrival import speak_arriving
+from mamtra_cli.engine.speaking.cloning import clone
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 from mamtra_cli.errors import OutputError, TextError, UsageError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
+from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
+from mamtra_cli.voices.voice import Manner, Voice
 
 STDOUT = "-"
 

@@ -1,18 +1,7 @@
 """Make, list, show and remove voices."""
 
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voices.clip import check_transcript, read_clip
-from mamtra_cli.engine.voices.cloning import clone
-from mamtra_cli.engine.voices.library import (
-    check_free,
-    describe,
-    entries,
-    find_file,
-    library_folder,
-    remove,
-    store,
-)
-from mamtra_cli.engine.voices.voice import list_voices
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.cloning import clone
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.hub import locate
@@ -26,6 +15,17 @@ from mamtra_cli.recipes import (
     VoiceShowRecipe,
     VoiceShowResult,
 )
+from mamtra_cli.voices.clip import check_transcript, read_clip
+from mamtra_cli.voices.library import (
+    check_free,
+    describe,
+    entries,
+    find_file,
+    library_folder,
+    remove,
+    store,
+)
+from mamtra_cli.voices.voice import list_voices
 
 LONGEST_CONSENT = 4_000  # characters
 

@@ -7,19 +7,19 @@ import pytest
 import torch
 from tests.tiny_model import tiny_config
 
-from mamtra_cli.engine.live_bytes import live_peak
-from mamtra_cli.families.cosyvoice2 import costs
-from mamtra_cli.families.cosyvoice2.chunk_mask import BLOCK
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.chunk_mask import BLOCK
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
 )
-from mamtra_cli.families.cosyvoice2.flow import Flow
-from mamtra_cli.families.cosyvoice2.flow_official import published_attention
-from mamtra_cli.families.cosyvoice2.hift import HiFT
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.engine.measuring.live_bytes import live_peak
+from mamtra_cli.families.cosyvoice2 import costs
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.official.flow import published_attention
 
 MIB = 2**20
 TEACHER = CosyVoice2Config()

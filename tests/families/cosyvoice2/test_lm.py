@@ -9,10 +9,10 @@ import torch
 from tests.families.cosyvoice2.golden import Golden, golden_config, golden_lm, read
 from torch import Tensor
 
-from mamtra_cli.backbone.step import FusedStack
+from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM, accuracy, speech_loss
-from mamtra_cli.families.cosyvoice2.lm_batch import (
+from mamtra_cli.families.cosyvoice2.sequences import (
     IGNORE,
     LMSequence,
     concatenate,

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from mamtra_cli.codecs.flow_hift.config import HiFTConfig
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import build_empty
 from mamtra_cli.families.cosyvoice2 import weights
-from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, HiFTConfig, LMConfig
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 
 MANIFESTS = {"lm": "manifest_llm.json", "flow": "manifest_flow.json", "hift": "manifest_hift.json"}

@@ -9,14 +9,13 @@ import torch
 from tokenizers import pre_tokenizers
 from torch import nn
 
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
-    LMConfig,
 )
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
 from mamtra_cli.families.cosyvoice2.weights import FILES

@@ -18,8 +18,8 @@ import torch
 
 from mamtra_cli.audio import Samples
 from mamtra_cli.config import reason
-from mamtra_cli.engine.model_rate import to_rate
 from mamtra_cli.errors import AudioError
+from mamtra_cli.model_rate import to_rate
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".m4a")
 TEXT_KEYS = (

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mamtra_cli.backbone import costs
-from mamtra_cli.engine.agreement import compare
 from mamtra_cli.engine.judging.bootstrap import ROUNDS, Ratio
 from mamtra_cli.engine.judging.metrics import CHARACTERS, RULES, count
 from mamtra_cli.engine.judging.recognise import Recogniser, open_recogniser, transcribe_all
@@ -37,13 +36,14 @@ from mamtra_cli.engine.judging.takes import (
     sound_of,
     speak_jobs,
 )
-from mamtra_cli.engine.measure import tensor_bytes
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.sentences import closed
-from mamtra_cli.engine.voices.voice import Voice
+from mamtra_cli.engine.lessons.agreement import compare
+from mamtra_cli.engine.measuring.meter import tensor_bytes
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import AudioError, AudioRejectedError, DataError, TextError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.recipes.evaluate import Scores
+from mamtra_cli.text.sentences import closed
+from mamtra_cli.voices.voice import Voice
 
 TEST_SEED = 1000  # of the built-in sentences; no training uses it
 SEEDS_APART = 100_000

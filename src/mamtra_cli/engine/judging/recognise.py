@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.engine.judging.metrics import plain_words
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.sentences import closed
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, TextError, UsageError
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.text.sentences import closed
 
 RATE = 16_000
 GRAMMAR_SEED = 0

@@ -24,10 +24,10 @@ from mamtra_cli.audio import read_audio, resample
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine.judging.pretrained import find_pretrained
 from mamtra_cli.engine.judging.seed_tts import Sentence
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.voices.voice import Voice
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError, UsageError
 from mamtra_cli.features import fbank80
+from mamtra_cli.voices.voice import Voice
 
 RATE = 16_000
 OWN = "speaker_encoder"

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mamtra_cli.engine.data import Example
-from mamtra_cli.engine.decode import Outcome, Utterance, decode
-from mamtra_cli.engine.guards import Rejection, check_audio
+from mamtra_cli.engine.decoding.guards import Rejection, check_audio
+from mamtra_cli.engine.decoding.loop import Outcome, Utterance, decode
 from mamtra_cli.engine.judging.seed_tts import Sentence
-from mamtra_cli.engine.runtime import Engine
-from mamtra_cli.engine.speech import SpeechOptions, speak_tokens
-from mamtra_cli.engine.voices.clip import read_clip
-from mamtra_cli.engine.voices.cloning import clone
-from mamtra_cli.engine.voices.voice import Voice
+from mamtra_cli.engine.lessons.examples import Example
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.cloning import clone
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_tokens
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
+from mamtra_cli.voices.clip import read_clip
+from mamtra_cli.voices.voice import Voice
 
 Wave = NDArray[np.float32]
 SILENCE = 0.2  # seconds between pieces, as `synth` puts there

@@ -12,10 +12,10 @@ import numpy as np
 
 from mamtra_cli.audio import Samples
 from mamtra_cli.engine.corpora.clip import Bad, Clip, TooLongError, is_whole
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
 from mamtra_cli.engine.preparing.tokenise import LEAST, RATE, SpeechEncoder
-from mamtra_cli.engine.runtime import Engine
 from mamtra_cli.errors import AudioError, TextError
 
 POOL = 600.0  # seconds of sound held at once: 40 MB

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.config import from_dict
-from mamtra_cli.engine.data import Example
-from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
+from mamtra_cli.engine.lessons.examples import Example
+from mamtra_cli.engine.model import TOKENS_PER_SECOND, Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
 
 FORMAT_VERSION = 1

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from mamtra_cli.engine.corpora.clip import Bad, find_text, is_whole, writable
 from mamtra_cli.engine.corpora.jsonl import records
-from mamtra_cli.engine.decode import Utterance, decode
-from mamtra_cli.engine.pairs import SEED_OF_TEXTS
+from mamtra_cli.engine.decoding.loop import Utterance, decode
+from mamtra_cli.engine.lessons.spoken import SEED_OF_TEXTS
+from mamtra_cli.engine.model import TOKENS_PER_SECOND, Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
-from mamtra_cli.engine.runtime import TOKENS_PER_SECOND, Engine
-from mamtra_cli.engine.sentences import closed
 from mamtra_cli.errors import DataError, TextError
 from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.text.sentences import closed
 
 ROWS = 32  # pieces spoken together
 CHUNK = 4 * ROWS  # pieces sorted by length

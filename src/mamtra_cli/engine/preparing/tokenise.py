@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mamtra_cli.audio import Samples
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.features import fbank80, logmel128
 

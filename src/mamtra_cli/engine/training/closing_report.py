@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mamtra_cli.engine.judging.evaluation import EvalOptions, built_in, compare_models
 from mamtra_cli.engine.judging.report import write_report
-from mamtra_cli.engine.measure import environment
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.measuring.meter import environment
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.events import Report, ignore
 from mamtra_cli.recipes.evaluate import Scores
 

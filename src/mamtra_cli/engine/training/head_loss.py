@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mamtra_cli.engine.losses import (
+from mamtra_cli.engine.training.losses import (
     IGNORE,
     Blend,
     Divergence,

@@ -8,7 +8,7 @@ The factors were fitted to counts of what autograd keeps; benchmarks/distill_mem
 
 from dataclasses import dataclass
 
-from mamtra_cli.engine.pair import Pair
+from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 
 CHUNK = 1024  # positions whose logits exist at once

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mamtra_cli.engine.data import Batch, pad
-from mamtra_cli.engine.decode import Utterance, decode
-from mamtra_cli.engine.runtime import Engine
+from mamtra_cli.engine.decoding.loop import Utterance, decode
+from mamtra_cli.engine.lessons.examples import Batch, pad
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.lm_batch import concatenate
+from mamtra_cli.families.cosyvoice2.sequences import concatenate
 from mamtra_cli.layers.state import HybridState
 
 STEPS_APART = 1_000_003

@@ -6,10 +6,10 @@ Knows recipes and an opened pair.
 from collections.abc import Sequence
 from pathlib import Path
 
-from mamtra_cli.engine.data import BatchSource, Example, read_examples
-from mamtra_cli.engine.pair import Pair
+from mamtra_cli.engine.lessons.examples import BatchSource, Example, read_examples
 from mamtra_cli.engine.preparing.shards import SUFFIX as SHARD_SUFFIX
 from mamtra_cli.engine.preparing.shards import model_hashes, read_folder
+from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.memory import Memory, estimate
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.stages import NEW, half, passes_of

@@ -17,8 +17,8 @@ import numpy as np
 
 from mamtra_cli.checkpoint import output_errors, read_json, write_whole
 from mamtra_cli.config import dump_json, to_dict
-from mamtra_cli.engine.data import Example
-from mamtra_cli.engine.pair import Pair
+from mamtra_cli.engine.lessons.examples import Example
+from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import OutputError, TrainingError, UsageError
 

@@ -14,26 +14,26 @@ import torch
 from torch import Tensor, nn
 
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.agreement import take_tokens
-from mamtra_cli.engine.data import Batch, BatchSource, Example
-from mamtra_cli.engine.distillation import LAST, AlignLoss, DistillLoss
-from mamtra_cli.engine.losses import DIVERGENCES, HIDDEN, Blend, Divergence
-from mamtra_cli.engine.pair import Pair
-from mamtra_cli.engine.student import fit
-from mamtra_cli.engine.trainer import (
+from mamtra_cli.engine.lessons.agreement import take_tokens
+from mamtra_cli.engine.lessons.examples import Batch, BatchSource, Example
+from mamtra_cli.engine.students.fitting import fit
+from mamtra_cli.engine.students.pair import Pair
+from mamtra_cli.engine.training.curves import Board
+from mamtra_cli.engine.training.distillation import LAST, AlignLoss, DistillLoss
+from mamtra_cli.engine.training.head_loss import LossWeights
+from mamtra_cli.engine.training.losses import DIVERGENCES, HIDDEN, Blend, Divergence
+from mamtra_cli.engine.training.optimization import TrainOptions
+from mamtra_cli.engine.training.own_prefixes import OwnPrefixes
+from mamtra_cli.engine.training.parallel import SHARDING, World
+from mamtra_cli.engine.training.savepoint import has_state
+from mamtra_cli.engine.training.teacher_cache import TeacherCache
+from mamtra_cli.engine.training.trainer import (
     METRICS_FILE,
     Objective,
     Trainer,
     TrainResult,
     read_metrics,
 )
-from mamtra_cli.engine.training.curves import Board
-from mamtra_cli.engine.training.head_loss import LossWeights
-from mamtra_cli.engine.training.optimization import TrainOptions
-from mamtra_cli.engine.training.own_prefixes import OwnPrefixes
-from mamtra_cli.engine.training.parallel import SHARDING, World
-from mamtra_cli.engine.training.savepoint import has_state
-from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage
 from mamtra_cli.recipes import DistillRecipe

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mamtra_cli.checkpoint import output_errors, written_whole
-from mamtra_cli.engine.data import Batch, Example, collate
-from mamtra_cli.engine.layouts import Layout, lay_out
-from mamtra_cli.engine.losses import IGNORE, Stored
+from mamtra_cli.engine.lessons.examples import Batch, Example, collate
+from mamtra_cli.engine.lessons.layouts import Layout, lay_out
+from mamtra_cli.engine.training.losses import IGNORE, Stored
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Report, Stage, ignore

@@ -9,19 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.codecs.flow_hift.config import FlowConfig, HiFTConfig, MelConfig
 from mamtra_cli.layers.mixer_config import MixerConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class MelConfig:
-    """The 80-bin log-mel that the flow writes and the vocoder reads."""
-
-    sample_rate: int = 24_000
-    n_fft: int = 1920
-    hop: int = 480
-    n_mels: int = 80
-    fmin: float = 0.0
-    fmax: float = 8000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,80 +78,6 @@ class LMConfig:
             kinds=self.kinds,
             mixer=MixerConfig.from_dict(self.mixer),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlowEncoderConfig:
-    """The upsampling conformer that turns speech tokens into mel means (widths in channels)."""
-
-    width: int = 512
-    heads: int = 8
-    d_ff: int = 2048
-    blocks: int = 6
-    up_blocks: int = 4
-    lookahead: int = 3
-    upsample: int = 2
-    chunk: int = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlowEstimatorConfig:
-    """The UNet that estimates the velocity of the flow."""
-
-    channels: int = 256
-    heads: int = 8
-    head_dim: int = 64
-    n_blocks: int = 4
-    mid_blocks: int = 12
-    chunk: int = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlowConfig:
-    """Speech tokens to mel by conditional flow matching.
-
-    `temperature` is the scale of the noise the solver starts from (Matcha-TTS' name for it).
-    """
-
-    vocab_size: int = 6561
-    mel_bins: int = 80
-    speaker_dim: int = 192
-    steps: int = 10
-    cfg_rate: float = 0.7
-    temperature: float = 1.0
-    encoder: FlowEncoderConfig = FlowEncoderConfig()
-    estimator: FlowEstimatorConfig = FlowEstimatorConfig()
-
-
-@dataclass(frozen=True, kw_only=True)
-class HiFTConfig:
-    """The HiFT vocoder (neural source filter and inverse STFT)."""
-
-    mel_bins: int = 80
-    base_channels: int = 512
-    f0_channels: int = 512
-    harmonics: int = 8
-    sample_rate: int = 24_000
-    sine_amplitude: float = 0.1
-    noise_sigma: float = 0.003
-    voiced_threshold: float = 10.0
-    upsample_rates: tuple[int, ...] = (8, 5, 3)
-    upsample_kernels: tuple[int, ...] = (16, 11, 7)
-    n_fft: int = 16
-    hop: int = 4
-    resblock_kernels: tuple[int, ...] = (3, 7, 11)
-    resblock_dilations: tuple[int, ...] = (1, 3, 5)
-    source_resblock_kernels: tuple[int, ...] = (7, 7, 11)
-    leaky_slope: float = 0.1
-    audio_limit: float = 0.99
-
-    @property
-    def samples_per_frame(self) -> int:
-        """Samples per mel frame."""
-        samples = self.hop
-        for rate in self.upsample_rates:
-            samples *= rate
-        return samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from mamtra_cli.backbone import costs
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
 )
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 
 FLOAT = 4
 TOKENS_PER_SECOND = 25

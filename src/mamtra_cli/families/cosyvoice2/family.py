@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, FrontEnd, Upstream
 from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
@@ -18,8 +20,6 @@ from mamtra_cli.families.cosyvoice2.bpe import (
     BytePairTokenizer,
 )
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.cosyvoice2.flow import Flow
-from mamtra_cli.families.cosyvoice2.hift import HiFT
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.lm_batch import (
+from mamtra_cli.families.cosyvoice2.sequences import (
     IGNORE,
     PAD,
     SPECIAL,

@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from mamtra_cli.errors import CheckpointError, TextError, UsageError
-from mamtra_cli.families.cosyvoice2.english import normalise, sentences
-from mamtra_cli.families.cosyvoice2.letter_to_sound import LetterToSound
+from mamtra_cli.text.english import normalise, sentences
+from mamtra_cli.text.letter_to_sound import LetterToSound
 
 LEXICON, SYMBOLS, LETTERS = "lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors"
 _LETTER_NAMES = {"a": "ey1"}

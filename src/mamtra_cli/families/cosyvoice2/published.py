@@ -14,18 +14,17 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mamtra_cli.errors import CheckpointError, UsageError
-from mamtra_cli.families.base import Upstream
-from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
-from mamtra_cli.families.cosyvoice2.config import (
-    CosyVoice2Config,
+from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
-    LMConfig,
     MelConfig,
 )
+from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.families.base import Upstream
+from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.weights import FILES
 from mamtra_cli.hub import ALIASES
 

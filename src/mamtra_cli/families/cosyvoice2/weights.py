@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mamtra_cli.codecs.flow_hift.hift import fold_weight_norm
 from mamtra_cli.families.base import AttentionSite
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.hift import fold_weight_norm
 from mamtra_cli.pt_file import PtFile
 
 FILES = {"lm": "llm.pt", "flow": "flow.pt", "hift": "hift.pt"}

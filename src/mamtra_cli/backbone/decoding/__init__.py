@@ -1,0 +1,1 @@
+"""The stack arranged for single tokens: packed weights, caches and the fused step."""

@@ -1,0 +1,1 @@
+"""Codecs: from frames to sound, and from sound to frames where they can."""

@@ -1,0 +1,182 @@
+"""Mel to waveform piece by piece: change of pace, and a vocoder whose joins cannot be heard.
+
+Each piece hears a few old frames again. The phase of the sines goes from piece to piece as one
+number, the noise of a frame depends on its index alone, and cross-fades weigh old and new to a
+sum of one. State is a value. Knows no tokens. Ours; the published cache of mel and source is in
+token2wav_official.py.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mamtra_cli.codecs.flow_hift.hift import HiFT, Noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaceState:
+    """A linear interpolation in time, cut anywhere: mel (1, mel, n) from frame `first` on."""
+
+    mel: Tensor
+    first: int = 0
+    made: int = 0
+
+
+def change_pace(
+    state: PaceState, mel: Tensor, speed: float, *, final: bool
+) -> tuple[PaceState, Tensor]:
+    """Interpolate as much as can be known; output frame k lies at (k+0.5)*speed - 0.5.
+
+    Args:
+        state: what earlier calls left.
+        mel: (1, mel, T) new frames.
+        speed: input frames per output frame.
+        final: nothing follows, so the last frame holds.
+
+    Returns:
+        the new state and (1, mel, n); floor(total/speed) frames over all calls.
+    """
+    if speed == 1.0:
+        return state, mel
+    mel = torch.cat((state.mel, mel), dim=2)
+    total = state.first + mel.shape[2]
+    if final:
+        stop = int(total / speed)
+    else:
+        # The right neighbour of frame k exists while (k+0.5)*speed - 0.5 < total - 1.
+        stop = max(state.made, min(math.ceil((total - 0.5) / speed - 0.5), int(total / speed)))
+    if stop == state.made:
+        return replace(state, mel=mel), mel[:, :, :0]
+    where = (torch.arange(state.made, stop, dtype=torch.float64) + 0.5) * speed - 0.5
+    where = where.clamp(0, total - 1)
+    left = where.floor().long()
+    right = (left + 1).clamp(max=total - 1)
+    weight = (where - left).to(mel.dtype).to(mel.device)
+    left, right = (left - state.first).to(mel.device), (right - state.first).to(mel.device)
+    out = torch.lerp(mel[:, :, left], mel[:, :, right], weight)
+    first = max(0, min(total - 1, math.floor((stop + 0.5) * speed - 0.5)))
+    kept = PaceState(mel=mel[:, :, first - state.first :], first=first, made=stop)
+    return kept, out
+
+
+def cross_fade(old: Tensor, new: Tensor) -> Tensor:
+    """Fade (S,) into (S,) with Hann weights that sum to one at every sample."""
+    ramp = (torch.arange(old.shape[0], device=old.device) + 0.5) * (math.pi / 2 / old.shape[0])
+    rise = torch.sin(ramp) ** 2
+    return old * (1.0 - rise) + new * rise
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderState:
+    """What the vocoder remembers between windows.
+
+    Attributes:
+        mel: (1, mel, n) frames start..start+n.
+        f0: (1, m) settled f0 of the first m of them; the others are to be spoken again.
+        turns: sum of the f0 of all frames before `start`, modulo the sample rate. It fixes the
+            phase of every harmonic there.
+        tail: (S,) samples from frame start+m on, to be cross-faded.
+        start: absolute index of the first frame.
+    """
+
+    mel: Tensor
+    f0: Tensor
+    turns: float
+    tail: Tensor
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderStream:
+    """A vocoder for mel that comes in pieces.
+
+    Attributes:
+        hift: mel to samples.
+        context: old frames heard again before the cross-fade.
+        overlap: frames of a cross-fade.
+        guard: newest frames whose sound waits for what follows; the cross-fade lies before them.
+        seed: of the source noise; `None` leaves the noise out.
+    """
+
+    hift: HiFT
+    context: int
+    overlap: int
+    guard: int
+    seed: int | None
+
+    def start(self) -> VocoderState:
+        """Begin an utterance."""
+        weight = self.hift.conv_pre.weight
+        return VocoderState(
+            mel=weight.new_zeros((1, weight.shape[1], 0)),
+            f0=weight.new_zeros((1, 0), dtype=torch.float32),
+            turns=0.0,
+            tail=weight.new_zeros((0,), dtype=torch.float32),
+            start=0,
+        )
+
+    @torch.no_grad()
+    def step(self, state: VocoderState, mel: Tensor, *, final: bool) -> tuple[VocoderState, Tensor]:
+        """Turn new mel frames into samples.
+
+        Args:
+            state: what earlier windows left.
+            mel: (1, mel, T) new frames.
+            final: nothing follows, so nothing is held back for a cross-fade.
+
+        Returns:
+            the new state and (S,) samples.
+        """
+        hift, size = self.hift, self.hift.config.samples_per_frame
+        mel = torch.cat((state.mel, mel), dim=2)
+        if mel.shape[2] == 0:
+            return state, state.tail[:0]
+        settled = state.f0.shape[1]
+        f0 = torch.cat((state.f0, hift.f0(mel)[:, settled:]), dim=1)
+        # One frame whose f0 is the sum of all earlier ones leaves every harmonic at the phase
+        # it had: the source adds f0 * harmonic / rate modulo 1, and sums are all it keeps.
+        past = torch.full((1, min(1, state.start)), state.turns, device=f0.device)
+        before = past.shape[1]
+        noise = self._source_noise(state.start - before, before, f0.device)
+        source = hift.source(torch.cat((past, f0), dim=1), noise=noise)[:, :, before * size :]
+        wave = hift.decode(mel, source)[0, settled * size :]
+        fade = state.tail.shape[0]
+        if fade:
+            wave = torch.cat((cross_fade(state.tail, wave[:fade]), wave[fade:]))
+
+        held = 0 if final else min(self.overlap + self.guard, mel.shape[2] - settled)
+        settled = mel.shape[2] - held
+        drop = max(0, settled - self.context)
+        turns = state.turns + float(f0[0, :drop].double().sum())
+        spoken = wave.shape[0] - held * size
+        fade = min(self.overlap, max(0, held - self.guard)) * size
+        after = VocoderState(
+            mel=mel[:, :, drop:],
+            f0=f0[:, drop:settled],
+            turns=turns % hift.config.sample_rate,
+            tail=wave[spoken : spoken + fade],
+            start=state.start + drop,
+        )
+        return after, wave[:spoken]
+
+    def _source_noise(self, first: int, silent: int, device: torch.device) -> Noise:
+        """Noise of frames first.. of the utterance, as `HiFT.source` asks for it.
+
+        Each frame has its own seed, so a frame heard twice has the same noise twice. The first
+        `silent` ones have none.
+        """
+        shape = (self.hift.config.samples_per_frame, self.hift.config.harmonics + 1)
+        if self.seed is None:
+            return torch.zeros((1, 1, 1), device=device)
+        seed, generator = self.seed, torch.Generator()
+
+        def draw(start: int, stop: int) -> Tensor:
+            pieces = [torch.zeros(shape)] * max(0, silent - start)
+            for frame in range(first + max(start, silent), first + stop):
+                generator.manual_seed((seed * 1_000_003 + frame) % 2**32)
+                pieces.append(torch.randn(shape, generator=generator))
+            return torch.cat(pieces)[None].to(device)
+
+        return draw

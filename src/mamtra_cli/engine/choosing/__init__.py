@@ -1,0 +1,1 @@
+"""Which layers stay attention, decided by measuring."""

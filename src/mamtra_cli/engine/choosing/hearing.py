@@ -1,0 +1,60 @@
+"""Word errors of a language model put into a whole teacher: how `auto:wer` judges a plan.
+
+Built-in sentences are spoken with fixed seeds and heard by the offline recogniser, the same ones
+for every plan, so plans differ in nothing else. A refused sentence counts as nothing heard.
+"""
+
+from functools import cache
+
+from mamtra_cli.engine.decoding.loop import decode
+from mamtra_cli.engine.judging.metrics import score
+from mamtra_cli.engine.judging.recognise import WordRecogniser
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.speech import speak_tokens
+from mamtra_cli.events import Advance, Report, Stage, ignore
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.text.sentences import closed
+
+TEXT_SEED = 3000  # of the sentences; no training, fit or final check uses it
+GRAMMAR = 8000  # sentences that teach the recogniser the word order
+
+
+@cache
+def ears() -> WordRecogniser:
+    """The recogniser of the built-in sentences, made once."""
+    return WordRecogniser.from_texts(closed(0, GRAMMAR))
+
+
+def word_errors(
+    engine: Engine,
+    lm: SpeechLM,
+    *,
+    sentences: int,
+    seed: int = 0,
+    report: Report = ignore,
+) -> float:
+    """Word error rate, as a fraction, of a teacher that speaks with another language model.
+
+    Args:
+        engine: the teacher, with every part.
+        lm: what takes the place of its language model; the first voice speaks.
+        sentences: how many are spoken.
+        seed: of the draws.
+        report: hears of the progress.
+    """
+    recogniser = ears()
+    candidate = engine.with_lm(lm, engine.name)
+    speaker = engine.voice()
+    texts = closed(TEXT_SEED, sentences)
+    heard = [""] * len(texts)
+    utterances = [
+        candidate.utterance(candidate.encode(text), speaker, seed=seed + i)
+        for i, text in enumerate(texts)
+    ]
+    report(Stage(name="speaking", total=len(texts), unit="sentences"))
+    for index, outcome in decode(candidate, utterances, candidate.sampling):
+        if outcome.rejection is None:
+            wave = speak_tokens(candidate, outcome.tokens, speaker).numpy()
+            heard[index] = recogniser.transcribe(wave, candidate.sample_rate)
+        report(Advance())
+    return score(texts, heard).wer

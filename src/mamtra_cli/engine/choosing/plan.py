@@ -1,0 +1,213 @@
+"""A recipe's plan: read where it is written out, measured on the teacher where it says `auto`.
+
+Brings together what measuring needs: the engine, speech to fit and to compare on, the cache, and
+ears where plans are judged by speech. Speech is the teacher's own unless a file is given; plans
+are compared on sentences that neither the fit nor the final check uses.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from mamtra_cli import __version__
+from mamtra_cli.backbone.auto import ALIGNED, AutoRequest, is_auto, read_auto
+from mamtra_cli.backbone.plan import LayerPlan
+from mamtra_cli.checkpoint import sha256
+from mamtra_cli.config import reason
+from mamtra_cli.engine.choosing import cache as selection_cache
+from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
+from mamtra_cli.engine.choosing.hearing import ears, word_errors
+from mamtra_cli.engine.choosing.heat_map import check_heat_map, draw_selection
+from mamtra_cli.engine.choosing.search import Hear, select
+from mamtra_cli.engine.lessons.agreement import take_tokens
+from mamtra_cli.engine.lessons.examples import Example, hold_out, read_examples
+from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.errors import DataError, PlanError, UsageError
+from mamtra_cli.events import Note, Report, Stage, ignore
+from mamtra_cli.families.base import Model
+from mamtra_cli.layers.mixer_config import MixerConfig
+from mamtra_cli.recipes import ConvertRecipe, LayerSelection
+
+SCORE_SEED = 1 << 17  # added to the seed, so that plans are compared on sentences of their own
+LETTERS = {"mamba2": "M", "swa": "S"}
+
+
+def plan_text(recipe: ConvertRecipe) -> str:
+    """The plan expression of a recipe, from its plan or from ratio and placement."""
+    if not recipe.plan:
+        return f"{recipe.ratio}@{recipe.placement}"
+    if is_auto(recipe.placement):
+        hint = "leave one of them out"
+        if not is_auto(recipe.plan):
+            hint += f", or search from that plan: `--plan {recipe.placement},from={recipe.plan}`"
+        raise PlanError(
+            f"`--placement {recipe.placement}` has nothing to choose in `--plan {recipe.plan}`",
+            hint,
+        )
+    return recipe.plan
+
+
+def needs_scores(recipe: ConvertRecipe) -> bool:
+    """Whether the plan is measured, so that even a dry run reads the teacher's weights."""
+    measured = is_auto(plan_text(recipe))
+    if recipe.heat_map is not None:
+        if not measured:
+            raise UsageError(
+                "`--heat-map` draws layer scores, and this plan has none",
+                "add `--placement auto:swap`",
+            )
+        check_heat_map(recipe.heat_map)
+    return measured
+
+
+def choose_plan(
+    recipe: ConvertRecipe, model: Model, mixer: MixerConfig, init: str, report: Report = ignore
+) -> tuple[LayerPlan, LayerSelection | None]:
+    """Decide the layers of a conversion.
+
+    Args:
+        recipe: every knob.
+        model: the teacher; its weights are read only where layers are measured.
+        mixer: choices of the new layers.
+        init: start of the new layers, as in `backbone.transfer`.
+        report: hears of stages.
+
+    Returns:
+        The plan as an explicit set of layers, and how it was chosen, if it was.
+    """
+    text, depth = plan_text(recipe), model.family.hybrid(model.config).n_layers
+    letter = LETTERS.get(mixer.mixer, "M")
+    if not needs_scores(recipe):
+        plan = LayerPlan.parse(text, depth, rounded=recipe.round)
+        kinds = plan.kinds.replace("M", "S") if letter == "S" else plan.kinds
+        return dataclasses.replace(plan, kinds=kinds), None
+    request = read_auto(
+        text, depth, rounded=recipe.round, letters="M" if letter == "M" else f"M{letter}"
+    )
+    request, start = started(request, depth)
+    engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
+    selection = measured(recipe, engine, mixer, init, request, start, report)
+    kinds = "".join("T" if i in selection.kept else letter for i in range(depth))
+    if recipe.heat_map is not None:
+        draw_selection(recipe.heat_map, selection)
+        report(Note(text=f"layer scores are drawn in {recipe.heat_map}"))
+    return LayerPlan(kinds=kinds, source=request.source), selection
+
+
+def started(request: AutoRequest, depth: int) -> tuple[AutoRequest, tuple[int, ...] | None]:
+    """Resolve `from=` to the layers that the search begins with."""
+    if not request.start:
+        return request, None
+    plan = LayerPlan.parse(request.start, depth)
+    count = len(plan.attention)
+    if request.kept not in (0, count):
+        raise PlanError(
+            f"`{request.start}` keeps {count} layers, and {request.kept} are asked for",
+            "leave out the ratio or `k=`",
+        )
+    if not 1 <= count < depth:
+        raise PlanError(
+            f"`{request.start}` keeps {count} of {depth} layers: there is nothing to choose",
+            f"keep 1 to {depth - 1}",
+        )
+    return dataclasses.replace(request, kept=count), plan.attention
+
+
+def measured(
+    recipe: ConvertRecipe,
+    engine: Engine,
+    mixer: MixerConfig,
+    init: str,
+    request: AutoRequest,
+    start: Sequence[int] | None,
+    report: Report = ignore,
+) -> LayerSelection:
+    """Score layers and choose, or read what an earlier run chose for the same question."""
+    key = selection_cache.key_of(
+        {
+            "mamtra": __version__,
+            "teacher": selection_cache.weights_hash(engine.lm),
+            "request": request,
+            "start": start,
+            "mixer": mixer.to_dict(),
+            "init": init,
+            "calibrate": recipe.calibrate,
+            "ridge": recipe.ridge,
+            "calibration_tokens": recipe.calibration_tokens,
+            "data": data_hash(recipe.data),
+            "seed": recipe.seed,
+        }
+    )
+    found = selection_cache.load(key, report)
+    if found is not None:
+        report(Stage(name="scoring", detail=f"as measured before, {request.source}"))
+        return found
+    hear: Hear | None = None
+    if request.method == "wer":
+        ears()  # a missing package should be told of before anything is measured
+        engine.ready("lm", "flow", "hift")
+    to_fit, to_score = speech(recipe, engine, request.tokens, report)
+    letter = LETTERS.get(mixer.mixer, "M")
+    lm = engine.lm
+    report(Stage(name="fitting", detail=f"all {lm.config.n_layers} layers, {recipe.calibrate}"))
+    pool = make_pool(
+        lm,
+        mixer,
+        to_fit,
+        letter=letter,
+        init=init,
+        calibrate=recipe.calibrate,
+        ridge=recipe.ridge,
+        seed=recipe.seed,
+    )
+    if request.method in ALIGNED and request.steps:
+        align_pool(lm, pool, to_fit, steps=request.steps, seed=recipe.seed, report=report)
+    bench = Bench(lm, pool, to_score, bistream=request.bistream)
+    if request.method == "wer":
+
+        def hear(kinds: str) -> float:
+            made = bench.assemble(kinds)
+            count = request.sentences
+            return word_errors(engine, made, sentences=count, seed=recipe.seed, report=report)
+
+    selection = select(bench, request, start=start, hear=hear, report=report)
+    selection_cache.save(key, selection, report)
+    return selection
+
+
+def data_hash(path: Path | None) -> str | None:
+    """SHA-256 of the user's file; what a teacher says itself follows from weights and seed."""
+    if path is None:
+        return None
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
+
+
+def speech(
+    recipe: ConvertRecipe, engine: Engine, tokens: int, report: Report
+) -> tuple[list[Example], list[Example]]:
+    """Utterances for the fit and others to compare plans on."""
+    if recipe.data is None:
+        to_fit = make_tokens(engine, recipe.calibration_tokens, seed=recipe.seed, report=report)
+        made = make_tokens(engine, tokens, seed=recipe.seed + SCORE_SEED, report=report)
+        return to_fit, take_tokens(made, tokens)
+    rest = given(recipe, recipe.data, engine)
+    fitted, scored = hold_out(rest, len(rest) // 5, seed=recipe.seed + 1)
+    if not scored:
+        raise DataError(
+            f"`{recipe.data}` holds too few utterances to score layers on",
+            "give at least 10, or leave `--data` out and let the teacher speak",
+        )
+    return take_tokens(fitted, recipe.calibration_tokens), take_tokens(scored, tokens)
+
+
+def given(recipe: ConvertRecipe, path: Path, engine: Engine) -> list[Example]:
+    """The user's utterances but for those that the final check keeps."""
+    lm = engine.config.lm
+    found = read_examples(
+        path, engine.encode, speech_vocab=lm.speech_vocab, text_vocab=lm.vocab_size
+    )
+    return hold_out(found, len(found) // 5 if recipe.check_tokens else 0, seed=recipe.seed)[0]

@@ -1,0 +1,1 @@
+"""The token loop and what watches over it."""

@@ -1,0 +1,1 @@
+"""Time, memory and bytes, as they were measured."""

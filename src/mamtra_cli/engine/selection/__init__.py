@@ -1,1 +1,0 @@
-"""Which layers of a teacher stay attention, found by measuring it."""

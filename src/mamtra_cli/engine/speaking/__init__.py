@@ -1,0 +1,1 @@
+"""From a text and a voice to chunks of sound."""

@@ -1,0 +1,1 @@
+"""Students: made from a teacher, held beside it, written as model folders."""

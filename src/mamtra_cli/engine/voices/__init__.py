@@ -1,1 +1,0 @@
-"""Voices copied from a clip: checked, kept, and fitted to a model."""

@@ -1,0 +1,1 @@
+"""The official program's own loops over flow and vocoder, for comparisons."""

@@ -1,0 +1,1 @@
+"""Voices: what a model is given of a speaker, as files and as values."""

@@ -1,0 +1,136 @@
+"""Text that arrives in parts: when a sentence is complete, and that it is spoken by then."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.engine.tiny import tiny_engine, tiny_voice
+
+from mamtra_cli.engine.decoding.guards import GuardLimits
+from mamtra_cli.engine.speaking.arrival import (
+    LONGEST_WAIT,
+    speak_arriving,
+    takes_turns,
+    whole_sentences,
+    whole_words,
+)
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.errors import AudioRejectedError, TextError
+from mamtra_cli.events import Event, Note
+from mamtra_cli.ops.sampling import Sampling
+
+OPEN = GuardLimits(equal_run=1000, loop_span=1000, min_share=0.0, max_share=1000.0, silence_rms=0.0)
+OPTIONS = SpeechOptions(limits=OPEN, sampling=Sampling(), retries=20, silence=0.0)
+TEXT = "It was late. Dr. Brown had gone home, i.e. out of town! Was it $3.50?\nYes\n\nit was."
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 200])
+def test_sentences_do_not_depend_on_how_the_text_arrives(size: int) -> None:
+    parts = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
+    assert list(whole_sentences(parts)) == [
+        "It was late.",
+        "Dr. Brown had gone home, i.e. out of town!",
+        "Was it $3.50?",
+        "Yes",
+        "it was.",
+    ]
+
+
+def arriving(parts: list[str], seen: list[str]) -> Iterator[str]:
+    """Parts, each noted when it is asked for."""
+    for part in parts:
+        seen.append(part)
+        yield part
+
+
+@pytest.mark.parametrize(
+    ("parts", "needed"),
+    [
+        pytest.param(["One two. ", "Three", " four."], 2, id="another-begins"),
+        pytest.param(["One two.\n", "Three", " four."], 1, id="the-line-ends"),
+        pytest.param(["One two\n\n", "Three", " four."], 1, id="the-paragraph-ends"),
+        pytest.param(["\u4f60\u597d\u3002", "\u597d"], 1, id="full-width-mark"),
+        pytest.param(["one, " * 100, "two"], 1, id="no-end-in-sight"),
+    ],
+)
+def test_sentence_comes_as_soon_as_it_is_complete(parts: list[str], needed: int) -> None:
+    seen: list[str] = []
+    first = next(whole_sentences(arriving(parts, seen)))
+    assert first
+    assert len(first) <= LONGEST_WAIT
+    assert seen == parts[:needed]
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_words_arrive_whole_and_lose_nothing(size: int) -> None:
+    text = "  The  old\nclock was slow. "
+    words = list(whole_words([text[i : i + size] for i in range(0, len(text), size)]))
+    assert "".join(words) == "The old clock was slow."
+    assert all(word.startswith(" ") for word in words[1:])
+
+
+def test_first_sentence_is_heard_before_the_second_arrives() -> None:
+    engine, seen = tiny_engine(), []
+    parts = ["first one.\n", "second one."]
+    chunks = speak_arriving(engine, arriving(parts, seen), tiny_voice(), OPTIONS)
+    first = next(chunks)
+    assert len(first.audio) > 0
+    assert seen == parts[:1]
+    rest = list(chunks)
+    assert [c.piece.text for c in [first, *rest] if c.piece] == [
+        "first one.",
+        "second one.",
+    ]
+
+
+def test_arriving_text_sounds_like_the_same_text_at_once() -> None:
+    engine = tiny_engine()
+    whole = torch.cat([c.audio for c in speak(engine, "one. two three.", tiny_voice(), OPTIONS)])
+    parts = ["on", "e.", " two thr", "ee."]
+    got = torch.cat([c.audio for c in speak_arriving(engine, parts, tiny_voice(), OPTIONS)])
+    assert torch.equal(got, whole)
+
+
+def test_sentence_that_cannot_be_spoken_is_left_out_and_told() -> None:
+    heard: list[Event] = []
+    parts = ["fine.\n", "\u4f60.\n", "fine again."]
+    chunks = speak_arriving(tiny_engine(), parts, tiny_voice(), OPTIONS, heard.append)
+    pieces = [chunk.piece.text for chunk in chunks if chunk.piece]
+    assert pieces == ["fine.", "fine again."]
+    assert any(isinstance(e, Note) and "left out" in e.text for e in heard)
+
+
+@pytest.mark.parametrize("positions", ["aligned", "sequential"])
+def test_text_that_never_comes_is_an_error(positions: str) -> None:
+    engine = tiny_engine(positions=positions)
+    with pytest.raises(TextError, match="empty"):
+        list(speak_arriving(engine, [" \n", ""], tiny_voice(), OPTIONS))
+
+
+def test_model_trained_for_it_speaks_in_the_middle_of_a_sentence() -> None:
+    """Five text ids make it speak; the fill id is due after fifteen tokens."""
+    engine, seen = tiny_engine(positions="sequential"), []
+    assert takes_turns(engine)
+    assert not takes_turns(tiny_engine())
+    engine.lm.llm_decoder.bias[engine.config.lm.speech_vocab :] = -30.0
+    parts = ["a few", " words", " and", " more", " of", " them", " come", " late.", " End."]
+    limits = replace(OPEN, equal_run=10_000, loop_span=10_000)
+    options = replace(OPTIONS, limits=limits)
+    chunks = speak_arriving(engine, arriving(parts, seen), tiny_voice(), options)
+    first = next(chunks)
+    assert len(first.audio) > 0
+    assert len(seen) < len(parts) - 1
+    with pytest.raises(AudioRejectedError, match="no end after"):
+        list(chunks)
+
+
+def test_turns_end_with_their_text() -> None:
+    engine = tiny_engine(positions="sequential")
+    # Once it may end, it ends at once.
+    engine.lm.llm_decoder.bias[engine.config.lm.eos_id] = 30.0
+    chunks = list(speak_arriving(engine, ["one ", "two three four"], tiny_voice(), OPTIONS))
+    done = chunks[-1].piece
+    assert done is not None
+    assert done.text == "one two three four"
+    assert sum(len(c.audio) for c in chunks) == done.tokens * 960

@@ -1,0 +1,172 @@
+"""The engine: lazy strict loading, prompts, steps that equal the sequence."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tests.engine.tiny import tiny_engine, tiny_voice
+from tests.families.cosyvoice2.tiny import write_random_checkpoint
+from tests.tiny_model import write_tiny_model
+
+from mamtra_cli.engine.decoding.loop import decode
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.speech import speak_tokens
+from mamtra_cli.errors import CheckpointError, ModelNotFoundError
+from mamtra_cli.families.base import Model
+from mamtra_cli.families.cosyvoice2.sequences import concatenate, decode_sequence
+from mamtra_cli.voices.voice import Voice, save_voice
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("runtime") / "tiny")
+
+
+def test_parts_are_loaded_when_they_are_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    plain = Model.load
+    monkeypatch.setattr(Model, "load", lambda self, *a: (loaded.append(a[0]), plain(self, *a))[1])
+    engine = Engine.load(str(folder), device="cpu")
+    assert loaded == []
+    assert not engine.lm.training
+    assert not any(p.requires_grad for p in engine.lm.parameters())
+    _ = engine.lm
+    assert loaded == ["lm"]
+    engine.ready("lm", "flow", "hift")
+    assert loaded == ["lm", "flow", "hift"]
+
+
+def test_only_the_language_model_is_halved(folder: Path) -> None:
+    engine = Engine.load(str(folder), device="cpu", dtype="bfloat16")
+    assert engine.lm.speech_embedding.weight.dtype == torch.bfloat16
+    assert engine.flow.input_embedding.weight.dtype == torch.float32
+    assert engine.hift.conv_post.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("published", [False, True], ids=["own", "published"])
+def test_parts_loaded_in_inference_mode_can_still_be_trained(
+    folder: Path, tmp_path: Path, published: bool
+) -> None:
+    where = write_random_checkpoint(tmp_path) if published else folder
+    engine = Engine.load(str(where), device="cpu")
+    with torch.inference_mode():
+        engine.ready("lm", "flow", "hift")
+    for name in ("lm", "flow", "hift"):
+        state = engine.part(name).state_dict(keep_vars=True)
+        assert not [key for key, value in state.items() if value.is_inference()], name
+    weight = engine.lm.speech_embedding.weight.requires_grad_()
+    engine.lm.speech_embedding(torch.tensor([1, 2])).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "part"),
+    [
+        pytest.param(lambda path: path.unlink(), "flow", id="missing"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-9]), "lm", id="truncated"),
+    ],
+)
+def test_unsound_part_is_named(folder: Path, tmp_path: Path, spoil, part: str) -> None:  # type: ignore[no-untyped-def]
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    spoil(copy / f"{part}.safetensors")
+    engine = Engine.load(str(copy), device="cpu")
+    with pytest.raises(CheckpointError, match=part):
+        engine.part(part)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError):
+        Engine.load(str(tmp_path), device="cpu")
+    with pytest.raises(ModelNotFoundError):
+        Engine.load("no-such-model", device="cpu")
+
+
+def test_voice_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    save_voice(Voice(name="x", embedding=torch.ones(7)), tmp_path / "x.safetensors")
+    engine = Engine.load(str(folder), device="cpu")
+    assert engine.voices() == ["ann", "bob"]
+    with pytest.raises(CheckpointError, match="7 numbers, not 192"):
+        engine.voice(str(tmp_path / "x.safetensors"))
+
+
+def test_voice_whose_tokens_the_model_does_not_know_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    engine = Engine.load(str(folder), device="cpu")
+    known = engine.config.lm.speech_vocab
+    tokens = torch.tensor([0, known + 5])
+    mel = torch.zeros(2 * len(tokens), engine.config.flow.mel_bins)
+    voice = Voice(name="x", embedding=torch.ones(192), prompt_tokens=tokens, prompt_mel=mel)
+    save_voice(voice, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="speech tokens that this model does not know"):
+        engine.voice(str(tmp_path / "x.safetensors"))
+
+
+def test_text_becomes_pieces_and_ids(folder: Path) -> None:
+    engine = Engine.load(str(folder), device="cpu")
+    pieces = engine.pieces("The clock was slow. " * 40)
+    assert len(pieces) > 1
+    assert all(engine.encode(piece) for piece in pieces)
+
+
+def test_changed_sampling_keeps_the_rest() -> None:
+    engine = tiny_engine()
+    changed = engine.sampling_with(temperature=0.5, top_p=None)
+    assert changed.temperature == 0.5
+    assert changed.top_p == engine.sampling.top_p
+    assert engine.sampling_with(lesson=True, top_p=0.5).top_p == 0.5
+
+
+@pytest.mark.parametrize("prompt", [0, 6], ids=["speaker", "clip"])
+def test_utterance_knows_its_limits(prompt: int) -> None:
+    engine = tiny_engine()
+    utterance = engine.utterance([1] * 10, tiny_voice(prompt), seed=5)
+    assert (utterance.min_tokens, utterance.max_tokens) == (10, 40)
+    assert utterance.expected == 20.0
+    assert len(utterance.prompt_tokens) == prompt
+    assert engine.utterance([1] * 10, max_seconds=0.4).max_tokens == 10
+
+
+@pytest.mark.parametrize("kinds", ["TT", "TM", "MM", "ST"])
+@pytest.mark.parametrize("positions", ["aligned", "sequential"])
+def test_steps_equal_the_sequence(kinds: str, positions: str) -> None:
+    engine = tiny_engine(kinds=kinds, positions=positions, mixer={"window": 6, "sinks": 1})
+    texts, said = ([3, 4, 5], [6] * 9), ([7, 8, 9, 1], [2, 4, 6, 8])
+    utterances = [engine.utterance(text) for text in texts]
+    with torch.inference_mode():
+        scores, state = engine.prefill(utterances)
+        seen = [scores]
+        for tokens in zip(*said, strict=True):
+            scores, state = engine.step(torch.tensor(tokens), state)
+            seen.append(scores)
+        for count, scores in enumerate(seen):
+            whole = [decode_sequence(engine.config.lm, text, (), ()) for text in texts]
+            expected, held = engine.lm.extend(concatenate(whole))
+            for step in range(count):
+                expected, held = engine.lm.step(torch.tensor([row[step] for row in said]), held)
+            torch.testing.assert_close(scores, expected, atol=2e-5, rtol=1e-4)
+
+
+def test_selected_rows_go_on_alone() -> None:
+    engine = tiny_engine(kinds="TM")
+    utterances = [engine.utterance([index + 1] * 5) for index in range(3)]
+    with torch.inference_mode():
+        _, state = engine.prefill(utterances)
+        both, _ = engine.step(torch.tensor([4, 5]), engine.select(state, [0, 2]))
+        _, alone = engine.prefill([utterances[2]])
+        one, _ = engine.step(torch.tensor([5]), alone)
+    torch.testing.assert_close(both[1:], one, atol=2e-5, rtol=1e-4)
+
+
+def test_published_folder_speaks_like_our_own(tmp_path: Path) -> None:
+    engine = Engine.load(str(write_random_checkpoint(tmp_path)), device="cpu")
+    voice = Voice(name="x", embedding=torch.ones(engine.config.flow.speaker_dim))
+    with pytest.raises(ModelNotFoundError, match="no voices"):
+        engine.voice()
+    ids = engine.encode(engine.pieces("hello there")[0])
+    utterance = engine.utterance(ids, voice, max_seconds=1.0)
+    (_, outcome), *_ = decode(engine, [utterance], engine.sampling)
+    wave = speak_tokens(engine, [1, 2, 3, *outcome.tokens[:20]], voice)
+    assert len(wave) == 960 * (3 + len(outcome.tokens[:20]))
+    assert bool(torch.isfinite(wave).all())

@@ -1,0 +1,169 @@
+"""A recording as a prompt: each limit refuses or warns where it says, and handling is stated."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mamtra_cli.errors import AudioError, TextError
+from mamtra_cli.recipes import ClipFacts, ClipLimits
+from mamtra_cli.voices.clip import check_transcript, measure, read_clip, syllables
+
+RATE = 16_000
+
+
+def speech(seconds: float = 4.0, rate: int = RATE, level: float = 0.3) -> np.ndarray:
+    """Noise that swells four times a second, as syllables do."""
+    time = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    return (level * 0.3 * noise * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "FLOAT") -> Path:
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return path
+
+
+def test_good_clip_passes_without_advice(tmp_path: Path) -> None:
+    samples = speech()
+    clip = read_clip(write(tmp_path / "a.wav", samples))
+    assert clip.advice == ()
+    assert clip.rate == RATE
+    np.testing.assert_array_equal(clip.samples, samples)
+    assert clip.facts.seconds == 4.0
+    assert clip.facts.speech_seconds > 3.0
+    assert len(clip.facts.sha256) == 64
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000])
+def test_rates_from_8_to_48_khz_are_read(tmp_path: Path, rate: int) -> None:
+    clip = read_clip(write(tmp_path / "a.wav", speech(rate=rate), rate))
+    assert (clip.rate, len(clip.samples)) == (rate, 4 * rate)
+    assert bool(clip.advice) == (rate < 16_000)
+
+
+def test_stereo_is_mixed_down(tmp_path: Path) -> None:
+    left = speech()
+    both = np.stack((left, np.zeros_like(left)), axis=1)
+    clip = read_clip(write(tmp_path / "a.wav", both))
+    np.testing.assert_allclose(clip.samples, left / 2, atol=1e-7)
+    assert clip.facts.channels == 2
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "words"),
+    [
+        pytest.param(np.zeros(0, np.float32), RATE, "holds no samples", id="nothing"),
+        pytest.param(speech(0.5), RATE, "at least 1 s", id="short"),
+        pytest.param(speech(31), RATE, "at most 30 s", id="long"),
+        pytest.param(np.zeros(4 * RATE, np.float32), RATE, "silent", id="silent"),
+        pytest.param(speech(level=1e-3), RATE, "silent or nearly so", id="whisper-of-noise"),
+        pytest.param(np.clip(20 * speech(), -1, 1), RATE, "is clipped", id="clipped"),
+        pytest.param(np.clip(20 * speech(), -1, 1) * 0.4, RATE, "is clipped", id="clipped-before"),
+        pytest.param(np.pad(speech(0.5), (0, 5 * RATE)), RATE, "the rest is silence", id="pause"),
+        pytest.param(speech(rate=6_000), 6_000, "6000 samples a second", id="rate"),
+        pytest.param(np.full(RATE * 2, np.nan, np.float32), RATE, "not finite", id="nan"),
+        pytest.param(np.full(RATE * 2, np.inf, np.float32), RATE, "not finite", id="infinite"),
+    ],
+)
+def test_unusable_clip_is_refused(
+    tmp_path: Path, samples: np.ndarray, rate: int, words: str
+) -> None:
+    with pytest.raises(AudioError, match=words):
+        read_clip(write(tmp_path / "a.wav", samples, rate))
+
+
+def test_what_is_no_audio_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="there is no audio file"):
+        read_clip(tmp_path / "none.wav")
+    (tmp_path / "a.wav").write_text("no sound")
+    with pytest.raises(AudioError, match="cannot read"):
+        read_clip(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        pytest.param(speech(2.0), "3 to 15 s work best", id="short"),
+        pytest.param(speech(17.0), "3 to 15 s work best", id="long"),
+        pytest.param(speech(level=0.03), "quiet", id="quiet"),
+        pytest.param(np.pad(speech(2.0), (0, 5 * RATE)), "are no silence", id="pauses"),
+    ],
+)
+def test_poor_clip_is_used_with_advice(tmp_path: Path, samples: np.ndarray, words: str) -> None:
+    assert words in " ".join(read_clip(write(tmp_path / "a.wav", samples)).advice)
+
+
+def test_few_flat_tops_are_advice(tmp_path: Path) -> None:
+    samples = speech()
+    samples[1000:1020] = 1.0
+    assert "is clipped" in " ".join(read_clip(write(tmp_path / "a.wav", samples)).advice)
+
+
+def test_pure_tone_is_not_taken_for_clipped() -> None:
+    tone = 0.9 * np.sin(2 * np.pi * 150 * np.arange(2 * RATE) / RATE)
+    wide = (np.round(tone * 32767) / 32768).astype(np.float32)
+    assert measure(wide[:, None], RATE).clipped == 0
+
+
+def test_levels_are_decibels_of_full_scale() -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(2 * RATE) / RATE)).astype(np.float32)
+    facts = measure(tone[:, None], RATE)
+    assert facts.peak == pytest.approx(20 * math.log10(0.5), abs=0.01)
+    assert facts.loudness == pytest.approx(20 * math.log10(0.5 / math.sqrt(2)), abs=0.01)
+
+
+def test_limits_are_the_recipe_s(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", speech())
+    with pytest.raises(AudioError, match="at most 2 s"):
+        read_clip(path, ClipLimits(max_seconds=2.0))
+
+
+FACTS = measure(speech()[:, None], RATE)
+
+
+def of_speech(seconds: float) -> ClipFacts:
+    return replace(FACTS, speech_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "words"),
+    [
+        pytest.param("Good morning to you all.", 20.0, "too little text", id="little"),
+        pytest.param("one two three four " * 20, 3.0, "too much text", id="much"),
+        pytest.param("\u4eca\u5929\u5929\u6c14\u5f88\u597d" * 9, 3.0, "too much", id="chinese"),
+        pytest.param("!? ...", 3.0, "no word", id="nothing"),
+    ],
+)
+def test_transcript_that_cannot_fit_is_refused(text: str, seconds: float, words: str) -> None:
+    with pytest.raises(TextError, match=words):
+        check_transcript(text, of_speech(seconds), ClipLimits())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        pytest.param("We will sell a gray phone alone beyond all phones.", 3.2, id="english"),
+        pytest.param(
+            "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb", 2.0, id="chinese"
+        ),
+        pytest.param("Die Sonne scheint heute den ganzen Tag.", 2.6, id="german"),
+    ],
+)
+def test_transcript_that_fits_passes(text: str, seconds: float) -> None:
+    assert check_transcript(text, of_speech(seconds), ClipLimits()) == ()
+
+
+def test_doubtful_transcript_is_advice() -> None:
+    said = check_transcript("Good morning to you all.", of_speech(4.0), ClipLimits())
+    assert "check the transcript" in said[0]
+
+
+def test_syllables_count_by_script() -> None:
+    assert syllables("\u4f60\u597d") == 2
+    assert syllables("12") == 2
+    assert syllables("abcdef") == 2
+    assert syllables("!? ") == 0
