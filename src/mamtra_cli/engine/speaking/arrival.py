@@ -7,7 +7,6 @@ the middle of a sentence. What arrives is an iterator of strings that may block;
 knows where from.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -29,13 +28,10 @@ from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.turns import TextStream, stream_tokens
 from mamtra_cli.ops.sampling import sample_one
-from mamtra_cli.text.english import sentences
+from mamtra_cli.text.arriving import whole_sentences, whole_words
 from mamtra_cli.voices.voice import Voice
 
 EMPTY = ("the text is empty", "give a sentence to speak")
-LONGEST_WAIT = 400  # characters without an end of sentence after which a part is spoken
-LINE_END = re.compile(r"[.!?…:;][\"')\]”’]*[ \t]*\n|\n\s*\n")
-WIDE_END = re.compile(r"[。！？；]+[”’」』）]*")  # after these a sentence ends without a blank
 
 
 def speak_arriving(
@@ -68,61 +64,6 @@ def takes_turns(engine: Engine) -> bool:
     all of a text first.
     """
     return not is_aligned(engine.config.lm)
-
-
-def whole_sentences(arriving: Iterable[str]) -> Iterator[str]:
-    """Yield sentences as soon as they are complete, the rest when the text ends.
-
-    A sentence is complete when another one begins, when its line ends, or at a full-width end
-    mark. A text without any is cut after 400 characters at a comma or a blank.
-    """
-    held = ""
-    for text in arriving:
-        held += text
-        while (cut := _complete(held)) is not None:
-            done, held = held[:cut], held[cut:]
-            yield from sentences(done)
-    yield from sentences(held)
-
-
-def _complete(text: str) -> int | None:
-    """Where the part of a text ends that can be spoken now, or `None`."""
-    ends = [match.end() for pattern in (LINE_END, WIDE_END) for match in pattern.finditer(text)]
-    if ends:
-        return max(ends)
-    said = sentences(text)
-    if len(said) > 1:
-        # The last sentence may go on; its words stand at the end as they came.
-        return _start(text, said[-1])
-    if len(text) <= LONGEST_WAIT:
-        return None
-    comma = text.rfind(", ", LONGEST_WAIT // 2, LONGEST_WAIT)
-    blank = text.rfind(" ", 1, LONGEST_WAIT)
-    return next((place + 1 for place in (comma, blank) if place > 0), LONGEST_WAIT)
-
-
-def _start(text: str, last: str) -> int:
-    """Where the last sentence starts: blanks between its words may differ."""
-    words = r"\s+".join(re.escape(word) for word in last.split())
-    found = list(re.finditer(words, text))
-    return found[-1].start()
-
-
-def whole_words(arriving: Iterable[str]) -> Iterator[str]:
-    """Yield text up to the last complete word; blanks are single, before the word they lead."""
-    held, first = "", True
-    for text in arriving:
-        held = re.sub(r"\s+", " ", held + text)
-        if first:
-            held = held.lstrip()
-        cut = held.rfind(" ")
-        if "\u4e00" <= held[-1:] <= "\u9fff":
-            cut = len(held)  # Chinese has no blanks to wait for
-        if cut > 0:
-            yield held[:cut]
-            held, first = held[cut:], False
-    if held.strip():
-        yield held.rstrip()
 
 
 def _pieces(
