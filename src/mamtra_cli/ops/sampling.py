@@ -27,6 +27,9 @@ class Sampling:
         min_p: least probability of a candidate, as a share of the most probable one's.
         ras_window: recent ids in which repetitions count; 0 turns repetition-awareness off.
         ras_threshold: share of the window from which on a repeated id is drawn again.
+        repetition_penalty: recent ids are made less likely by it, once an occurrence; 1 is none.
+        penalty_window: recent ids that it looks at.
+        linear, conf, quad: of the unified transform (`ops.shaping`); a `linear` of 0 is none.
         greedy: always the most probable id.
     """
 
@@ -36,6 +39,11 @@ class Sampling:
     min_p: float = 0.0
     ras_window: int = 0
     ras_threshold: float = 0.1
+    repetition_penalty: float = 1.0
+    penalty_window: int = 2
+    linear: float = 0.0
+    conf: float = 0.0
+    quad: float = 0.0
     greedy: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +54,9 @@ class Sampling:
             ("min_p", 0.0, 1.0),
             ("ras_window", 0, None),
             ("ras_threshold", 0.0, 1.0),
+            ("repetition_penalty", 1.0, None),
+            ("penalty_window", 1, None),
+            ("linear", 0.0, None),
         ):
             value = getattr(self, name)
             if not value >= low or (high is not None and value > high):
