@@ -83,6 +83,11 @@ class Console:
             for line in lines:
                 write_line(line)
 
+    def missed(self, limit: MamtraError | None) -> None:
+        """Leave where the result missed a limit; programs read it in the result."""
+        if limit is not None:
+            raise typer.Exit(limit.exit_code) if self.as_json else limit
+
     def __enter__(self) -> Self:
         if self.verbose:
             logging.basicConfig(

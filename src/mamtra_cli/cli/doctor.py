@@ -1,21 +1,12 @@
 """`mamtra doctor`: what is installed here, what runs, and why."""
 
-import typer
-
 from mamtra_cli.cli.console import Console, facts
-from mamtra_cli.cli.options import Device, DType, Json, Quiet, Threads, Verbose
+from mamtra_cli.cli.options import command
 from mamtra_cli.recipes import DoctorRecipe, DoctorResult
 
 
-def doctor(
-    ctx: typer.Context,
-    json: Json = False,
-    device: Device = DoctorRecipe.device,
-    dtype: DType = DoctorRecipe.dtype,
-    threads: Threads = DoctorRecipe.threads,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(DoctorRecipe, config=False)
+def doctor(recipe: DoctorRecipe, console: Console) -> None:
     """Show what is installed, which device and kernels run, and why.
 
     \b
@@ -23,11 +14,10 @@ def doctor(
       $ mamtra doctor
       $ mamtra doctor --device cuda:1 --json
     """
-    with Console.of(ctx) as console:
-        from mamtra_cli.tasks.doctor import doctor as run
+    from mamtra_cli.tasks.doctor import doctor as run
 
-        result = run(DoctorRecipe(device=device, dtype=dtype, threads=threads))
-        console.result(result, words(result))
+    result = run(recipe)
+    console.result(result, words(result))
 
 
 def words(result: DoctorResult) -> list[str]:

@@ -1,161 +1,105 @@
-"""Options that several commands share, and how flags, files and defaults become a recipe.
+"""A command from the knobs of its recipe, and how flags, files and defaults become one.
 
 Order: defaults of the recipe, recipe file, environment, flags. A flag counts only when the user
 gave it, so 0 and "" are valid answers. What a flag refuses, a recipe file may not say either.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from inspect import Parameter, Signature, getdoc
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
-from mamtra_cli.cli.help import GENERAL, OUTPUT
+from mamtra_cli.cli.console import Console
 from mamtra_cli.config import field_types, from_dict, nearest, read_data
 from mamtra_cli.errors import UsageError
+from mamtra_cli.recipes.knob import OUTPUT, Knob, check_bounds, knobs
 
 T = TypeVar("T")
+Words = Callable[[], list[str]]
 GIVEN = frozenset({"COMMANDLINE", "ENVIRONMENT", "PROMPT"})
-SEEDS = 2**32  # a seed is below; sums and products of it then fit what torch takes
+JSON = Knob("Print the result as JSON.", panel=OUTPUT)
+CONFIG = Knob(
+    "Recipe to start from (.toml or .json). Options given here win.",
+    "FILE",
+    names=("--config", "-c"),
+)
+QUIET = Knob("Only errors on stderr.", names=("--quiet", "-q"))
+VERBOSE = Knob("Debug messages on stderr, and tracebacks.", names=("--verbose", "-v"))
 
 
-def complete_dtype() -> list[str]:
-    """Return the names `--dtype` takes when running a model."""
-    return ["auto", "float32", "bfloat16", "float16"]
+def command(
+    cls: type[T],
+    *,
+    config: bool = True,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    words: Mapping[str, Words] | None = None,
+) -> Callable[[Callable[[T, Console], None]], Callable[..., None]]:
+    """Return a decorator that makes a Typer command of a function of a recipe and a console.
+
+    Args:
+        cls: the recipe; its fields with a `Knob` become options in their order, the general ones
+            after all others.
+        config: whether the command takes a recipe file.
+        presets: values by the name that the field `preset` holds.
+        words: completes fields whose values only a floor above the recipes knows.
+    """
+
+    def decorate(body: Callable[[T, Console], None]) -> Callable[..., None]:
+        def run(ctx: typer.Context, **values: Any) -> None:
+            with Console.of(ctx) as console:
+                body(read_recipe(cls, ctx, presets=presets), console)
+
+        run.__doc__, run.__name__ = getdoc(body), body.__name__
+        run.__signature__ = Signature(parameters(cls, config, words or {}))  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
-def complete_storage() -> list[str]:
-    """Return the names `--dtype` takes when writing a model."""
-    return ["keep", "float32", "bfloat16", "float16", "int8"]
+def parameters(cls: type, config: bool, words: Mapping[str, Words]) -> list[Parameter]:
+    """Return the parameters of a command: its context, its knobs and those of every command."""
+    defaults = {field.name: field.default for field in fields(cls)}
+    special: list[Parameter] = []
+    general: list[Parameter] = []
+    for name, (kind, knob) in knobs(cls).items():
+        place = special if knob.panel or knob.positional else general
+        place.append(option(name, kind, defaults[name], knob, words.get(name)))
+    return [
+        Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        *special,
+        option("json", bool, False, JSON),
+        *([option("config", Path | None, None, CONFIG)] if config else ()),
+        *general,
+        option("quiet", bool, False, QUIET),
+        option("verbose", bool, False, VERBOSE),
+    ]
 
 
-def complete_device() -> list[str]:
-    """Return the kinds of device."""
-    return ["auto", "cpu", "cuda"]
-
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="Recipe to start from (.toml or .json). Options given here win.",
-        rich_help_panel=GENERAL,
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        envvar="MAMTRA_DEVICE",
-        show_envvar=True,
-        help="auto, cpu, cuda or cuda:1.",
-        autocompletion=complete_device,
-        rich_help_panel=GENERAL,
-    ),
-]
-DType = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="Type to compute in: auto, float32, bfloat16 or float16.",
-        autocompletion=complete_dtype,
-        rich_help_panel=GENERAL,
-    ),
-]
-Threads = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=0,
-        help="CPU threads; 0 chooses: one for a small model.",
-        rich_help_panel=GENERAL,
-    ),
-]
-Seed = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=0,
-        max=SEEDS - 1,
-        help="Seed of everything random.",
-        rich_help_panel=GENERAL,
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        envvar="MAMTRA_MODEL",
-        show_envvar=True,
-        help="A folder, org/name[@revision] or `mini`.",
-        rich_help_panel=GENERAL,
-    ),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=GENERAL),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose",
-        "-v",
-        help="Debug messages on stderr, and tracebacks.",
-        rich_help_panel=GENERAL,
-    ),
-]
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Replace what is there already.", rich_help_panel=OUTPUT),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        "-n",
-        help="Show the plan and sizes, write nothing.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT),
-]
-Voices = Annotated[
-    Path | None,
-    typer.Option(
-        "--voices",
-        metavar="DIR",
-        show_default="in MAMTRA_HOME or your data folder",
-        help="Folder of your own voices.",
-        rich_help_panel="Voice",
-    ),
-]
-Storage = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="Type of the written weights: keep, float32, bfloat16, float16 or int8.",
-        autocompletion=complete_storage,
-        rich_help_panel=OUTPUT,
-    ),
-]
-OutputFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="DIR",
-        help="Folder to write; new or empty unless --force.",
-        show_default=False,
-        rich_help_panel=OUTPUT,
-    ),
-]
+def option(name: str, kind: Any, default: Any, knob: Knob, words: Words | None = None) -> Parameter:
+    """Return a knob as a parameter that Typer understands."""
+    if get_origin(kind) is tuple:
+        kind, default = list[str] | None, default or None
+    shared: dict[str, Any] = {
+        "help": knob.help,
+        "metavar": knob.value or None,
+        "envvar": knob.env or None,
+        "show_envvar": bool(knob.env),
+        "show_default": knob.default or default not in ("", None, MISSING),
+        "min": knob.low,
+        "max": knob.high,
+        "autocompletion": words or ((lambda: list(knob.words)) if knob.words else None),
+    }
+    info = (
+        typer.Argument(**shared)
+        if knob.positional
+        else typer.Option(*knob.flags(name), rich_help_panel=knob.panel or None, **shared)
+    )
+    return Parameter(
+        name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
+    )
 
 
 def read_recipe(
@@ -172,7 +116,6 @@ def read_recipe(
         UsageError: an unknown key or preset, or a value that the option would not take.
     """
     values: dict[str, Any] = {}
-    flags: set[str] = set()
     where = "the recipe"
     path = ctx.params.get("config")
     if path is not None:
@@ -186,11 +129,12 @@ def read_recipe(
             )
         source = inner if isinstance(inner, dict) else data
         values.update({str(key).replace("-", "_"): value for key, value in source.items()})
+    read = set(values)
     for name in field_types(cls):
         source_of = ctx.get_parameter_source(name)
         if source_of is not None and source_of.name in GIVEN:
             values[name] = ctx.params[name]
-            flags.add(name)
+            read.discard(name)
     preset = values.get("preset")
     if presets is not None and preset:
         if preset not in presets:
@@ -199,30 +143,5 @@ def read_recipe(
             raise UsageError(f"unknown preset `{preset}`", hint)
         values = {**presets[preset], **values}
     recipe = from_dict(cls, values, where)
-    for param in ctx.command.params:
-        if param.name in values:
-            check_number(getattr(recipe, param.name), param, "" if param.name in flags else where)
+    check_bounds(recipe, {name: where for name in read})
     return recipe
-
-
-def check_number(value: object, param: Any, where: str) -> None:
-    """Refuse a number outside the bounds of its option, whoever gave it.
-
-    Args:
-        value: of the recipe.
-        param: the option, with `min` and `max`.
-        where: the file that the value came from; "" for the option itself.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    least, most = getattr(param, "min", None), getattr(param, "max", None)
-    if not math.isfinite(value):
-        fact = "is not finite"
-    elif least is not None and value < least:
-        fact = f"is less than {least}"
-    elif most is not None and value > most:
-        fact = f"is more than {most}"
-    else:
-        return
-    name = f"`{param.name} = {value}` in {where}" if where else f"`{param.opts[0]} {value}`"
-    raise UsageError(f"{name} {fact}")

@@ -1,24 +1,11 @@
 """`mamtra profile`: flags to a recipe, the result to tables."""
 
 from collections.abc import Callable
-from typing import Annotated
-
-import typer
 
 from mamtra_cli.cli.console import Console, amount, facts, size, table
-from mamtra_cli.cli.options import (
-    Config,
-    Device,
-    DType,
-    Json,
-    Quiet,
-    Threads,
-    Verbose,
-    read_recipe,
-)
+from mamtra_cli.cli.options import command
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 
-WORK = "Work"
 HONEST = (
     "the hybrid reduces what grows with length and with streams; at one short utterance expect "
     "no cache saving"
@@ -26,93 +13,8 @@ HONEST = (
 Show = Callable[[float], str]
 
 
-def profile(
-    ctx: typer.Context,
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            show_default="mini beside its hybrid",
-            help="Model to measure: a folder, org/name[@revision] or `mini`.",
-        ),
-    ] = ProfileRecipe.model,
-    compare: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL",
-            show_default=False,
-            help="A second model, measured in the same run.",
-            rich_help_panel=WORK,
-        ),
-    ] = ProfileRecipe.compare,
-    seq: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=32,
-            help="Positions in the context: prompt, text and speech tokens.",
-            rich_help_panel=WORK,
-        ),
-    ] = ProfileRecipe.seq,
-    batch: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Sequences at once.", rich_help_panel=WORK),
-    ] = ProfileRecipe.batch,
-    estimate: Annotated[
-        bool,
-        typer.Option("--estimate", help="Formulas only, nothing runs.", rich_help_panel=WORK),
-    ] = ProfileRecipe.estimate,
-    savings: Annotated[
-        bool,
-        typer.Option(
-            "--savings",
-            help="Memory by formulas, from the official pipeline to ours, saving by saving.",
-            rich_help_panel=WORK,
-        ),
-    ] = ProfileRecipe.savings,
-    imitate_official: Annotated[
-        bool,
-        typer.Option(
-            "--imitate-official",
-            help="Measure memory with the official pipeline imitated, and ours.",
-            rich_help_panel=WORK,
-        ),
-    ] = ProfileRecipe.imitate_official,
-    seconds: Annotated[
-        float,
-        typer.Option(metavar="S", help="Speech of those two.", rich_help_panel=WORK),
-    ] = ProfileRecipe.seconds,
-    prompt_seconds: Annotated[
-        float,
-        typer.Option(metavar="S", help="Voice prompt of those two.", rich_help_panel=WORK),
-    ] = ProfileRecipe.prompt_seconds,
-    runs: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=1, help="Measured runs; the median counts.", rich_help_panel=WORK
-        ),
-    ] = ProfileRecipe.runs,
-    warmup: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Runs before them.", rich_help_panel=WORK),
-    ] = ProfileRecipe.warmup,
-    min_speed: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            show_default=False,
-            help="Exit 3 below so many seconds of audio a second.",
-            rich_help_panel=WORK,
-        ),
-    ] = ProfileRecipe.min_speed,
-    json: Json = False,
-    config: Config = None,
-    device: Device = ProfileRecipe.device,
-    dtype: DType = ProfileRecipe.dtype,
-    threads: Threads = ProfileRecipe.threads,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(ProfileRecipe)
+def profile(recipe: ProfileRecipe, console: Console) -> None:
     """Measure speed, memory and size.
 
     Measured numbers and estimates stand apart. Without a model, mini is measured beside a 1:1
@@ -125,18 +27,12 @@ def profile(
       $ mamtra profile student --min-speed 1 --json
       $ mamtra profile --savings --seconds 30
     """
-    with Console.of(ctx) as console:
-        recipe = read_recipe(ProfileRecipe, ctx)
-        from mamtra_cli.tasks.profile import missed
-        from mamtra_cli.tasks.profile import profile as run
+    from mamtra_cli.tasks.profile import missed
+    from mamtra_cli.tasks.profile import profile as run
 
-        result = run(recipe, console.report)
-        limit = missed(recipe, result)
-        console.result(result, words(result))
-        if limit is not None:
-            if json:
-                raise typer.Exit(limit.exit_code)
-            raise limit
+    result = run(recipe, console.report)
+    console.result(result, words(result))
+    console.missed(missed(recipe, result))
 
 
 def milliseconds(value: float) -> str:

@@ -1,78 +1,12 @@
 """`mamtra push`: flags to a recipe, the result to words."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from mamtra_cli.cli.console import Console, facts, size, table
-from mamtra_cli.cli.options import Config, Json, Quiet, Verbose, read_recipe
+from mamtra_cli.cli.options import command
 from mamtra_cli.recipes import PushRecipe, PushResult
 
-TARGET = "Target"
 
-
-def push(
-    ctx: typer.Context,
-    folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="FOLDER", show_default=False, help="Model folder to upload."),
-    ] = PushRecipe.folder,
-    repo: Annotated[
-        str,
-        typer.Argument(metavar="REPO", show_default=False, help="Where to: org/name."),
-    ] = PushRecipe.repo,
-    revision: Annotated[
-        str, typer.Option(metavar="NAME", help="Branch to write.", rich_help_panel=TARGET)
-    ] = PushRecipe.revision,
-    private: Annotated[
-        bool,
-        typer.Option("--private", help="Make a new repository private.", rich_help_panel=TARGET),
-    ] = PushRecipe.private,
-    tag: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            show_default=False,
-            help="Name the commit, v1 for example.",
-            rich_help_panel=TARGET,
-        ),
-    ] = PushRecipe.tag,
-    message: Annotated[
-        str,
-        typer.Option(
-            "--message",
-            "-m",
-            metavar="TEXT",
-            show_default="names the model and the plan",
-            help="Subject of the commit.",
-            rich_help_panel=TARGET,
-        ),
-    ] = PushRecipe.message,
-    voices: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--voice",
-            metavar="NAME",
-            show_default="none",
-            help="Upload this voice too; repeat for more.",
-            rich_help_panel="Files",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            "-n",
-            help="Show files, sizes, licence and target, upload nothing.",
-            rich_help_panel="Output",
-        ),
-    ] = PushRecipe.dry_run,
-    json: Json = False,
-    config: Config = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(PushRecipe)
+def push(recipe: PushRecipe, console: Console) -> None:
     """Upload a model and its card to the Hugging Face Hub.
 
     The token comes from `HF_TOKEN` or from `hf auth login`. Voices go along only when named.
@@ -82,12 +16,10 @@ def push(
       $ mamtra push student org/name --dry-run
       $ mamtra push student org/name --tag v1
     """
-    with Console.of(ctx) as console:
-        recipe = read_recipe(PushRecipe, ctx)
-        from mamtra_cli.tasks.push import push as run
+    from mamtra_cli.tasks.push import push as run
 
-        result = run(recipe, console.report)
-        console.result(result, words(result))
+    result = run(recipe, console.report)
+    console.result(result, words(result))
 
 
 def words(result: PushResult) -> list[str]:

@@ -1,25 +1,10 @@
 """`mamtra voice add|list|show|remove`: flags to recipes, results to words."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from mamtra_cli.cli.console import Console, facts, size, table, write_line
 from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
-from mamtra_cli.cli.options import (
-    Config,
-    Device,
-    DType,
-    Force,
-    Json,
-    Model,
-    Quiet,
-    Threads,
-    Verbose,
-    Voices,
-    read_recipe,
-)
+from mamtra_cli.cli.options import command
 from mamtra_cli.recipes import (
     VoiceAddRecipe,
     VoiceAddResult,
@@ -29,8 +14,6 @@ from mamtra_cli.recipes import (
     VoiceRemoveRecipe,
     VoiceShowRecipe,
 )
-
-PROMPT = "Prompt"
 
 voice = typer.Typer(
     name="voice",
@@ -54,66 +37,8 @@ def group(ctx: typer.Context) -> None:
 
 
 @voice.command("add", cls=HeadedCommand, context_settings=CONTEXT)
-def add(
-    ctx: typer.Context,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", show_default=False, help="What to call the voice.")
-    ] = VoiceAddRecipe.name,
-    clip: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CLIP",
-            show_default=False,
-            help="A recording of one speaker, best 3 to 15 s, 16 kHz or more.",
-        ),
-    ] = VoiceAddRecipe.clip,
-    text: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            show_default="none; the voice is cross-lingual only",
-            help="What the clip says, word for word.",
-            rich_help_panel=PROMPT,
-        ),
-    ] = VoiceAddRecipe.text,
-    consent: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            show_default=False,
-            help="Who agreed to what, and when; kept in the voice.",
-            rich_help_panel=PROMPT,
-        ),
-    ] = VoiceAddRecipe.consent,
-    consent_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Read the consent statement from a text file.",
-            rich_help_panel=PROMPT,
-        ),
-    ] = VoiceAddRecipe.consent_file,
-    prefill: Annotated[
-        bool,
-        typer.Option(
-            "--prefill",
-            help="Keep what the language model read of the transcript: a larger file, an earlier "
-            "first sound with this model.",
-            rich_help_panel=PROMPT,
-        ),
-    ] = VoiceAddRecipe.prefill,
-    voices: Voices = VoiceAddRecipe.voices,
-    force: Force = VoiceAddRecipe.force,
-    json: Json = False,
-    config: Config = None,
-    model: Model = VoiceAddRecipe.model,
-    device: Device = VoiceAddRecipe.device,
-    dtype: DType = VoiceAddRecipe.dtype,
-    threads: Threads = VoiceAddRecipe.threads,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(VoiceAddRecipe)
+def add(recipe: VoiceAddRecipe, console: Console) -> None:
     """Copy a voice from a clip.
 
     The clip must be 1 to 30 s long, at least 8 kHz, neither silent nor clipped, and say the
@@ -125,32 +50,15 @@ def add(
       $ mamtra voice add ann ann.wav --text "What Ann says." --consent "Ann agreed today."
       $ mamtra synth "In Ann's voice." --voice ann -o hello.wav
     """
-    with Console.of(ctx) as console:
-        recipe = read_recipe(VoiceAddRecipe, ctx)
-        from mamtra_cli.tasks.voice import add_voice
+    from mamtra_cli.tasks.voice import add_voice
 
-        result = add_voice(recipe, console.report)
-        console.result(result, words_of_add(result))
+    result = add_voice(recipe, console.report)
+    console.result(result, words_of_add(result))
 
 
 @voice.command("list", cls=HeadedCommand, context_settings=CONTEXT)
-def list_voices(
-    ctx: typer.Context,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            show_default=False,
-            help="Name the voices of this model too.",
-        ),
-    ] = VoiceListRecipe.model,
-    voices: Voices = VoiceListRecipe.voices,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(VoiceListRecipe, config=False)
+def list_voices(recipe: VoiceListRecipe, console: Console) -> None:
     """List your voices.
 
     \b
@@ -158,25 +66,15 @@ def list_voices(
       $ mamtra voice list
       $ mamtra voice list -m mini --json
     """
-    with Console.of(ctx) as console:
-        from mamtra_cli.tasks.voice import list_all
+    from mamtra_cli.tasks.voice import list_all
 
-        result = list_all(VoiceListRecipe(voices=voices, model=model), console.report)
-        console.result(result, words_of_list(result))
+    result = list_all(recipe, console.report)
+    console.result(result, words_of_list(result))
 
 
 @voice.command("show", cls=HeadedCommand, context_settings=CONTEXT)
-def show(
-    ctx: typer.Context,
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", show_default=False, help="One of yours, or a voice file."),
-    ] = VoiceShowRecipe.name,
-    voices: Voices = VoiceShowRecipe.voices,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(VoiceShowRecipe, config=False)
+def show(recipe: VoiceShowRecipe, console: Console) -> None:
     """Show what is in a voice.
 
     Transcript, consent, facts of the clip, and the model it belongs to.
@@ -186,35 +84,25 @@ def show(
       $ mamtra voice show ann
       $ mamtra voice show ./ann.safetensors --json
     """
-    with Console.of(ctx) as console:
-        from mamtra_cli.tasks.voice import show as run
+    from mamtra_cli.tasks.voice import show as run
 
-        result = run(VoiceShowRecipe(name=name, voices=voices), console.report)
-        console.result(result, words_of_voice(result.voice))
+    result = run(recipe, console.report)
+    console.result(result, words_of_voice(result.voice))
 
 
 @voice.command("remove", cls=HeadedCommand, context_settings=CONTEXT)
-def remove(
-    ctx: typer.Context,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", show_default=False, help="Which of your voices.")
-    ] = VoiceRemoveRecipe.name,
-    voices: Voices = VoiceRemoveRecipe.voices,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(VoiceRemoveRecipe, config=False)
+def remove(recipe: VoiceRemoveRecipe, console: Console) -> None:
     """Delete one of your voices.
 
     \b
     Examples:
       $ mamtra voice remove ann
     """
-    with Console.of(ctx) as console:
-        from mamtra_cli.tasks.voice import remove_voice
+    from mamtra_cli.tasks.voice import remove_voice
 
-        result = remove_voice(VoiceRemoveRecipe(name=name, voices=voices), console.report)
-        console.result(result, [f"removed {result.path}"])
+    result = remove_voice(recipe, console.report)
+    console.result(result, [f"removed {result.path}"])
 
 
 def words_of_add(result: VoiceAddResult) -> list[str]:

@@ -1,36 +1,103 @@
 """Every knob of `convert`, and what it returns."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from mamtra_cli.recipes.knob import OUTPUT, Knob
 from mamtra_cli.recipes.selection import LayerSelection
-from mamtra_cli.recipes.shared import FileEntry, StartCheck
+from mamtra_cli.recipes.shared import Device, DryRun, FileEntry, OutputFolder, Seed, StartCheck
+
+_plan = partial(Knob, panel="Layer plan")
+_layers = partial(Knob, panel="New layers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertRecipe:
     """Replace attention layers of a teacher by recurrent mixers."""
 
-    teacher: str = ""  # folder, org/name[@revision] or `mini`
-    output: Path | None = None  # folder to write
-    ratio: str = "1:1"  # attention layers to Mamba layers
-    placement: str = "block-begin"  # where attention stays; `auto:METHOD` measures it
-    plan: str = ""  # a whole plan in place of the two above
-    heat_map: Path | None = None  # picture of the layer scores of `auto`
-    round: bool = False  # accept a ratio that does not divide the layers
-    mixer: str = "mamba2-gqa"  # preset of the new layers
-    gate: str = ""  # full, none or a rank; "" is the preset's own
-    init: str = "transfer"  # starting weights: transfer or random
-    calibrate: str = "ls"  # closed-form output fit: ls, gain, scalar or none
-    ridge: float = 0.03  # of that fit, as a share of its features' mean power; more is calmer
-    calibration_tokens: int = 8192  # speech tokens for the fit
-    data: Path | None = None  # JSONL of text and tokens; None: the teacher's own speech
-    check_tokens: int = 2048  # held-out speech tokens for the check; 0 skips it
-    dtype: str = "keep"  # stored type of the written weights
-    seed: int = 0
-    device: str = "auto"
-    force: bool = False  # replace what is in the output folder
-    dry_run: bool = False  # plan and sizes only
+    teacher: Annotated[
+        str,
+        Knob(
+            "Model to convert: a folder, org/name[@revision] or `mini`.", "TEACHER", positional=True
+        ),
+    ] = ""
+    ratio: Annotated[
+        str, _plan("Attention layers to Mamba layers.", "T:M", names=("--ratio", "-r"))
+    ] = "1:1"
+    placement: Annotated[
+        str,
+        _plan(
+            "Where attention stays: block-begin, block-end, front, middle, back, sandwich or "
+            "spread; or measured on the teacher, auto:swap, auto:restore, auto:swap-train, "
+            "auto:drop, auto:cosine, auto:wer, auto:smart.",
+            "NAME",
+        ),
+    ] = "block-begin"
+    plan: Annotated[
+        str,
+        _plan(
+            "A full plan in place of the two above: T=0,8,11,16, pattern:TM3, preset:mamtra-1:5 or "
+            "auto:swap,k=2.",
+            "PLAN",
+            names=("--plan", "-p"),
+        ),
+    ] = ""
+    heat_map: Annotated[
+        Path | None, _plan("Draw the layer scores of auto: .svg, .png or .pdf.", "FILE")
+    ] = None
+    round: Annotated[bool, _plan("Accept a ratio that does not divide the layers, rounded.")] = (
+        False
+    )
+    mixer: Annotated[
+        str, _layers("Kind of the new layers: mamba2-gqa, mamtra-paper or swa.", "NAME")
+    ] = "mamba2-gqa"
+    gate: Annotated[
+        str,
+        _layers("Their output gate: full, none, or a rank.", "KIND", default="the mixer's own"),
+    ] = ""
+    init: Annotated[
+        str,
+        _layers("Their starting weights: transfer (from the attention) or random.", "MODE"),
+    ] = "transfer"
+    calibrate: Annotated[
+        str,
+        _layers(
+            "Closed-form fit of their output to the teacher's: ls, gain, scalar or none.", "MODE"
+        ),
+    ] = "ls"
+    ridge: Annotated[
+        float,
+        _layers("Ridge of that fit, as a share of the mean power it reads; more is calmer.", "X"),
+    ] = 0.03
+    calibration_tokens: Annotated[int, _layers("Speech tokens for that fit.", "N", low=1)] = 8192
+    data: Annotated[
+        Path | None,
+        _layers(
+            "JSONL of text and speech tokens for fit and check.",
+            "FILE",
+            default="speech the teacher makes",
+        ),
+    ] = None
+    check_tokens: Annotated[
+        int,
+        _layers("Held-out speech tokens to compare with the teacher on; 0 skips it.", "N", low=0),
+    ] = 2048
+    output: OutputFolder = None
+    dtype: Annotated[
+        str,
+        Knob(
+            "Type of the written weights: keep, float32, bfloat16, float16 or int8.",
+            "NAME",
+            OUTPUT,
+            words=("keep", "float32", "bfloat16", "float16", "int8"),
+        ),
+    ] = "keep"
+    force: Annotated[bool, Knob("Replace what is in the output folder.", panel=OUTPUT)] = False
+    dry_run: DryRun = False
+    device: Device = "auto"
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,77 +1,20 @@
 """Every knob of `distill`, its presets, and what it returns."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from mamtra_cli.recipes.evaluate import Scores
-from mamtra_cli.recipes.shared import StartCheck
+from mamtra_cli.recipes.knob import Knob
+from mamtra_cli.recipes.shared import Device, DryRun, Force, OutputFolder, Seed, StartCheck
 
-
-@dataclass(frozen=True, kw_only=True)
-class DistillRecipe:
-    """Train a converted model to match its teacher, in up to four stages.
-
-    C  `calibrate`: output projections of the new layers in closed form.
-    0  `align_steps`: each new layer alone, on what the teacher gives its own.
-    1  `steps`: the whole student on the teacher's words.
-    2  `own_steps`: the same, with a share of updates on the student's own words.
-    """
-
-    student: str = ""
-    preset: str = ""  # a name of PRESETS, under what is given beside it
-    teacher: str = ""  # "" is the one the student was converted from
-    data: Path | None = None  # JSONL or a folder of shards; None: the teacher's own speech
-    synthetic: int = 40_000  # speech tokens the teacher makes where no data are given
-    bistream: float = 0.0  # share laid out as text and speech in turns
-    packing: bool = False  # several utterances a row
-    output: Path | None = None
-    resume: Path | None = None  # run folder to go on with
-    calibrate: str = ""  # "" | ls | gain | scalar
-    calibrate_tokens: int = 50_000
-    align_steps: int = 0  # steps before that fit each new layer alone to the one it replaced
-    align_lr: float | None = None  # None: lr
-    align_loss: str = "nmse"  # nmse | mse | l2 | cosine
-    steps: int = 200
-    own_steps: int = 0  # steps after, on the student's own words too
-    own_share: float = 0.5  # of these steps
-    own_lr: float | None = None  # None: a third of lr
-    own_divergence: str = "skew_reverse"
-    own_forward: float = 0.3  # weight of `divergence` kept beside it; none collapses diversity
-    batch_tokens: int = 4096  # speech tokens a step
-    pass_positions: int = 8192  # padded positions of one pass, over all processes together
-    lr: float = 1e-4  # of the new layers; examples/distill-mini.toml takes 1e-3
-    lr_rest: float = 0.0  # of everything else; 0 keeps it frozen
-    warmup: int = 20
-    clip: float = 1.0  # largest gradient norm; 0 sets no limit
-    weight_decay: float = 0.01
-    ema: float = 0.0  # decay of a running mean of the weights, which is then what is written
-    precision: str = "auto"  # auto: bfloat16 passes on CUDA, float32 elsewhere
-    checkpoint_activations: bool = False
-    sharding: str = "ddp"  # of several processes: ddp | fsdp2
-    divergence: str = "skew_forward"
-    kl_weight: float = 1.0
-    ce_weight: float = 0.1
-    hidden_weight: float = 0.1
-    hidden_final: float = 1.0  # share of hidden_weight left at the last step
-    hidden_loss: str = "nmse"  # nmse | mse | l2 | cosine
-    hidden_layers: str = "replaced"  # replaced | all | last
-    skew: float = 0.1
-    temperature: float = 1.0
-    t2: bool = False  # multiply the divergence by temperature squared
-    teacher_cache: int = 0  # likeliest tokens stored of the teacher; 0 runs it every time
-    cache_hidden: bool = False
-    log_every: int = 10
-    save_every: int = 100
-    tensorboard: bool = False
-    plot: bool = True
-    report: bool = True  # student and teacher heard at the end
-    report_sentences: int = 10
-    check_tokens: int = 2048
-    seed: int = 0
-    device: str = "auto"
-    force: bool = False
-    dry_run: bool = False
+_stages = partial(Knob, panel="Stages")
+_data = partial(Knob, panel="Data")
+_training = partial(Knob, panel="Training")
+_loss = partial(Knob, panel="Loss")
+_memory = partial(Knob, panel="Memory and processes")
+_records = partial(Knob, panel="Records")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -99,6 +42,198 @@ PRESETS: dict[str, dict[str, Any]] = {
         "save_every": 500,
     },
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillRecipe:
+    """Train a converted model to match its teacher, in up to four stages.
+
+    C  `calibrate`: output projections of the new layers in closed form.
+    0  `align_steps`: each new layer alone, on what the teacher gives its own.
+    1  `steps`: the whole student on the teacher's words.
+    2  `own_steps`: the same, with a share of updates on the student's own words.
+    """
+
+    student: Annotated[
+        str,
+        Knob(
+            "Converted model to train: a folder or org/name[@revision].", "STUDENT", positional=True
+        ),
+    ] = ""
+    preset: Annotated[
+        str, _stages(f"Values to start from: {', '.join(PRESETS)}.", "NAME", words=tuple(PRESETS))
+    ] = ""  # under what is given beside it
+    calibrate: Annotated[
+        str,
+        _stages(
+            "Stage C: set the new output projections in closed form: ls, gain or scalar.",
+            "NAME",
+            default="as converted",
+        ),
+    ] = ""
+    calibrate_tokens: Annotated[int, _stages("Speech tokens of stage C.", "N", low=1)] = 50_000
+    align_steps: Annotated[
+        int,
+        _stages("Stage 0: steps that fit each new layer alone to the one it replaced.", "N", low=0),
+    ] = 0
+    align_lr: Annotated[
+        float | None, _stages("Learning rate of stage 0.", "X", low=0, default="--lr")
+    ] = None
+    align_loss: Annotated[str, _stages("Distance of stage 0: nmse, mse, l2 or cosine.", "NAME")] = (
+        "nmse"
+    )
+    steps: Annotated[int, _stages("Stage 1: optimizer steps of the whole student.", "N", low=0)] = (
+        200
+    )
+    own_steps: Annotated[
+        int, _stages("Stage 2: steps after, on the student's own speech too.", "N", low=0)
+    ] = 0
+    own_share: Annotated[
+        float,
+        _stages("Share of these steps that read the student's own speech.", "X", low=0, high=1),
+    ] = 0.5
+    own_lr: Annotated[
+        float | None, _stages("Learning rate of stage 2.", "X", low=0, default="a third of --lr")
+    ] = None
+    own_divergence: Annotated[str, _stages("Divergence on the student's own speech.", "NAME")] = (
+        "skew_reverse"
+    )
+    own_forward: Annotated[
+        float, _stages("Weight of --divergence kept beside it.", "X", low=0, high=1)
+    ] = 0.3  # none collapses diversity
+    teacher: Annotated[
+        str, _data("Model to learn from.", "MODEL", default="the one it was converted from")
+    ] = ""
+    data: Annotated[
+        Path | None,
+        _data(
+            "JSONL of text and speech tokens, or a folder of `mamtra prepare`.",
+            "PATH",
+            default="speech the teacher makes",
+        ),
+    ] = None
+    synthetic: Annotated[
+        int, _data("Speech tokens the teacher makes where no data are given.", "N", low=1)
+    ] = 40_000
+    check_tokens: Annotated[
+        int,
+        _data("Held-out speech tokens to compare with the teacher on; 0 skips it.", "N", low=0),
+    ] = 2048
+    bistream: Annotated[
+        float,
+        _data(
+            "Share laid out as text and speech in turns; 0.5 keeps streaming of CosyVoice 2.",
+            "X",
+            low=0,
+            high=1,
+        ),
+    ] = 0.0
+    packing: Annotated[
+        bool, _data("Lay several utterances in one row instead of padding.", negative=True)
+    ] = False
+    batch_tokens: Annotated[int, _training("Speech tokens a step.", "N", low=1)] = 4096
+    lr: Annotated[float, _training("Learning rate of the new layers.", "X", low=0)] = (
+        1e-4  # examples/distill-mini.toml takes 1e-3
+    )
+    lr_rest: Annotated[
+        float, _training("Learning rate of everything else; 0 keeps it frozen.", "X", low=0)
+    ] = 0.0
+    warmup: Annotated[int, _training("Steps until the full rate.", "N", low=0)] = 20
+    clip: Annotated[float, _training("Largest gradient norm; 0: no limit.", "X", low=0)] = 1.0
+    weight_decay: Annotated[float, _training("Weight decay of matrices.", "X", low=0)] = 0.01
+    ema: Annotated[
+        float,
+        _training(
+            "Decay of a running mean of the weights, which is what is written; 0: none.",
+            "X",
+            low=0,
+            high=0.99999,
+        ),
+    ] = 0.0
+    log_every: Annotated[int, _training("Steps between lines of numbers.", "N", low=1)] = 10
+    save_every: Annotated[int, _training("Steps between saves.", "N", low=1)] = 100
+    resume: Annotated[
+        Path | None, _training("Go on with a run, OUTPUT.run; its own settings hold.", "DIR")
+    ] = None
+    divergence: Annotated[
+        str,
+        _loss("skew_forward, skew_reverse, kl_forward, kl_reverse, js, tv or kl_topk.", "NAME"),
+    ] = "skew_forward"
+    kl_weight: Annotated[float, _loss("Weight of the divergence from the teacher.", "X", low=0)] = (
+        1.0
+    )
+    ce_weight: Annotated[float, _loss("Weight of the cross entropy of the tokens.", "X", low=0)] = (
+        0.1
+    )
+    hidden_weight: Annotated[
+        float, _loss("Weight of the distance of hidden states.", "X", low=0)
+    ] = 0.1
+    hidden_final: Annotated[
+        float, _loss("Share of that weight left at the last step.", "X", low=0)
+    ] = 1.0
+    hidden_loss: Annotated[
+        str, _loss("Distance of hidden states: nmse, mse, l2 or cosine.", "NAME")
+    ] = "nmse"
+    hidden_layers: Annotated[
+        str,
+        _loss(
+            "States compared: after replaced layers, after all, or the last.",
+            "NAME",
+            words=("replaced", "all", "last"),
+        ),
+    ] = "replaced"
+    skew: Annotated[
+        float, _loss("Share of the teacher in the skewed mixture.", "X", low=0, high=0.99)
+    ] = 0.1
+    temperature: Annotated[float, _loss("Softens both distributions.", "T", low=0.01)] = 1.0
+    t2: Annotated[
+        bool, _loss("Multiply the divergence by the temperature squared.", negative=True)
+    ] = False
+    teacher_cache: Annotated[
+        int,
+        _memory("Store the teacher's K likeliest tokens once; 0 runs it every time.", "K", low=0),
+    ] = 0
+    cache_hidden: Annotated[
+        bool, _memory("Store the compared hidden states too.", negative=True)
+    ] = False
+    pass_positions: Annotated[
+        int,
+        _memory("Padded positions of one pass, over all processes together.", "N", low=1),
+    ] = 8192
+    precision: Annotated[
+        str,
+        _memory("Of the passes: auto, float32 or bfloat16; weights stay float32.", "NAME"),
+    ] = "auto"  # bfloat16 passes on CUDA, float32 elsewhere
+    checkpoint_activations: Annotated[
+        bool,
+        _memory(
+            "Run each block again in the backward pass: less memory, more time.", negative=True
+        ),
+    ] = False
+    sharding: Annotated[
+        str, _memory("With several processes (torchrun): ddp or fsdp2.", "NAME")
+    ] = "ddp"
+    tensorboard: Annotated[
+        bool, _records("Write TensorBoard events into OUTPUT/tensorboard.", negative=True)
+    ] = False
+    plot: Annotated[
+        bool, _records("Draw losses and gradient norm into OUTPUT/curves.png.", negative=True)
+    ] = True
+    report: Annotated[
+        bool,
+        _records(
+            "End with a report in OUTPUT/report: student and teacher heard beside each other.",
+            negative=True,
+        ),
+    ] = True
+    report_sentences: Annotated[
+        int, _records("Sentences each of them says for it.", "N", low=1)
+    ] = 10
+    output: OutputFolder = None
+    force: Force = False
+    dry_run: DryRun = False
+    device: Device = "auto"
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)

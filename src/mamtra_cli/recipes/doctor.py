@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+from mamtra_cli.recipes.shared import Device, DType, Threads
+
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorRecipe:
     """Look at this installation."""
 
-    dtype: str = "auto"
-    device: str = "auto"
-    threads: int = 0
+    device: Device = "auto"
+    dtype: DType = "auto"
+    threads: Threads = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,42 +1,119 @@
 """Every knob of `eval`, and what it returns."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from mamtra_cli.recipes.knob import OUTPUT, Knob
+from mamtra_cli.recipes.shared import Device, DType, Force, Seed, Threads
+
+_sentences = partial(Knob, panel="Sentences")
+_judges = partial(Knob, panel="Judges")
+_limits = partial(Knob, panel="Limits (exit 3 where missed)")
+_output = partial(Knob, panel=OUTPUT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecipe:
     """Score a model: word errors, likeness of the voice, length, closeness to its teacher."""
 
-    model: str = "mini"
-    teacher: str = ""  # scored in the same run; "" is the model's own, if it has one; or "none"
-    data: Path | None = None  # sentences, one a line or JSONL; None: the built-in ones
-    list_file: Path | None = None  # a list of Seed-TTS-eval, in place of `data`
-    sentences: int = 20  # of `data` or the built-in ones; a list is read whole
-    limit: int = 0  # utterances of the list; 0: all
-    language: str = "en"  # of the list: en (words) or zh (characters)
-    voice: str = ""
-    asr: str = "pocketsphinx"  # or whisper:NAME, command:CMD
-    similarity: str = "auto"  # own, campplus:FILE, wavlm:NAME or none
-    utmos: str = "auto"  # file of the weights, auto or none
-    seeds: int = 1
-    retries: int = 2
-    rows: int = 16  # pieces decoded together
-    rounds: int = 2000  # of the bootstrap
-    max_wer: float | None = None  # limits: exit 3 above these percentages (points, likeness)
-    max_wer_increase: float | None = None
-    min_similarity: float | None = None
-    max_failures: float | None = None
-    report: Path | None = None  # folder for the report
-    samples: int = 4  # sentences whose sound the report holds
-    audio_format: str = "flac"
-    records: Path | None = None  # JSONL, one utterance a line
-    force: bool = False
-    dtype: str = "auto"
-    device: str = "auto"
-    threads: int = 0
-    seed: int = 0
+    model: Annotated[
+        str,
+        Knob("Model to score: a folder, org/name[@revision] or `mini`.", "MODEL", positional=True),
+    ] = "mini"
+    teacher: Annotated[
+        str,
+        _sentences(
+            "Scored in the same run, and compared with; `none` for no teacher.",
+            "MODEL",
+            default="the model's own",
+        ),
+    ] = ""
+    data: Annotated[
+        Path | None,
+        _sentences(
+            "Sentences: one a line, or JSONL with `text`.",
+            "FILE",
+            names=("--data", "--texts"),
+            default="built-in sentences",
+        ),
+    ] = None
+    sentences: Annotated[int, _sentences("How many of them.", "N", low=1)] = 20
+    list_file: Annotated[
+        Path | None,
+        _sentences(
+            "A list of Seed-TTS-eval, name|prompt text|prompt wav|text: its rules, its voices, all "
+            "of it.",
+            "FILE",
+            names=("--list",),
+        ),
+    ] = None
+    limit: Annotated[int, _sentences("Only the first of the list.", "N", low=0, default="all")] = 0
+    language: Annotated[
+        str,
+        _sentences("Of the list: en (words) or zh (characters).", "NAME", names=("--lang",)),
+    ] = "en"
+    voice: Annotated[
+        str,
+        _sentences("A voice of the model, or a voice file.", "NAME", default="the model's first"),
+    ] = ""
+    seeds: Annotated[int, _sentences("Times each is spoken.", "N", low=1)] = 1
+    retries: Annotated[int, _sentences("New attempts for what a guard refused.", "N", low=0)] = 2
+    rows: Annotated[int, _sentences("Spoken together.", "N", low=1)] = 16
+    asr: Annotated[
+        str,
+        _judges(
+            "Who listens: pocketsphinx, whisper:MODEL (a folder or org/name[@revision]) or "
+            "command:CMD (WAV paths in, lines of text out).",
+            "NAME",
+        ),
+    ] = "pocketsphinx"
+    similarity: Annotated[
+        str,
+        _judges(
+            "Who compares voices: auto, own, campplus[:FILE], wavlm:MODEL or none.",
+            "NAME",
+            names=("--sim",),
+        ),
+    ] = "auto"
+    utmos: Annotated[
+        str, _judges("Weights that guess opinions (extra `utmos`), auto or none.", "FILE")
+    ] = "auto"
+    rounds: Annotated[int, _judges("Drawings of the bootstrap.", "N", low=1)] = 2000
+    max_wer: Annotated[
+        float | None,
+        _limits("Word errors: of the set, or with --list the mean of its utterances.", "PERCENT"),
+    ] = None
+    max_wer_increase: Annotated[
+        float | None, _limits("Word errors above the teacher's.", "POINTS")
+    ] = None
+    min_similarity: Annotated[float | None, _limits("Mean similarity of the voice.", "COSINE")] = (
+        None
+    )
+    max_failures: Annotated[
+        float | None,
+        _limits("Sentences refused, or over half of whose words are wrong.", "PERCENT"),
+    ] = None
+    report: Annotated[
+        Path | None,
+        _output(
+            "Folder to write with tables, plots and sound; new or empty unless --force.", "DIR"
+        ),
+    ] = None
+    samples: Annotated[int, _output("Sentences to hear in it.", "N", low=0)] = 4
+    audio_format: Annotated[
+        str,
+        _output(
+            "Their format: flac, opus, mp3 or wav.", "NAME", words=("flac", "opus", "mp3", "wav")
+        ),
+    ] = "flac"
+    records: Annotated[Path | None, _output("JSONL to write, one utterance a line.", "FILE")] = None
+    force: Force = False
+    device: Device = "auto"
+    dtype: DType = "auto"
+    threads: Threads = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)

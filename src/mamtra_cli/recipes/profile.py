@@ -1,28 +1,51 @@
 """Every knob of `profile`, and what it returns."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+
+from mamtra_cli.recipes.knob import Knob
+from mamtra_cli.recipes.shared import Device, DType, Threads
+
+_work = partial(Knob, panel="Work")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileRecipe:
     """Measure speed, memory and size."""
 
-    model: str = ""  # "" is `mini` beside its hybrids
-    compare: str = ""  # a second model in the same run
-    seq: int = 1024  # tokens in the context
-    batch: int = 1
-    estimate: bool = False  # formulas only
-    savings: bool = False  # memory of the pipeline, official to ours, by formulas
-    imitate_official: bool = False  # measure the same: the official pipeline imitated, and ours
-    seconds: float = 30.0  # of speech, for the two above
-    prompt_seconds: float = 5.0  # of the voice prompt, for the same
-    runs: int = 3
-    warmup: int = 1
-    min_speed: float | None = None  # fail below this many seconds of audio a second
-    dtype: str = "auto"
-    device: str = "auto"
-    threads: int = 0
+    model: Annotated[
+        str,
+        Knob(
+            "Model to measure: a folder, org/name[@revision] or `mini`.",
+            "MODEL",
+            positional=True,
+            default="mini beside its hybrid",
+        ),
+    ] = ""
+    compare: Annotated[str, _work("A second model, measured in the same run.", "MODEL")] = ""
+    seq: Annotated[
+        int, _work("Positions in the context: prompt, text and speech tokens.", "N", low=32)
+    ] = 1024
+    batch: Annotated[int, _work("Sequences at once.", "N", low=1)] = 1
+    estimate: Annotated[bool, _work("Formulas only, nothing runs.")] = False
+    savings: Annotated[
+        bool,
+        _work("Memory by formulas, from the official pipeline to ours, saving by saving."),
+    ] = False
+    imitate_official: Annotated[
+        bool, _work("Measure memory with the official pipeline imitated, and ours.")
+    ] = False
+    seconds: Annotated[float, _work("Speech of those two.", "S")] = 30.0
+    prompt_seconds: Annotated[float, _work("Voice prompt of those two.", "S")] = 5.0
+    runs: Annotated[int, _work("Measured runs; the median counts.", "N", low=1)] = 3
+    warmup: Annotated[int, _work("Runs before them.", "N", low=0)] = 1
+    min_speed: Annotated[
+        float | None, _work("Exit 3 below so many seconds of audio a second.", "X")
+    ] = None
+    device: Device = "auto"
+    dtype: DType = "auto"
+    threads: Threads = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,50 @@
-"""Small results that several tasks share."""
+"""Knobs and small results that several tasks share."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from mamtra_cli.recipes.knob import OUTPUT, Knob
+
+SEEDS = 2**32  # a seed is below; sums and products of it then fit what torch takes
+
+Device = Annotated[
+    str,
+    Knob("auto, cpu, cuda or cuda:1.", "NAME", env="MAMTRA_DEVICE", words=("auto", "cpu", "cuda")),
+]
+DType = Annotated[
+    str,
+    Knob(
+        "Type to compute in: auto, float32, bfloat16 or float16.",
+        "NAME",
+        words=("auto", "float32", "bfloat16", "float16"),
+    ),
+]
+Threads = Annotated[int, Knob("CPU threads; 0 chooses: one for a small model.", "N", low=0)]
+Seed = Annotated[int, Knob("Seed of everything random.", "N", low=0, high=SEEDS - 1)]
+Voices = Annotated[
+    Path | None,
+    Knob(
+        "Folder of your own voices.",
+        "DIR",
+        "Voice",
+        default="in MAMTRA_HOME or your data folder",
+    ),
+]
+OutputFolder = Annotated[
+    Path | None,
+    Knob(
+        "Folder to write; new or empty unless --force.",
+        "DIR",
+        OUTPUT,
+        names=("--output", "-o"),
+    ),
+]
+Force = Annotated[bool, Knob("Replace what is there already.", panel=OUTPUT)]
+DryRun = Annotated[
+    bool,
+    Knob("Show the plan and sizes, write nothing.", panel=OUTPUT, names=("--dry-run", "-n")),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

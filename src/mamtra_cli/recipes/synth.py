@@ -1,45 +1,126 @@
 """Every knob of `synth`, and what it returns."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+from mamtra_cli.recipes.knob import OUTPUT, Knob
+from mamtra_cli.recipes.shared import Device, DType, Force, Seed, Threads, Voices
+
+_output = partial(Knob, panel=OUTPUT)
+_voice = partial(Knob, panel="Voice")
+_choice = partial(Knob, panel="Choosing tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthRecipe:
     """Speak a text."""
 
-    text: str = ""
-    output: str = ""  # file; `-` is stdout
-    model: str = "mini"
-    voice: str = ""  # "" is the model's first voice
-    voices: Path | None = None  # folder of the user's voices; None is the usual one
-    clip: Path | None = None  # speak as this recording does, in place of a voice
-    clip_text: str = ""  # what it says; "" is cross-lingual
-    zero_shot: bool = False  # go on from the clip, also with a model that did not learn it
-    cross_lingual: bool = False  # show the language model nothing of the clip
-    instruct: str = ""  # how to speak, where the model follows instructions
-    speaker_only: bool = False  # use the voice's vector alone
-    speed: float = 1.0
-    temperature: float | None = None  # None: the model's own
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float = 0.0
-    greedy: bool = False
-    steps: int | None = None  # flow steps; None: the model's own
-    seed: int = 0
-    retries: int = 2  # new attempts when a guard rejects the audio
-    max_seconds: float | None = None  # per piece; None: from the length of the text
-    sentence_silence: float = 0.2  # seconds between pieces
-    volume: float = 1.0
-    stream: bool = False  # write audio as it is made
-    text_stream: bool = False  # speak the text while it arrives
-    raw: bool = False  # headerless 16-bit samples
-    format: str = ""  # wav, flac, mp3 or opus; "" is from the file name
-    sample_rate: int | None = None  # None: the model's own
-    dtype: str = "auto"
-    device: str = "auto"
-    threads: int = 0  # 0: chosen from the machine
-    force: bool = False  # replace an existing output
+    text: Annotated[
+        str, Knob("Text to speak; - or nothing reads stdin.", "TEXT", positional=True)
+    ] = ""
+    output: Annotated[
+        str, _output("File to write; - is stdout.", "FILE", names=("--output", "-o"))
+    ] = ""
+    format: Annotated[
+        str,
+        _output(
+            "wav, flac, mp3 or opus.",
+            "NAME",
+            default="by the file name",
+            words=("wav", "flac", "mp3", "opus"),
+        ),
+    ] = ""
+    sample_rate: Annotated[
+        int | None,
+        _output("Samples a second.", "HZ", low=4000, high=192_000, default="the model's own"),
+    ] = None
+    raw: Annotated[bool, _output("Headerless 16-bit little-endian samples.")] = False
+    stream: Annotated[bool, _output("Write sound while the model still speaks.")] = False
+    text_stream: Annotated[
+        bool,
+        _output("Speak stdin while it arrives, each sentence as soon as it is complete."),
+    ] = False
+    force: Force = False
+    model: Annotated[
+        str,
+        _voice(
+            "A folder, org/name[@revision] or `mini`.",
+            "MODEL",
+            names=("--model", "-m"),
+            env="MAMTRA_MODEL",
+        ),
+    ] = "mini"
+    voice: Annotated[
+        str,
+        _voice(
+            "A voice of the model, one of yours, or a voice file.",
+            "NAME",
+            default="the model's first",
+        ),
+    ] = ""
+    voices: Voices = None
+    clip: Annotated[
+        Path | None, _voice("Speak as this recording does; nothing of it is kept.", "FILE")
+    ] = None
+    clip_text: Annotated[str, _voice("What the recording says, word for word.", "TEXT")] = (
+        ""  # without it, cross-lingual
+    )
+    zero_shot: Annotated[
+        bool, _voice("Copy the way of speaking too, even with a model that did not learn it.")
+    ] = False
+    cross_lingual: Annotated[
+        bool, _voice("Copy the sound of the voice, not its way of speaking.")
+    ] = False
+    instruct: Annotated[
+        str, _voice("How to speak, for models that follow instructions.", "TEXT")
+    ] = ""
+    speaker_only: Annotated[
+        bool, _voice("Use the vector of the voice alone, none of its clip.")
+    ] = False
+    speed: Annotated[float, _voice("2 speaks twice as fast.", "X", low=0.25, high=4)] = 1.0
+    volume: Annotated[float, _voice("Factor on the loudness.", "X", low=0, high=10)] = 1.0
+    sentence_silence: Annotated[
+        float, _voice("Pause between pieces.", "SECONDS", low=0, high=60)
+    ] = 0.2
+    temperature: Annotated[
+        float | None,
+        _choice("Above 1 flattens the choice, below sharpens it.", "T", default="the model's own"),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        _choice("Choose among the likeliest that hold this share.", "P", default="the model's own"),
+    ] = None
+    top_k: Annotated[
+        int | None, _choice("Choose among this many.", "K", default="the model's own")
+    ] = None
+    min_p: Annotated[
+        float, _choice("Leave out what is below this share of the likeliest.", "P")
+    ] = 0.0
+    greedy: Annotated[bool, _choice("Always take the likeliest.")] = False
+    steps: Annotated[
+        int | None,
+        _choice(
+            "Solver steps from tokens to sound.", "N", low=1, high=1000, default="the model's own"
+        ),
+    ] = None
+    retries: Annotated[
+        int, _choice("New attempts when a guard refuses the speech.", "N", low=0)
+    ] = 2
+    max_seconds: Annotated[
+        float | None,
+        _choice(
+            "Longest piece.", "SECONDS", low=0.2, high=600, default="by the length of the text"
+        ),
+    ] = None
+    input_file: Annotated[
+        Path | None, Knob("Read the text from a file.", "FILE", names=("--input-file", "-i"))
+    ] = None
+    device: Device = "auto"
+    dtype: DType = "auto"
+    threads: Threads = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,14 @@
 """Every knob of `voice add`, `list`, `show` and `remove`, and what they return."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+from mamtra_cli.recipes.knob import Knob
+from mamtra_cli.recipes.shared import Device, DType, Force, Threads, Voices
+
+_prompt = partial(Knob, panel="Prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,43 +75,75 @@ class VoiceFacts:
 class VoiceAddRecipe:
     """Make a voice from a clip."""
 
-    name: str = ""
-    clip: Path | None = None
-    text: str = ""  # what the clip says; "" leaves cross-lingual speech only
-    consent: str = ""  # who agreed to what
-    consent_file: Path | None = None
-    model: str = "mini"
-    voices: Path | None = None  # folder; None is the user's
-    prefill: bool = False  # keep what the language model has read of the transcript
-    limits: ClipLimits = field(default_factory=ClipLimits)
-    dtype: str = "auto"
-    device: str = "auto"
-    threads: int = 0
-    force: bool = False
+    name: Annotated[str, Knob("What to call the voice.", "NAME", positional=True)] = ""
+    clip: Annotated[
+        Path | None,
+        Knob(
+            "A recording of one speaker, best 3 to 15 s, 16 kHz or more.", "CLIP", positional=True
+        ),
+    ] = None
+    text: Annotated[
+        str,
+        _prompt(
+            "What the clip says, word for word.",
+            "TEXT",
+            default="none; the voice is cross-lingual only",
+        ),
+    ] = ""
+    consent: Annotated[str, _prompt("Who agreed to what, and when; kept in the voice.", "TEXT")] = (
+        ""
+    )
+    consent_file: Annotated[
+        Path | None, _prompt("Read the consent statement from a text file.", "FILE")
+    ] = None
+    prefill: Annotated[
+        bool,
+        _prompt(
+            "Keep what the language model read of the transcript: a larger file, an earlier first "
+            "sound with this model."
+        ),
+    ] = False
+    voices: Voices = None
+    limits: ClipLimits = field(default_factory=ClipLimits)  # too many to ask for one by one
+    force: Force = False
+    model: Annotated[
+        str,
+        Knob(
+            "A folder, org/name[@revision] or `mini`.",
+            "MODEL",
+            names=("--model", "-m"),
+            env="MAMTRA_MODEL",
+        ),
+    ] = "mini"
+    device: Device = "auto"
+    dtype: DType = "auto"
+    threads: Threads = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceListRecipe:
     """Name the voices of a folder."""
 
-    voices: Path | None = None
-    model: str = ""  # name its own voices too
+    voices: Voices = None
+    model: Annotated[
+        str, Knob("Name the voices of this model too.", "MODEL", names=("--model", "-m"))
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceShowRecipe:
     """Tell what is in a voice."""
 
-    name: str = ""  # a voice of the folder, or a voice file
-    voices: Path | None = None
+    name: Annotated[str, Knob("One of yours, or a voice file.", "NAME", positional=True)] = ""
+    voices: Voices = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceRemoveRecipe:
     """Delete a voice."""
 
-    name: str = ""
-    voices: Path | None = None
+    name: Annotated[str, Knob("Which of your voices.", "NAME", positional=True)] = ""
+    voices: Voices = None
 
 
 @dataclass(frozen=True, kw_only=True)

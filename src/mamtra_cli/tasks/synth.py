@@ -15,6 +15,8 @@ from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 from mamtra_cli.errors import OutputError, TextError, UsageError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
+from mamtra_cli.recipes.knob import check_bounds
+from mamtra_cli.text.encoding import read_text
 from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.voices.voice import Manner, Voice
 
@@ -38,6 +40,9 @@ def synth(
         AudioRejectedError: a guard refused every attempt; no file is left.
     """
     check(recipe)
+    text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
+    if not text.strip() and not recipe.text_stream:
+        raise TextError("the text is empty", "give a sentence to speak")
     format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
     target = sys.stdout.buffer if recipe.output == STDOUT else Path(recipe.output)
     if isinstance(target, Path):
@@ -62,8 +67,8 @@ def synth(
     manner = engine.manner(voice, asked)
     mode = voice.asked(manner)
     if asked.mode is None and mode != voice.mode:
-        text = f"this model did not learn to go on from a clip: {mode}; `--zero-shot` asks it to"
-        report(Note(text=text))
+        told = f"this model did not learn to go on from a clip: {mode}; `--zero-shot` asks it to"
+        report(Note(text=told))
     engine.ready("lm", "flow", "hift")
     loaded = time.perf_counter()
     options = SpeechOptions(
@@ -97,10 +102,10 @@ def synth(
         force=recipe.force,
     ) as writer:
         if recipe.text_stream:
-            parts = [recipe.text] if arriving is None else arriving
+            parts = [text] if arriving is None else arriving
             chunks = speak_arriving(engine, parts, voice, options, report)
         else:
-            chunks = speak(engine, recipe.text, voice, options, report)
+            chunks = speak(engine, text, voice, options, report)
         for chunk in chunks:
             if first is None:
                 first = time.perf_counter()
@@ -134,8 +139,8 @@ def check(recipe: SynthRecipe) -> None:
     """Refuse what cannot be, before anything is loaded."""
     if not recipe.output:
         raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
-    if not recipe.text.strip() and not recipe.text_stream:
-        raise TextError("the text is empty", "give a sentence to speak")
+    if recipe.input_file is not None and recipe.text:
+        raise UsageError("a text and `--input-file` are both given", "give one of them")
     asked = {
         "--zero-shot": recipe.zero_shot,
         "--cross-lingual": recipe.cross_lingual,
@@ -151,16 +156,7 @@ def check(recipe: SynthRecipe) -> None:
         raise UsageError("`--clip-text` says what a clip says; there is none", "add `--clip FILE`")
     if recipe.raw and recipe.format not in ("", RAW):
         raise UsageError(f"`--raw` and `--format {recipe.format}` contradict each other")
-    ranges = {
-        "speed": (0.25, 4.0, recipe.speed),
-        "volume": (0.0, 10.0, recipe.volume),
-        "sentence-silence": (0.0, 60.0, recipe.sentence_silence),
-        "steps": (1, 1000, recipe.steps),
-        "max-seconds": (0.2, 600.0, recipe.max_seconds),
-    }
-    for name, (low, high, value) in ranges.items():
-        if value is not None and not low <= value <= high:
-            raise UsageError(f"`--{name} {value:g}` is outside {low:g} to {high:g}")
+    check_bounds(recipe)
 
 
 def manner_of(engine: Engine, recipe: SynthRecipe) -> Manner:

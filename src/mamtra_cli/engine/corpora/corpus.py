@@ -14,8 +14,8 @@ from mamtra_cli.config import nearest
 from mamtra_cli.engine.corpora import arrow, folders, jsonl, lhotse, webdataset
 from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, Part, writable
 from mamtra_cli.errors import DataError, UsageError
+from mamtra_cli.recipes.prepare import FORMATS
 
-FORMATS = ("jsonl", "csv", "libritts", "ljspeech", "folder", "hf", "lhotse", "webdataset")
 TARS = (".tar", ".tar.gz", ".tgz")
 ARROW = (".parquet", ".arrow")
 
