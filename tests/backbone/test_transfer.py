@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.backbone.hybrid import HybridStack, mixer_shape
+from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.backbone.transfer import (
     AttentionWeights,
     attention_to_mixer,
@@ -19,8 +19,10 @@ from mamtra_cli.backbone.transfer import (
     student_of,
 )
 from mamtra_cli.errors import CheckpointError, PlanError
-from mamtra_cli.layers.mamba2 import Mamba2Mixer, inverse_softplus
-from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig, MixerShape
+from mamtra_cli.layers.mamba2 import Mamba2Mixer
+from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig
+from mamtra_cli.layers.recurrence import inverse_softplus
+from mamtra_cli.layers.shape import MixerShape
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 PLAIN = MixerConfig(
@@ -173,7 +175,7 @@ def test_global_random_state_does_not_move() -> None:
 def test_check_names_a_tensor_that_was_not_transferred(broken: str) -> None:
     source, config = teacher(), PRESETS["mamba2-gqa"]
     weights = AttentionWeights.from_state_dict(source.state_dict(), "layers.0.self_attn.")
-    shape = mixer_shape(source.config)
+    shape = source.config.shape
     state = attention_to_mixer(weights, shape, config)
     check_transfer(state, weights, shape, config)
     with pytest.raises(CheckpointError, match=broken):
@@ -185,7 +187,7 @@ def test_check_names_a_tensor_that_was_not_transferred(broken: str) -> None:
 def test_wrong_or_missing_tensors_are_named() -> None:
     source = teacher()
     tensors = dict(source.state_dict())
-    shape, config = mixer_shape(source.config), PRESETS["mamba2-gqa"]
+    shape, config = source.config.shape, PRESETS["mamba2-gqa"]
     tensors["layers.0.self_attn.q_proj.weight"] = torch.zeros(3, 3)
     del tensors["layers.0.self_attn.v_proj.bias"]
     weights = AttentionWeights.from_state_dict(tensors, "layers.0.self_attn.")

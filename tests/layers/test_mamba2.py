@@ -9,8 +9,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map, inverse_softplus
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape, preset
+from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map
+from mamtra_cli.layers.mixer_config import MixerConfig, preset
+from mamtra_cli.layers.recurrence import inverse_softplus
+from mamtra_cli.layers.shape import MixerShape
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
 

@@ -6,11 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape, preset
+from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.layers.mixers import build_mixer
+from mamtra_cli.layers.shape import MixerShape, NativeMamba2
 from mamtra_cli.layers.state import KVState, MambaState
 
-SHAPE = MixerShape(d_model=24, n_heads=4, n_kv_heads=2, head_dim=8, rope_theta=10_000.0)
+SHAPE = MixerShape(
+    d_model=24,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=8,
+    rope_theta=10_000.0,
+    native=NativeMamba2(d_state=5, head_dim=6, groups=2),
+)
 LENGTH = 23
 
 CASES: dict[str, tuple[str, MixerConfig]] = {
@@ -21,6 +29,7 @@ CASES: dict[str, tuple[str, MixerConfig]] = {
     "mamba2-gqa": ("M", preset("mamba2-gqa")),
     "mamtra-paper": ("M", preset("mamtra-paper")),
     "normalised-elu1": ("M", MixerConfig(feature_map="elu1", normalise=True, norm="none")),
+    "native": ("N", MixerConfig()),
     "plain": (
         "M",
         MixerConfig(feature_map="identity", norm="none", gate="none", d_skip=False, rope="drop"),

@@ -10,11 +10,12 @@ from torch import nn
 
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.layers.attention import SelfAttention
-from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig, MixerShape, preset
+from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig, preset
 from mamtra_cli.layers.mixers import build_mixer, letters, register
 from mamtra_cli.layers.mlp import SwiGLU
 from mamtra_cli.layers.norm import RMSNorm
 from mamtra_cli.layers.rotary import apply_rope, rope_table
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import HybridState, KVState, MambaState, cache_dtype
 
 SHAPE = MixerShape(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4)
@@ -50,6 +51,16 @@ def test_rope_is_a_turn_of_each_pair() -> None:
                 for h in range(3):
                     z = complex(x[row, t, h, pair], x[row, t, h, pair + 2]) * turn
                     assert abs(z - complex(got[row, t, h, pair], got[row, t, h, pair + 2])) < 1e-12
+
+
+def test_interleaved_rope_turns_neighbours() -> None:
+    table = rope_table(torch.tensor([0.0, 2.5]), 6, 100.0, torch.float64)
+    x = torch.randn(1, 2, 3, 6, dtype=torch.float64)
+    order = [0, 2, 4, 1, 3, 5]  # first of each pair, then second
+    want = torch.empty_like(x)
+    want[..., order] = apply_rope(x[..., order], table)
+    torch.testing.assert_close(apply_rope(x, table, "interleaved"), want)
+    assert apply_rope(x, table, "none") is x
 
 
 def test_rope_scores_depend_on_distance_alone() -> None:

@@ -14,7 +14,8 @@ from tests.pretended_cuda import pretended_cuda
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.backbone.transfer import fresh_mixer
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
+from mamtra_cli.layers.mixer_config import MixerConfig
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tensors import TensorFile

@@ -1,7 +1,8 @@
 """What a hybrid stack costs, from its config alone: parameters, cache, state, traffic, FLOPs.
 
 Exact counts, no measurement and no torch; a multiply-add is two FLOPs, element-wise work outside
-the recurrence is left out. Kinds with a formula: T attention, M Mamba-2, S sliding window.
+the recurrence is left out. Kinds with a formula: T attention, M Mamba-2, S sliding window,
+N native Mamba-2.
 """
 
 from dataclasses import dataclass, replace
@@ -75,15 +76,22 @@ def parameters(config: HybridConfig, head: Head | None = None) -> Parameters:
     head = head or Head()
     layers = sum(layer_parameters(config, kind) for kind in config.layer_kinds)
     return Parameters(
-        backbone=layers + config.d_model,
+        backbone=layers + _norm(config) + config.learned_positions * config.d_model,
         text_embedding=head.text_embedding(config.d_model),
         speech_io=head.speech_io(config.d_model),
     )
 
 
 def layer_parameters(config: HybridConfig, kind: str) -> int:
-    """Count the parameters of one block: mixer, feed-forward and two norms."""
-    shared = 3 * config.d_model * config.d_ff + 2 * config.d_model
+    """Count the parameters of one block: mixer, feed-forward and their norms."""
+    width = config.feed_width(kind)
+    matrices = _feed_matrices(config)
+    shared = _norm(config) + matrices * config.d_model * width
+    if width:
+        shared += _norm(config)
+        shared += ((matrices - 1) * width + config.d_model) if config.ffn_bias else 0
+    if kind == "N":
+        return shared + _native(config)
     return shared + (_mamba(config) if kind == "M" else _attention(config, kind))
 
 
@@ -91,7 +99,12 @@ def state_elements(config: HybridConfig) -> tuple[int, int]:
     """Elements of all recurrent states and of all convolution states, one sequence."""
     mixer, n = config.mixer, config.layer_kinds.count("M")
     one = config.n_heads * mixer.value_width(config.head_dim) * mixer.state_width(config.head_dim)
-    return n * one, n * config.conv_channels * (mixer.conv_kernel - 1)
+    ssm, conv = n * one, n * config.conv_channels * (mixer.conv_kernel - 1)
+    if config.native is not None:
+        d, native, own = config.d_model, config.native, config.layer_kinds.count("N")
+        ssm += own * native.inner(d) * native.d_state
+        conv += own * native.conv_channels(d) * (native.conv_kernel - 1)
+    return ssm, conv
 
 
 def state_bytes(config: HybridConfig, precision: Precision | None = None) -> int:
@@ -121,9 +134,9 @@ def decode_flops(config: HybridConfig, length: int, head: Head | None = None) ->
     scores = (
         4
         * config.q_dim
-        * sum(_visible(config, kind, length) for kind in config.layer_kinds if kind != "M")
+        * sum(_visible(config, kind, length) for kind in config.layer_kinds if kind in "TS")
     )
-    return per_token + scores + config.layer_kinds.count("M") * _scan_flops(config)
+    return per_token + scores + _all_scans(config)
 
 
 def prefill_flops(
@@ -146,8 +159,7 @@ def prefill_flops(
         else:
             continue
         scores += 4 * pairs * config.q_dim
-    scan = config.layer_kinds.count("M") * length * _scan_flops(config, chunk)
-    return length * _matrix_flops(config, Head()) + scores + scan
+    return length * (_matrix_flops(config, Head()) + _all_scans(config, chunk)) + scores
 
 
 def decode_bytes(
@@ -236,7 +248,29 @@ def _attention_matrices(config: HybridConfig) -> int:
 def _attention(config: HybridConfig, kind: str) -> int:
     if kind not in "TS":
         raise PlanError(f"there is no cost formula for layer kind `{kind}`", "use T, M or S")
-    return _attention_matrices(config) + (config.conv_channels if config.qkv_bias else 0)
+    bias = config.conv_channels if config.qkv_bias else 0
+    return _attention_matrices(config) + bias + (config.d_model if config.out_bias else 0)
+
+
+def _norm(config: HybridConfig) -> int:
+    return config.d_model * (2 if config.norm == "layer" else 1)
+
+
+def _feed_matrices(config: HybridConfig) -> int:
+    return 3 if config.ffn == "swiglu" else 2
+
+
+def _native_matrices(config: HybridConfig) -> int:
+    assert config.native is not None
+    d = config.d_model
+    return d * (config.native.projected(d) + config.native.inner(d))
+
+
+def _native(config: HybridConfig) -> int:
+    assert config.native is not None
+    d, native = config.d_model, config.native
+    conv = native.conv_channels(d) * (native.conv_kernel + 1)
+    return _native_matrices(config) + conv + 3 * native.heads(d) + native.inner(d)
 
 
 def _gate(config: HybridConfig) -> int:
@@ -259,7 +293,23 @@ def _mamba(config: HybridConfig) -> int:
     conv = config.conv_channels * (mixer.conv_kernel + 1)
     per_head = heads * (3 if mixer.d_skip else 2)
     norm = 0 if mixer.norm == "none" else config.q_dim
-    return _mamba_matrices(config) + bias + gate_bias + conv + per_head + norm
+    out = config.d_model if config.out_bias else 0
+    return _mamba_matrices(config) + bias + gate_bias + conv + per_head + norm + out
+
+
+def _all_scans(config: HybridConfig, chunk: int | None = None) -> int:
+    """FLOPs a token of all convolutions and recurrences."""
+    total = config.layer_kinds.count("M") * _scan_flops(config, chunk)
+    if config.native is None:
+        return total
+    d, native = config.d_model, config.native
+    values, width = native.inner(d), native.d_state
+    one = 2 * native.conv_kernel * native.conv_channels(d)
+    if chunk is None:
+        one += 5 * values * width
+    else:
+        one += 2 * chunk * (values + native.groups * width) + 4 * values * width
+    return total + config.layer_kinds.count("N") * one
 
 
 def _scan_flops(config: HybridConfig, chunk: int | None = None) -> int:
@@ -277,8 +327,11 @@ def _matrix_flops(config: HybridConfig, head: Head) -> int:
     d = config.d_model
     total = 2 * d * head.speech_vocab
     for kind in config.layer_kinds:
-        matrices = _mamba_matrices(config) if kind == "M" else _attention_matrices(config)
-        total += 2 * matrices + 6 * d * config.d_ff
+        if kind == "N":
+            matrices = _native_matrices(config)
+        else:
+            matrices = _mamba_matrices(config) if kind == "M" else _attention_matrices(config)
+        total += 2 * (matrices + _feed_matrices(config) * d * config.feed_width(kind))
     return total
 
 

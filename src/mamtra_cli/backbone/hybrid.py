@@ -2,9 +2,10 @@
 
     x <- x + mixer(norm_in(x));  x <- x + mlp(norm_post(x))
 
-Only the mixer differs between layers; everything else keeps the names of a published Qwen2
-decoder, so `layers.{i}.self_attn` becomes `layers.{i}.mixer` in a converted layer and nothing else
-moves. Knows nothing of text, speech or where weights come from.
+Norms, positions and feed-forward are what the config says, and a layer may have no feed-forward.
+Names are those of a published Qwen2 decoder whatever the model, so `layers.{i}.self_attn` becomes
+`layers.{i}.mixer` in a converted layer and nothing else moves; other published names, and fused
+projections, are mapped by a family when it reads its file. Knows nothing of text or speech.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,12 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.layers.mamba2 import Mamba2Mixer
-from mamtra_cli.layers.mixer_config import MixerShape
 from mamtra_cli.layers.mixers import Mixer, build_mixer
-from mamtra_cli.layers.mlp import SwiGLU
-from mamtra_cli.layers.norm import RMSNorm
-from mamtra_cli.layers.rotary import RopeTable, rope_table
+from mamtra_cli.layers.mlp import GeluMLP, SwiGLU, build_mlp
+from mamtra_cli.layers.norm import build_norm
+from mamtra_cli.layers.rotary import RopeTable, shape_table
 from mamtra_cli.layers.state import HybridState, LayerState
 from mamtra_cli.ops.attention import token_index
 
@@ -47,12 +46,15 @@ class Block(nn.Module):
     def __init__(self, config: HybridConfig, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.input_layernorm = RMSNorm(config.d_model, config.norm_eps)
+        self.input_layernorm = build_norm(config.norm, config.d_model, config.norm_eps)
         # Attention keeps its published name, anything that replaced it is a `mixer`.
         self.core_name = "self_attn" if kind == "T" else "mixer"
-        self.add_module(self.core_name, build_mixer(kind, mixer_shape(config), config.mixer))
-        self.post_attention_layernorm = RMSNorm(config.d_model, config.norm_eps)
-        self.mlp = SwiGLU(config.d_model, config.d_ff)
+        self.add_module(self.core_name, build_mixer(kind, config.shape, config.mixer))
+        width = config.feed_width(kind)
+        self.mlp: SwiGLU | GeluMLP | None = None
+        if width:
+            self.post_attention_layernorm = build_norm(config.norm, config.d_model, config.norm_eps)
+            self.mlp = build_mlp(config.ffn, config.d_model, width, config.ffn_bias)
 
     @property
     def core(self) -> Mixer:
@@ -77,8 +79,7 @@ class Block(nn.Module):
             pad_mask=pad_mask,
             rope=rope,
         )
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), after
+        return self.fed(x + mixed), after
 
     def step(
         self, x: Tensor, state: LayerState, positions: Tensor, rope: RopeTable | None
@@ -86,14 +87,17 @@ class Block(nn.Module):
         """Like `forward` without gradients; uses up `state`."""
         u = self.input_layernorm(x)
         mixed, after = self.core.step(u, state, positions=positions, rope=rope)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), after
+        return self.fed(x + mixed), after
+
+    def fed(self, x: Tensor) -> Tensor:
+        """The block without its mixer: x (B, T, D) and what the feed-forward adds."""
+        return x if self.mlp is None else x + self.mlp(self.post_attention_layernorm(x))
 
 
 class HybridStack(nn.Module):
     """A decoder body whose layers are what `config.kinds` says.
 
-    `recompute` trades time for memory in training: `none`, `scan` (the recurrences of M layers
+    `recompute` trades time for memory in training: `none`, `scan` (recurrences
     are run again in the backward pass) or `block` (every block is).
     """
 
@@ -102,8 +106,10 @@ class HybridStack(nn.Module):
         self.config = config
         if config.vocab_size:
             self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
+        if config.learned_positions:
+            self.embed_positions = nn.Embedding(config.learned_positions, config.d_model)
         self.layers = nn.ModuleList(Block(config, kind) for kind in config.layer_kinds)
-        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        self.norm = build_norm(config.norm, config.d_model, config.norm_eps)
         self._recompute = "none"
         self.recompute = "scan"
 
@@ -117,9 +123,9 @@ class HybridStack(nn.Module):
         if what not in ("none", "scan", "block"):
             raise ValueError(f"recompute must be none, scan or block, got {what!r}")
         self._recompute = what
-        for module in self.modules():
-            if isinstance(module, Mamba2Mixer):
-                module.checkpoint = what == "scan"
+        for block in self.blocks():
+            if hasattr(block.core, "checkpoint"):
+                block.core.checkpoint = what == "scan"
 
     def blocks(self) -> Iterator[Block]:
         """The layers, typed."""
@@ -149,8 +155,8 @@ class HybridStack(nn.Module):
         Args:
             x: (B, T, D) embedded inputs.
             state: what earlier parts left, unchanged by this call; None at the start.
-            positions: (T,) or (B, T), integers or fractions. By default real tokens are counted
-                on from the state, anew in each packed sequence.
+            positions: (T,) or (B, T), integers or fractions (learned positions take integers).
+                By default real tokens are counted on from the state, anew in each packed sequence.
             seq_idx: (B, T) ids of packed sequences; the first of a row continues `state`.
             pad_mask: (B, T) bool, True where real; pads stand at the ends of a row.
             capture: layers whose inputs are wanted.
@@ -160,7 +166,9 @@ class HybridStack(nn.Module):
         self._check(x, state)
         if positions is None:
             positions = self._count(x, state, seq_idx, pad_mask)
-        rope = self._rope(positions, x)
+        rope = self.rope(positions, x.dtype)
+        if start == 0:
+            x = self.placed(x, positions)
         captured: dict[int, Tensor] = {}
         after: list[LayerState] = []
         again = self._recompute == "block" and torch.is_grad_enabled()
@@ -188,7 +196,8 @@ class HybridStack(nn.Module):
         self._check(x, state)
         if positions is None:
             positions = self._count(x, state, None, None)
-        rope = self._rope(positions, x)
+        rope = self.rope(positions, x.dtype)
+        x = self.placed(x, positions)
         after: list[LayerState] = []
         for block, before in zip(self.blocks(), state.layers, strict=True):
             x, layer = block.step(x, before, positions, rope)
@@ -202,11 +211,26 @@ class HybridStack(nn.Module):
         if state is not None and len(state.layers) != len(self.layers):
             raise ValueError(f"state of {len(state.layers)} layers for {len(self.layers)}")
 
-    def _rope(self, positions: Tensor, x: Tensor) -> RopeTable | None:
-        if self.config.mixer.rope == "drop" and set(self.config.layer_kinds) == {"M"}:
+    def rope(self, positions: Tensor, dtype: torch.dtype) -> RopeTable | None:
+        """The rotary table that blocks are given; None where no layer turns anything.
+
+        Args:
+            positions: (T,) or (B, T).
+            dtype: of the activations.
+        """
+        turning = set(self.config.layer_kinds) - {"N"}
+        if self.config.mixer.rope == "drop":
+            turning -= {"M"}
+        if self.config.rope == "none" or not turning:
             return None
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        return rope_table(positions, self.config.head_dim, self.config.rope_theta, wide)
+        return shape_table(positions, self.config.shape, dtype)
+
+    def placed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Inputs (..., D) with learned positions added, where the model has them."""
+        if not self.config.learned_positions:
+            return x
+        added: Tensor = self.embed_positions(positions.long())
+        return x + added
 
     @staticmethod
     def _count(
@@ -236,15 +260,3 @@ def next_position(positions: Tensor, batch: int, pad_mask: Tensor | None) -> Ten
     places = torch.arange(rows.shape[1], device=rows.device)
     last = torch.where(pad_mask, places, 0).amax(dim=1, keepdim=True)
     return rows.gather(1, last)[:, 0] + 1
-
-
-def mixer_shape(config: HybridConfig) -> MixerShape:
-    """Sizes of one layer's attention or mixer."""
-    return MixerShape(
-        d_model=config.d_model,
-        n_heads=config.n_heads,
-        n_kv_heads=config.n_kv_heads,
-        head_dim=config.head_dim,
-        rope_theta=config.rope_theta,
-        qkv_bias=config.qkv_bias,
-    )

@@ -35,6 +35,7 @@ KINDS: dict[str, str] = {
     "G": "gated DeltaNet",
     "L": "linear attention",
     "S": "sliding-window attention",
+    "N": "native Mamba-2",
 }
 
 MIXERS = "".join(KINDS).replace("T", "")

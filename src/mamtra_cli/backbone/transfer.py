@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.hybrid import HybridStack, mixer_shape
+from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.errors import CheckpointError, PlanError
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
+from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.mixers import build_mixer
+from mamtra_cli.layers.shape import MixerShape
 
 PROJECTIONS = ("q", "k", "v", "o")
 
@@ -236,7 +237,7 @@ def student_of(
     """
     config = replace(teacher.config, kinds=kinds, mixer=mixer)
     source = teacher.state_dict()
-    shape = mixer_shape(config)
+    shape = config.shape
     tensors: dict[str, Tensor] = {}
     pairs = zip(teacher.config.layer_kinds, config.layer_kinds, strict=True)
     converted: dict[int, str] = {}

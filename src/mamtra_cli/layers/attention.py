@@ -1,4 +1,4 @@
-"""Causal self-attention with grouped queries, rotary positions and a cache (Qwen2's attention).
+"""Causal self-attention with grouped queries, rotary positions if any, and a cache.
 
 The names of the projections are the published ones. A window makes it sliding-window attention;
 the layer that bounds its cache accordingly is in `swa`.
@@ -7,8 +7,8 @@ the layer that bounds its cache accordingly is in `swa`.
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.layers.mixer_config import MixerShape
-from mamtra_cli.layers.rotary import RopeTable, apply_rope, rope_table
+from mamtra_cli.layers.rotary import RopeTable, apply_rope, shape_table
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import KVState, cache_dtype
 from mamtra_cli.ops.attention import attention, token_index, visible
 
@@ -30,7 +30,7 @@ class SelfAttention(nn.Module):
         self.q_proj = nn.Linear(shape.d_model, shape.q_width, bias=shape.qkv_bias)
         self.k_proj = nn.Linear(shape.d_model, shape.kv_width, bias=shape.qkv_bias)
         self.v_proj = nn.Linear(shape.d_model, shape.kv_width, bias=shape.qkv_bias)
-        self.o_proj = nn.Linear(shape.q_width, shape.d_model, bias=False)
+        self.o_proj = nn.Linear(shape.q_width, shape.d_model, bias=shape.out_bias)
 
     def alloc(
         self,
@@ -108,15 +108,16 @@ class SelfAttention(nn.Module):
         batch, length, _ = u.shape
         if state is None:
             state = self.alloc(batch, dtype=u.dtype, device=u.device)
-        if rope is None:
-            if positions is None:
-                positions = state.seen + torch.arange(length, device=u.device)
-            wide = torch.float64 if u.dtype == torch.float64 else torch.float32
-            rope = rope_table(positions, self.shape.head_dim, self.shape.rope_theta, wide)
         heads = (-1, self.shape.head_dim)
-        q = apply_rope(self.q_proj(u).unflatten(-1, heads), rope)  # (B, T, H, P)
-        k = apply_rope(self.k_proj(u).unflatten(-1, heads), rope)  # (B, T, G, P)
+        q = self.q_proj(u).unflatten(-1, heads)  # (B, T, H, P)
+        k = self.k_proj(u).unflatten(-1, heads)  # (B, T, G, P)
         v = self.v_proj(u).unflatten(-1, heads)
+        if self.shape.rope != "none":
+            if rope is None:
+                if positions is None:
+                    positions = state.seen + torch.arange(length, device=u.device)
+                rope = shape_table(positions, self.shape, u.dtype)
+            q, k = apply_rope(q, rope, self.shape.rope), apply_rope(k, rope, self.shape.rope)
         k = k.transpose(1, 2).to(state.k.dtype)  # (B, G, T, P)
         v = v.transpose(1, 2).to(state.v.dtype)
 

@@ -7,40 +7,24 @@ an attention layer fit as they are. Knows nothing of where its weights come from
 Sources: Dao and Gu, arXiv 2405.21060; Wang et al., arXiv 2408.15237.
 """
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
+from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.norm import RMSNorm
-from mamtra_cli.layers.rotary import RopeTable, apply_rope, rope_table
+from mamtra_cli.layers.recurrence import (
+    HALF,
+    DepthwiseTaps,
+    WideRecurrence,
+    mamba_decay,
+    slow_decay,
+)
+from mamtra_cli.layers.rotary import RopeTable, apply_rope, shape_table
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import MambaState
 from mamtra_cli.ops.causal_conv import causal_conv, causal_conv_step, segment_runs
 from mamtra_cli.ops.ssd import ssd_scan, ssd_step
-
-HALF = (torch.bfloat16, torch.float16)
-
-
-def inverse_softplus(y: Tensor) -> Tensor:
-    """x with softplus(x) = y, for y > 0."""
-    return y + torch.log(-torch.expm1(-y))
-
-
-def slow_decay(n_heads: int) -> tuple[Tensor, Tensor]:
-    """Starting `dt_bias` and `A_log`, each (H,): step 1, time constants 8 to 2048 tokens."""
-    dt_bias = inverse_softplus(torch.ones(n_heads))
-    return dt_bias, -torch.linspace(math.log(8.0), math.log(2048.0), n_heads)
-
-
-def mamba_decay(n_heads: int) -> tuple[Tensor, Tensor]:
-    """Starting `dt_bias` and `A_log`, each (H,), as in Mamba-2: dt 0.001 to 0.1, A 1 to 16."""
-    low, high = math.log(1e-3), math.log(1e-1)
-    dt = torch.exp(low + torch.rand(n_heads) * (high - low))
-    return inverse_softplus(dt), torch.log(1.0 + 15.0 * torch.rand(n_heads))
 
 
 def feature_map(x: Tensor, kind: str) -> Tensor:
@@ -58,18 +42,7 @@ def feature_map(x: Tensor, kind: str) -> Tensor:
     return x
 
 
-class DepthwiseTaps(nn.Module):
-    """Weights of the causal convolution: `weight` (C, W) and `bias` (C,); starts as identity."""
-
-    def __init__(self, channels: int, taps: int) -> None:
-        super().__init__()
-        weight = torch.zeros(channels, taps)
-        weight[:, -1] = 1.0
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-
-class Mamba2Mixer(nn.Module):
+class Mamba2Mixer(WideRecurrence):
     """The mixer of one layer.
 
     `A_log`, `dt_bias` and `D` stay in float32 when the module is cast to half precision.
@@ -106,7 +79,7 @@ class Mamba2Mixer(nn.Module):
         if config.norm != "none":
             groups = heads if config.norm == "head" else 1
             self.norm = RMSNorm(shape.q_width, config.norm_eps, groups)
-        self.o_proj = nn.Linear(shape.q_width, width, bias=False)
+        self.o_proj = nn.Linear(shape.q_width, width, bias=shape.out_bias)
         self.reset_recurrence()
 
     @torch.no_grad()
@@ -138,16 +111,6 @@ class Mamba2Mixer(nn.Module):
             # silu(1.2784645) = 1, and 2 * sigmoid(0) = 1.
             last.bias.fill_(1.2784645427610738 if self.config.gate_kind == "silu" else 0.0)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Mamba2Mixer":
-        names = [name for name in ("A_log", "dt_bias", "D") if getattr(self, name) is not None]
-        before = {name: getattr(self, name).detach() for name in names}
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name in names:
-            parameter = getattr(self, name)
-            if parameter.dtype in HALF:
-                parameter.data = before[name].to(parameter.device, torch.float32)
-        return self
-
     def alloc(
         self,
         batch: int,
@@ -160,21 +123,15 @@ class Mamba2Mixer(nn.Module):
         del capacity
         weight = self.q_proj.weight
         dtype = weight.dtype if dtype is None else dtype
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        place: dict[str, Any] = {"device": weight.device if device is None else device}
         width = self.shape.head_dim
-        return MambaState(
-            conv=torch.zeros(
-                batch, self.shape.conv_channels, self.config.conv_kernel - 1, dtype=dtype, **place
-            ),
-            ssm=torch.zeros(
-                batch,
-                self.shape.n_heads,
-                self.config.value_width(width),
-                self.config.state_width(width),
-                dtype=wide,
-                **place,
-            ),
+        size = (self.shape.n_heads, self.config.value_width(width), self.config.state_width(width))
+        return MambaState.alloc(
+            batch,
+            channels=self.shape.conv_channels,
+            taps=self.config.conv_kernel,
+            size=size,
+            dtype=dtype,
+            device=weight.device if device is None else device,
         )
 
     def forward(
@@ -265,13 +222,12 @@ class Mamba2Mixer(nn.Module):
         both = mixed[..., shape.kv_width :].reshape(heads)  # (B, T, G + H, P), keys first
 
         # 2. Positions, feature map, expansion of the shared heads.
-        if config.rope == "keep":
+        if config.rope == "keep" and shape.rope != "none":
             if rope is None:
                 if positions is None:
                     positions = state.seen + torch.arange(length, device=u.device)
-                wide = torch.float64 if u.dtype == torch.float64 else torch.float32
-                rope = rope_table(positions, shape.head_dim, shape.rope_theta, wide)
-            both = apply_rope(both, rope)
+                rope = shape_table(positions, shape, u.dtype)
+            both = apply_rope(both, rope, shape.rope)
         both = feature_map(both, config.feature_map)  # (B, T, G + H, N)
         k, q = both[:, :, : shape.n_kv_heads], both[:, :, shape.n_kv_heads :]
         repeats = shape.n_heads // shape.n_kv_heads

@@ -1,5 +1,4 @@
-"""What a mixer is, as data: `MixerShape` (sizes it shares with the attention it replaces) and
-`MixerConfig` (every choice of the recurrent mixer), with named presets.
+"""What a mixer is, as data: `MixerConfig` (every choice of a converted layer), with named presets.
 
 No torch here, so plans, costs and the command line can read it fast. The choices and their reasons
 are those of the linear-attention view of Mamba-2 (Dao and Gu, arXiv 2405.21060, section 5) with
@@ -26,48 +25,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "decay": ("slow", "mamba"),
     "feature_map": ("identity", "softmax2", "elu1"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixerShape:
-    """Sizes of the attention a mixer stands beside or replaces.
-
-    Attributes:
-        d_model: width of the residual stream (D).
-        n_heads: query heads (H).
-        n_kv_heads: key/value heads (G); divides `n_heads`.
-        head_dim: width of a head (P).
-        rope_theta: base of the rotary positions.
-        qkv_bias: whether the attention's q, k, v projections carry biases.
-    """
-
-    d_model: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    rope_theta: float = 1_000_000.0
-    qkv_bias: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.d_model, self.n_heads, self.n_kv_heads, self.head_dim) < 1:
-            raise ValueError(f"sizes must be positive: {self}")
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_kv_heads ({self.n_kv_heads}) must divide n_heads ({self.n_heads})")
-
-    @property
-    def q_width(self) -> int:
-        """Channels of all query heads together."""
-        return self.n_heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """Channels of all key (or value) heads together."""
-        return self.n_kv_heads * self.head_dim
-
-    @property
-    def conv_channels(self) -> int:
-        """Channels of the convolution over values, keys and queries."""
-        return self.q_width + 2 * self.kv_width
 
 
 @dataclass(frozen=True, kw_only=True)

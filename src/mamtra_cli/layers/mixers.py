@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from mamtra_cli.errors import PlanError
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.mamba2 import Mamba2Mixer
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
+from mamtra_cli.layers.mixer_config import MixerConfig
+from mamtra_cli.layers.native_mamba2 import NativeMamba2Layer
 from mamtra_cli.layers.rotary import RopeTable
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import LayerState
 from mamtra_cli.layers.swa import SlidingWindowAttention
 
@@ -93,3 +95,4 @@ def _attention(shape: MixerShape, config: MixerConfig) -> nn.Module:
 register("T", _attention)
 register("M", Mamba2Mixer)
 register("S", SlidingWindowAttention)
+register("N", NativeMamba2Layer)

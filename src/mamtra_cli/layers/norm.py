@@ -1,4 +1,6 @@
-"""RMS norm, plain and per group of channels. Statistics are float32 whatever the model's dtype.
+"""The norms of a block: RMS norm, plain and per group of channels, or layer norm.
+
+Statistics of the RMS norm are float32 whatever the model's dtype.
 
 Source: Zhang and Sennrich, arXiv 1910.07467; the grouped form is that of Mamba-2's output norm.
 """
@@ -43,3 +45,10 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x: (..., C)."""
         return rms_norm(x, self.weight, self.eps, self.groups)
+
+
+def build_norm(kind: str, width: int, eps: float) -> RMSNorm | nn.LayerNorm:
+    """The norm that `kind` names: `rms`, or `layer` with weight and bias."""
+    if kind not in ("rms", "layer"):
+        raise ValueError(f"there is no norm {kind!r}")
+    return RMSNorm(width, eps) if kind == "rms" else nn.LayerNorm(width, eps)

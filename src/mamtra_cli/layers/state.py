@@ -160,6 +160,33 @@ class MambaState:
     ssm: Tensor
     seen: int = 0
 
+    @classmethod
+    def alloc(
+        cls,
+        batch: int,
+        *,
+        channels: int,
+        taps: int,
+        size: tuple[int, int, int],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "MambaState":
+        """A state of zeros.
+
+        Args:
+            batch: B.
+            channels: C of the convolution.
+            taps: W.
+            size: (H, P, N).
+            dtype: the model's.
+            device: where.
+        """
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        return cls(
+            conv=torch.zeros(batch, channels, taps - 1, dtype=dtype, device=device),
+            ssm=torch.zeros(batch, *size, dtype=wide, device=device),
+        )
+
     @property
     def batch(self) -> int:
         """Rows (B)."""

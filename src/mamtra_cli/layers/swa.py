@@ -7,7 +7,8 @@ arXiv 2309.17453, here with the positions of the tokens left as they are.
 import torch
 
 from mamtra_cli.layers.attention import SelfAttention
-from mamtra_cli.layers.mixer_config import MixerConfig, MixerShape
+from mamtra_cli.layers.mixer_config import MixerConfig
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import KVState
 
 

@@ -26,20 +26,45 @@ from mamtra_cli.backbone.decoding.caches import (
 from mamtra_cli.backbone.hybrid import Block, HybridStack
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map
-from mamtra_cli.layers.mixer_config import MixerShape
+from mamtra_cli.layers.mlp import GeluMLP
+from mamtra_cli.layers.native_mamba2 import NativeMamba2Layer
 from mamtra_cli.layers.norm import RMSNorm
-from mamtra_cli.layers.rotary import rope_table
+from mamtra_cli.layers.rotary import shape_table
+from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import HybridState
+from mamtra_cli.ops.causal_conv import causal_conv_step
+from mamtra_cli.ops.ssd import ssd_step
 
 Linear = Callable[[Tensor], Tensor]
 Pack = Callable[[Tensor, Tensor | None], Linear]
-Turn = tuple[Tensor, Tensor]
-"""Cosines and signed sines for every head of a layer, each (B, heads, P)."""
+Turn = tuple[Tensor, Tensor | None, str]
+"""Cosines and signed sines for every head of a layer, each (B, heads, P), and the rotary order."""
 
 
 def plain(weight: Tensor, bias: Tensor | None) -> Linear:
     """The matrix as it is. Another `Pack` may quantise it."""
     return partial(F.linear, weight=weight, bias=bias)
+
+
+class FusedFeed:
+    """Norm and feed-forward of one block, and the sum with what it read."""
+
+    def __init__(self, block: Block, pack: Pack, share: bool) -> None:
+        mlp = block.mlp
+        assert mlp is not None
+        self.norm = block.post_attention_layernorm
+        self.approximate = mlp.approximate if isinstance(mlp, GeluMLP) else ""
+        parts = [mlp.up_proj] if isinstance(mlp, GeluMLP) else [mlp.gate_proj, mlp.up_proj]
+        self.up = _fuse(parts, pack, share)
+        self.down = _fuse([mlp.down_proj], pack, share)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x: (B, D) to (B, D)."""
+        hidden = self.up(_norm(x, self.norm))
+        if self.approximate:
+            return x + self.down(F.gelu(hidden, approximate=self.approximate))
+        gate, up = hidden.chunk(2, dim=-1)
+        return x + self.down(F.silu(gate).mul_(up))
 
 
 class FusedLayer:
@@ -48,11 +73,10 @@ class FusedLayer:
     def __init__(self, block: Block, parts: Sequence[nn.Linear], pack: Pack, share: bool) -> None:
         core = getattr(block, block.core_name)
         self.shape: MixerShape = core.shape
-        self.norm_in, self.norm_post = block.input_layernorm, block.post_attention_layernorm
+        self.norm_in = block.input_layernorm
         self.inputs = _fuse(parts, pack, share)
-        self.output = pack(core.o_proj.weight.detach(), None)
-        self.gate_up = _fuse([block.mlp.gate_proj, block.mlp.up_proj], pack, share)
-        self.down = pack(block.mlp.down_proj.weight.detach(), None)
+        self.output = _fuse([core.o_proj], pack, share)
+        self.feed = None if block.mlp is None else FusedFeed(block, pack, share)
         self.dtype = core.o_proj.weight.dtype
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
 
@@ -68,8 +92,7 @@ class FusedLayer:
         """Map x: (B, D) to (B, D); writes into `cache`."""
         mixed, cache = self.mix(self.inputs(_norm(x, self.norm_in)), cache, steps, turn)
         x = x + self.output(mixed)
-        gate, up = self.gate_up(_norm(x, self.norm_post)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate).mul_(up)), cache
+        return x if self.feed is None else self.feed(x), cache
 
 
 class FusedAttention(FusedLayer):
@@ -190,6 +213,39 @@ class FusedMixer(FusedLayer):
         return _norm(y, core.norm) if config.norm != "none" and not early else y
 
 
+class FusedNative(FusedLayer):
+    """A published model's own Mamba-2 layer."""
+
+    def __init__(self, block: Block, core: NativeMamba2Layer, pack: Pack, share: bool) -> None:
+        super().__init__(block, [core.in_proj], pack, share)
+        self.core = core
+        self.rates = -torch.exp(core.A_log.detach().to(self.wide))
+        self.skip, self.dt_bias = core.D.detach(), core.dt_bias.detach()
+
+    def mix(self, joined: Tensor, cache: Cache, steps: int, turn: Turn) -> tuple[Tensor, Cache]:
+        """One step of convolution, recurrence, gate and norm."""
+        del steps, turn
+        assert isinstance(cache, MixerCache)
+        gate, channels, dt = self.core.split(joined)
+        taps = torch.stack(cache.taps, 2) if cache.taps else channels.new_zeros(*channels.shape, 0)
+        conv = self.core.conv
+        mixed, _ = causal_conv_step(channels, conv.weight, conv.bias, taps, "silu")
+        x, keys, queries = self.core.maps(mixed)
+        y, _ = ssd_step(
+            cache.ssm,
+            x,
+            dt,
+            self.rates,
+            keys,
+            queries,
+            D=self.skip,
+            dt_bias=self.dt_bias,
+            in_place=True,
+        )
+        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm, seen=cache.seen)
+        return self.core.tail(y.flatten(1), gate), after
+
+
 class FusedStack:
     """A stack arranged for decoding. Its weights are those of the moment it is made.
 
@@ -205,6 +261,7 @@ class FusedStack:
             self.layers = [_layer(block, pack, share) for block in stack.blocks()]
         self.config = stack.config
         self.norm = stack.norm
+        self.placed = stack.placed
 
     @torch.no_grad()
     def start(self, state: HybridState, capacity: int) -> DecodeState:
@@ -235,6 +292,7 @@ class FusedStack:
             raise ValueError(f"expected {want}, got {tuple(x.shape)}")
         at = state.position if positions is None else positions
         attention, mixer = self._turns(at, x)
+        x = self.placed(x, at)
         after = []
         for layer, cache in zip(self.layers, state.caches, strict=True):
             turn = mixer if isinstance(layer, FusedMixer) else attention
@@ -246,10 +304,18 @@ class FusedStack:
     def _turns(self, at: Tensor, x: Tensor) -> tuple[Turn, Turn]:
         """Rotation of attention's heads [q; k; v], q scaled, and of a mixer's [v; k; q]."""
         config = self.config
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        cos, sin = rope_table(at[:, None], config.head_dim, config.rope_theta, wide)
-        cos = torch.cat((cos, cos), -1)[:, 0]  # (B, 1, P)
-        sin = torch.cat((-sin, sin), -1)[:, 0]
+        if config.rope == "none":
+            scale = x.new_full((1, config.n_heads, 1), config.head_dim**-0.5)
+            rest = x.new_ones(1, 2 * config.n_kv_heads, 1)
+            return (torch.cat((scale, rest), 1), None, "none"), (rest[:, :1], None, "none")
+        cos, sin = shape_table(at[:, None], config.shape, x.dtype)
+        cos, sin = cos[:, 0], sin[:, 0]  # (B, 1, P / 2)
+        if config.rope == "interleaved":
+            cos = cos.repeat_interleave(2, -1)  # (B, 1, P)
+            sin = torch.stack((-sin, sin), -1).flatten(-2)
+        else:
+            cos = torch.cat((cos, cos), -1)
+            sin = torch.cat((-sin, sin), -1)
         scale = cos.new_full((1, config.n_heads, 1), config.head_dim**-0.5)
         k, v = cos.new_ones(1, config.n_kv_heads, 1), cos.new_zeros(1, config.n_kv_heads, 1)
         q = torch.ones_like(scale)
@@ -257,8 +323,8 @@ class FusedStack:
         mixer = torch.cat((v, k, q), 1)
         # Where the factor of the rotation is 0, a head passes unturned.
         return (
-            (cos * attention + (attention == 0), sin * attention),
-            (cos * mixer + (mixer == 0), sin * mixer),
+            (cos * attention + (attention == 0), sin * attention, config.rope),
+            (cos * mixer + (mixer == 0), sin * mixer, config.rope),
         )
 
 
@@ -268,11 +334,15 @@ def _layer(block: Block, pack: Pack, share: bool) -> FusedLayer:
         return FusedAttention(block, core, pack, share)
     if isinstance(core, Mamba2Mixer):
         return FusedMixer(block, core, pack, share)
+    if isinstance(core, NativeMamba2Layer):
+        return FusedNative(block, core, pack, share)
     raise ValueError(f"no decode step for a {type(core).__name__}")
 
 
-def _norm(x: Tensor, norm: RMSNorm) -> Tensor:
-    """RMS norm of (B, C) in one call where there is one group."""
+def _norm(x: Tensor, norm: RMSNorm | nn.LayerNorm) -> Tensor:
+    """Norm of (B, C), in one call where there is one group."""
+    if isinstance(norm, nn.LayerNorm):
+        return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     if norm.groups == 1:
         return F.rms_norm(x, (x.shape[-1],), norm.weight, norm.eps)
     grouped = torch.unflatten(x, -1, (norm.groups, -1))
@@ -280,15 +350,23 @@ def _norm(x: Tensor, norm: RMSNorm) -> Tensor:
 
 
 def _turn(heads: Tensor, turn: Turn) -> Tensor:
-    """Rotate heads (B, H, P): channel i with channel i + P / 2."""
-    cos, sin = turn
+    """Scale and rotate heads (B, H, P)."""
+    cos, sin, order = turn
     wide = heads.to(cos.dtype)
-    turned = torch.addcmul(wide * cos, wide.roll(wide.shape[2] // 2, -1), sin)
-    return turned.to(heads.dtype)
+    if sin is None:
+        return (wide * cos).to(heads.dtype)
+    if order == "interleaved":
+        partner = torch.unflatten(wide, -1, (-1, 2)).flip(-1).flatten(-2)
+    else:
+        partner = wide.roll(wide.shape[2] // 2, -1)
+    return torch.addcmul(wide * cos, partner, sin).to(heads.dtype)
 
 
 def _fuse(parts: Sequence[nn.Linear], pack: Pack, share: bool) -> Linear:
     """One matrix for several that read the same input; missing biases become zeros."""
+    if len(parts) == 1:
+        only = parts[0]
+        return pack(only.weight.detach(), None if only.bias is None else only.bias.detach())
     weight = torch.cat([part.weight.detach() for part in parts])
     bias = None
     if any(part.bias is not None for part in parts):

@@ -23,7 +23,7 @@ from mamtra_cli.events import Advance, Report, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import IGNORE, LMBatch, is_aligned, lay_out
 from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.layers.rotary import RopeTable, rope_table
+from mamtra_cli.layers.rotary import RopeTable
 
 POSITIONS = 2048  # padded positions of one batch of comparison
 ALIGN_POSITIONS = 1024  # padded positions of one alignment step
@@ -45,7 +45,7 @@ class _Prepared:
 
     x: Tensor
     positions: Tensor
-    rope: RopeTable
+    rope: RopeTable | None
     wanted: Tensor
     targets: Tensor
     final: Tensor
@@ -205,7 +205,7 @@ class Bench:
         """Run one layer: x (B, T, D) to (B, T, D)."""
         block = self._theirs[i] if letter in ("T", DROPPED) else self._ours[i]
         if letter == DROPPED:
-            return x + cast(Tensor, block.mlp(block.post_attention_layernorm(x)))
+            return block.fed(x)
         # Padding is on the right, so only a recurrence's state could hear of it, and none is kept.
         out, _ = block(x, None, batch.positions, None, None, batch.rope)
         return cast(Tensor, out)
@@ -242,13 +242,13 @@ class Bench:
         positions = laid.positions
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)
-        config = self.teacher.config.hybrid
         wanted = laid.targets != IGNORE
-        out = self.teacher.stack(x, positions=positions, keep_state=False)
+        stack = self.teacher.stack
+        out = stack(x, positions=positions, keep_state=False)
         return _Prepared(
-            x=x,
+            x=stack.placed(x, positions),
             positions=positions,
-            rope=rope_table(positions, config.head_dim, config.rope_theta),
+            rope=stack.rope(positions, x.dtype),
             wanted=wanted,
             targets=laid.targets[wanted],
             final=out.hidden[wanted],
