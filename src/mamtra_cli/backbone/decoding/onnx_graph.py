@@ -22,7 +22,9 @@ from mamtra_cli.backbone.decoding.onnx_step import FREQUENCIES
 from mamtra_cli.backbone.hybrid import Block, HybridStack
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.mamba2 import Mamba2Mixer
+from mamtra_cli.layers.mlp import SwiGLU
 from mamtra_cli.layers.norm import RMSNorm
+from mamtra_cli.layers.rotary import rope_frequencies
 
 CONTRIB = "com.microsoft"
 OPSET, IR_VERSION = 21, 10
@@ -354,6 +356,14 @@ def emitter(core: object) -> tuple[Emit | None, str]:
 
 def obstacle(stack: HybridStack) -> str:
     """Why a stack cannot be a graph; "" where it can."""
+    config = stack.config
+    told = {"norm": config.norm, "feed-forward": config.ffn, "rotary order": config.rope}
+    written = {"norm": "rms", "feed-forward": "swiglu", "rotary order": "half"}
+    for what, value in told.items():
+        if value != written[what]:
+            return f"the {what} `{value}` is not written as a graph"
+    if config.learned_positions:
+        return "learned positions are not written as a graph"
     for index, block in enumerate(stack.blocks()):
         reason = emitter(block.core)[1]
         if reason:
@@ -403,7 +413,7 @@ def build(stack: HybridStack, head: nn.Linear, quantisation: Quantisation) -> on
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
     model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
-    frequencies = config.rope_theta ** (-torch.arange(0, config.head_dim, 2) / config.head_dim)
+    frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
     helper.set_model_props(model, {FREQUENCIES: json.dumps(frequencies.tolist())})
     return model
 
@@ -415,7 +425,9 @@ def _block(graph: Graph, x: str, block: Block) -> str:
     assert emit is not None
     mixed = emit(graph, _normed(graph, x, block.input_layernorm), core)
     x = graph.op("Add", x, graph.linear(mixed, core.o_proj.weight, core.o_proj.bias))
-    u, mlp = _normed(graph, x, block.post_attention_layernorm), block.mlp
+    mlp = block.mlp
+    assert isinstance(mlp, SwiGLU)
+    u = _normed(graph, x, block.post_attention_layernorm)
     both = graph.joined(u, [mlp.gate_proj, mlp.up_proj])
     gate, up = graph.split(both, [mlp.gate_proj.out_features, mlp.up_proj.out_features])
     # QuickGelu with alpha 1 is SiLU, in one operator.
@@ -424,5 +436,6 @@ def _block(graph: Graph, x: str, block: Block) -> str:
     return graph.op("Add", x, down)
 
 
-def _normed(graph: Graph, x: str, norm: RMSNorm) -> str:
+def _normed(graph: Graph, x: str, norm: nn.Module) -> str:
+    assert isinstance(norm, RMSNorm)
     return graph.norm(x, norm.weight, norm.eps)
