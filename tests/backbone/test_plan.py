@@ -123,6 +123,16 @@ def test_bad_expression_is_refused_with_a_hint(text: str, fact: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("blok", "did you mean `block-"), ("x", "use block-begin, block-end, ")]
+)
+def test_unknown_placement_names_the_nearest_and_the_measured_ones(name: str, hint: str) -> None:
+    with pytest.raises(PlanError, match=f"placement `{name}` is unknown") as caught:
+        LayerPlan.parse(f"1:1@{name}", n_layers=8)
+    assert (caught.value.hint or "").startswith(hint)
+    assert "`auto:METHOD`" in (caught.value.hint or "")
+
+
 def test_ratio_property_counts_the_layers_there_are() -> None:
     assert LayerPlan(kinds="TMMMTMMM").ratio == "1:3"
     assert LayerPlan(kinds="TSM").ratio == "1:2"

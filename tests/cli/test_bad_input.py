@@ -132,6 +132,7 @@ def test_newer_format_exits_1_with_the_upgrade(
         pytest.param(["convert", "nosuch", "-n"], 1, "not_found", id="no-model"),
         pytest.param(["convert", "-n"], 2, "usage", id="no-teacher"),
         pytest.param(["convert", "MODEL"], 2, "usage", id="no-output"),
+        pytest.param(["eval"], 2, "usage", id="no-model-to-score"),
         pytest.param(["synth", " ", "-m", "MODEL", "-o", "OUT"], 1, "bad_text", id="empty-text"),
         pytest.param(["synth", "...", "-m", "MODEL", "-o", "OUT"], 1, "bad_text", id="no-words"),
         pytest.param(["synth", "你好", "-m", "MODEL", "-o", "OUT"], 1, "bad_text", id="script"),
@@ -175,6 +176,15 @@ def test_wrong_request_has_its_code_and_a_hint(
     assert (got["rc"], got["code"]) == (rc, code), got
     assert got["hint"] or code in {"usage", "not_found"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_student_with_nothing_converted_is_told_to_convert_first(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = said(capsys, "distill", model, "-o", tmp_path / "tuned", "--device", "cpu")
+    assert (got["rc"], got["code"]) == (2, "usage"), got
+    assert got["error"] == f"nothing of `{model}` is converted"
+    assert f"mamtra convert {model}" in got["hint"]
 
 
 def test_existing_output_needs_force(

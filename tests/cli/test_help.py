@@ -30,6 +30,7 @@ def test_help_is_the_reference(
     if os.environ.get("MAMTRA_WRITE_HELP"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+    assert not any(line.endswith("...") for line in text.splitlines()[1:])
     assert max(map(len, text.splitlines())) <= WIDTH
 
 

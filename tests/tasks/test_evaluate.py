@@ -78,7 +78,7 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "open_recogniser", ears)
 
 
-RECIPE = EvalRecipe(device="cpu", sentences=2, retries=20, rounds=50)
+RECIPE = EvalRecipe(model="mini", device="cpu", sentences=2, retries=20, rounds=50)
 
 
 @pytest.mark.usefixtures("parrot")

@@ -25,6 +25,7 @@ from typing import Any
 from mamtra_cli.backbone.auto import is_auto, read_auto
 from mamtra_cli.backbone.placement import ALIASES, PRESETS, attention_count, fitting, place
 from mamtra_cli.backbone.placement import STRATEGIES as STRATEGIES
+from mamtra_cli.config import nearest
 from mamtra_cli.errors import PlanError
 
 KINDS: dict[str, str] = {
@@ -255,7 +256,12 @@ def _json_hint() -> str:
 def _strategy(name: str) -> str:
     strategy = ALIASES.get(name.lower(), name.lower())
     if strategy not in STRATEGIES:
-        raise PlanError(f"placement `{name}` is unknown", "use " + ", ".join(STRATEGIES))
+        near = nearest(name, STRATEGIES)
+        hint = f"did you mean `{near}`?" if near else f"use {', '.join(STRATEGIES)};"
+        raise PlanError(
+            f"placement `{name}` is unknown",
+            f"{hint} `auto:METHOD` measures it, `auto:swap` for example",
+        )
     return strategy
 
 

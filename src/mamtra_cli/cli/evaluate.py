@@ -8,7 +8,7 @@ from mamtra_cli.recipes.score_words import direct_rows, score_rows
 
 @command(EvalRecipe)
 def evaluate(recipe: EvalRecipe, console: Console) -> None:
-    """Score a model: word errors, likeness of the voice, length, closeness to its teacher.
+    """Score a model: word errors, voice, length, closeness to its teacher.
 
     The default recogniser knows only the words of the test. Its errors are for comparing models
     in one run; they are not those of people, nor those that papers report.

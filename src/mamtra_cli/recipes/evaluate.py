@@ -21,7 +21,7 @@ class EvalRecipe:
     model: Annotated[
         str,
         Knob("Model to score: a folder, org/name[@revision] or `mini`.", "MODEL", positional=True),
-    ] = "mini"
+    ] = ""
     teacher: Annotated[
         str,
         _sentences(

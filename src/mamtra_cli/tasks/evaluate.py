@@ -114,6 +114,8 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
 
 def check(recipe: EvalRecipe) -> None:
     """Refuse what cannot work before anything is loaded."""
+    if not recipe.model:
+        raise UsageError("no model is given", "`mamtra eval mini`")
     if min(recipe.sentences, recipe.seeds, recipe.rows, recipe.rounds) < 1:
         raise UsageError("sentences, seeds, rows and rounds are 1 or more")
     if min(recipe.retries, recipe.samples, recipe.limit) < 0:

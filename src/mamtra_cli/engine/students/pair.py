@@ -39,6 +39,11 @@ def open_pair(student_name: str, teacher_name: str, device: str, report: Report)
             f"`{student_name}` is a published model, not a converted one",
             f"convert it first, `mamtra convert {student_name} -o student`",
         )
+    if not teacher_name and not student.lm.config.hybrid.plan.converted:
+        raise UsageError(
+            f"nothing of `{student_name}` is converted",
+            f"convert it first, `mamtra convert {student_name} -o student`",
+        )
     name = teacher_name or teacher_of(student)
     teacher = Engine.load(name, device=device, dtype="float32", report=report)
     ours, theirs = student.config.lm, teacher.config.lm
