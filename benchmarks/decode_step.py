@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.decoding.fused import FusedStack
-from mamtra_cli.backbone.decoding.onnx_graph import Quantisation, build
+from mamtra_cli.backbone.decoding.onnx_graph import Quantisation
+from mamtra_cli.backbone.decoding.onnx_layers import build
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.engine.measuring.meter import environment

@@ -1,5 +1,7 @@
 """The session and its slots against the modules: reads, steps, joins, leaves, precision."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,31 +11,38 @@ from torch import Tensor, nn
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
+from mamtra_cli.layers.shape import NativeMamba2
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from mamtra_cli.backbone.decoding.onnx_graph import (
-    QUANTISATIONS,
-    Quantisation,
-    build,
-    obstacle,
-    quantise,
-)
+from mamtra_cli.backbone.decoding.onnx_graph import QUANTISATIONS, Quantisation, quantise
+from mamtra_cli.backbone.decoding.onnx_layers import build, obstacle
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 
 D, V = 64, 33
-CASES = {
-    "attention": ("TT", MixerConfig()),
-    "gqa": ("MM", MixerConfig(gate=8)),
-    "paper": ("MT", preset("mamtra-paper")),
-    "normalised": ("MM", MixerConfig(normalise=True, gate="none", norm="none")),
-    "elu": ("TM", MixerConfig(feature_map="elu1", gate="full", d_skip=False, qkv_bias="drop")),
-    "norm-all-first": ("MM", MixerConfig(norm="all", gate=8, gate_bias=True, gate_kind="silu")),
+NATIVE = NativeMamba2(d_state=8, head_dim=16, groups=2)
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "attention": ("TT", {}),
+    "gqa": ("MM", {"mixer": MixerConfig(gate=8)}),
+    "paper": ("MT", {"mixer": preset("mamtra-paper")}),
+    "normalised": ("MM", {"mixer": MixerConfig(normalise=True, gate="none", norm="none")}),
+    "elu": (
+        "TM",
+        {"mixer": MixerConfig(feature_map="elu1", gate="full", d_skip=False, qkv_bias="drop")},
+    ),
+    "norm-all": (
+        "MM",
+        {"mixer": MixerConfig(norm="all", gate=8, gate_bias=True, gate_kind="silu")},
+    ),
+    "window": ("ST", {"mixer": MixerConfig(mixer="swa", window=3, sinks=2)}),
+    "gpt": ("TT", {"norm": "layer", "ffn": "gelu_tanh", "ffn_bias": True, "rope": "none"}),
+    "zonos": ("TN", {"norm": "layer", "rope": "interleaved", "native": NATIVE}),
+    "exact-gelu": ("T", {"ffn": "gelu", "out_bias": True}),
 }
 
 
-def modules(kinds: str, mixer: MixerConfig) -> tuple[HybridStack, nn.Linear]:
+def modules(kinds: str, sizes: dict[str, Any]) -> tuple[HybridStack, nn.Linear]:
     """A small stack whose every weight is away from its starting value, and a head."""
     torch.manual_seed(0)
     config = HybridConfig(
@@ -44,8 +53,7 @@ def modules(kinds: str, mixer: MixerConfig) -> tuple[HybridStack, nn.Linear]:
         head_dim=16,
         d_ff=96,
         kinds=kinds,
-        mixer=mixer,
-        vocab_size=0,
+        **sizes,
     )
     stack, head = HybridStack(config).eval(), nn.Linear(D, V)
     for parameter in stack.parameters():
@@ -79,7 +87,7 @@ def test_graph_equals_the_modules_at_fractional_positions(case: str) -> None:
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_rows_that_join_and_leave_equal_rows_alone(data: st.DataObject) -> None:
-    stack, head = modules("MTM", MixerConfig(gate=8))
+    stack, head = modules("MTS", {"mixer": MixerConfig(gate=8, window=3, sinks=2)})
     onnx, alone = session(stack, head), {}
     state = onnx.alloc(1, 2)
     for _ in range(data.draw(st.integers(3, 9))):
@@ -105,7 +113,7 @@ def test_rows_that_join_and_leave_equal_rows_alone(data: st.DataObject) -> None:
 
 
 def test_a_moved_row_goes_on_in_its_new_slot() -> None:
-    stack, head = modules("MT", MixerConfig(gate=8))
+    stack, head = modules("MT", {"mixer": MixerConfig(gate=8)})
     onnx = session(stack, head)
     x = torch.randn(4, D)
     want = stack(x[None])
@@ -131,7 +139,7 @@ def test_quantised_blocks_stay_within_half_a_step(bits: int, bound: float) -> No
 
 
 def test_int8_stays_near_float32() -> None:
-    stack, head = modules("MTTM", MixerConfig(gate=8))
+    stack, head = modules("MTTM", {"mixer": MixerConfig(gate=8)})
     x = torch.randn(12, D)
     exact, near = (
         torch.from_numpy((onnx := session(stack, head, kind)).read(x.numpy(), onnx.alloc(), 0)[0])
@@ -142,8 +150,8 @@ def test_int8_stays_near_float32() -> None:
 
 
 def test_what_has_no_operator_is_named() -> None:
-    stack, head = modules("TS", MixerConfig(mixer="swa"))
-    assert obstacle(stack) == "layer 1: windows with sinks have no operator"
+    stack, head = modules("TM", {"mixer": MixerConfig(conv_kernel=1)})
+    assert obstacle(stack) == "layer 1: a convolution of one tap has no operator"
     with pytest.raises(ValueError, match="layer 1"):
         build(stack, head, Quantisation())
 

@@ -19,8 +19,52 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 FREQUENCIES = "frequencies"
 """Metadata of a graph: JSON of the rotary frequencies (P / 2), radians a position."""
+WINDOW = "window"
+"""Metadata of a graph: JSON of sinks and window of its sliding-window layers, if any."""
 IN_PLACE = ("k", "v")
 """Buffers whose next value is written over them; the others have two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Account of the columns of sliding-window layers: R of them a row, sinks among them.
+
+    Attributes:
+        sinks: first tokens that stay visible for ever.
+        near: tokens that a query sees, itself included.
+    """
+
+    sinks: int
+    near: int
+
+    @property
+    def columns(self) -> int:
+        """Columns kept of a row (R)."""
+        return self.sinks + self.near
+
+    def passed(
+        self, ordinals: NDArray[np.int64], seen: NDArray[np.int64], count: int
+    ) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+        """What `count` new tokens see, and what is kept after them.
+
+        Args:
+            ordinals: (B, R) of the tokens in the columns, -1 where empty.
+            seen: (B,) tokens of each row before.
+            count: new tokens (T).
+
+        Returns:
+            bias (B, 1, T, R + T), 0 where seen; (B, R) columns of these to keep; their ordinals.
+        """
+        new = seen[:, None] + np.arange(count)  # (B, T)
+        every = np.concatenate((ordinals, new), axis=1)  # (B, R + T)
+        behind = new[:, :, None] - every[:, None]
+        real = (every >= 0)[:, None] & (behind >= 0)
+        visible = real & ((every < self.sinks)[:, None] | (behind < self.near))
+        kept = (every >= 0) & ((every < self.sinks) | (seen[:, None] + count - every < self.near))
+        take = np.argsort(~kept, axis=1, kind="stable")[:, : self.columns]
+        bias = np.where(visible, 0.0, -np.inf).astype(np.float32)[:, None]
+        after = np.take_along_axis(np.where(kept, every, -1), take, axis=1)
+        return bias, take, after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +76,7 @@ class OnnxState:
         spare: the same, what it writes; the same memory for keys and values.
         lengths: (slots,) tokens read of each row; 0 where the slot is free.
         positions: (slots,) of the next token of each row.
+        ordinals: (slots, R) of the tokens in the columns of sliding windows, -1 where empty.
         rows: slots in use from the first on; free ones among them compute nothing of meaning.
     """
 
@@ -39,6 +84,7 @@ class OnnxState:
     spare: Mapping[str, Array]
     lengths: NDArray[np.int64]
     positions: NDArray[np.float64]
+    ordinals: NDArray[np.int64]
     rows: int = 0
     bindings: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -83,6 +129,10 @@ class OnnxStack:
         self.width = next(value.shape[2] for value in inputs if value.name == "x")
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.frequencies = np.array(json.loads(metadata[FREQUENCIES]), np.float32)
+        self.window = Window(sinks=0, near=0)
+        if WINDOW in metadata:
+            sinks, near = json.loads(metadata[WINDOW])
+            self.window = Window(sinks=sinks, near=near)
         self.vocabulary: int = self.session.get_outputs()[0].shape[2]
 
     def alloc(self, slots: int = 1, capacity: int = 0) -> OnnxState:
@@ -95,6 +145,7 @@ class OnnxStack:
             },
             lengths=np.zeros(slots, np.int64),
             positions=np.zeros(slots),
+            ordinals=np.full((slots, self.window.columns), -1),
         )
 
     def grown(self, state: OnnxState, slots: int, capacity: int) -> OnnxState:
@@ -112,6 +163,7 @@ class OnnxStack:
                 place[: state.slots] = value
         larger.lengths[: state.slots] = state.lengths
         larger.positions[: state.slots] = state.positions
+        larger.ordinals[: state.slots] = state.ordinals
         return replace(larger, rows=state.rows)
 
     def read(
@@ -133,7 +185,7 @@ class OnnxStack:
         state = self._room(state, at + 1, held + count)
         if not held:
             # What a former row and the steps of others left in a free slot.
-            state.positions[at] = 0.0
+            state.positions[at], state.ordinals[at] = 0.0, -1
             for name, value in state.buffers.items():
                 if not _cached(name):
                     value[at] = 0.0
@@ -141,8 +193,7 @@ class OnnxStack:
             positions = state.positions[at] + np.arange(count)
         binding = self.session.io_binding()
         self._bind(binding, state.buffers, state.spare, one)
-        lengths = state.lengths[one]
-        self._feed(binding, x[None], positions[None], lengths)
+        self._feed(binding, x[None], positions[None], state, one)
         scores = self._run(binding)[0, -1]
         for name, value in state.spare.items():
             if not _cached(name):
@@ -173,7 +224,7 @@ class OnnxStack:
         if state.capacity is not None and longest > state.capacity:
             state = self.grown(state, state.slots, 2 * longest + 16)
         binding = self._kept_binding(state)
-        self._feed(binding, x[:, None], positions[:, None], state.lengths[:rows])
+        self._feed(binding, x[:, None], positions[:, None], state, slice(0, rows))
         scores = self._run(binding)[:, 0]
         used = state.lengths[:rows] > 0
         state.lengths[:rows] += used
@@ -192,7 +243,8 @@ class OnnxStack:
         for old, new in moves.items():
             for value in state.buffers.values():
                 value[new] = value[old]
-            state.lengths[new], state.positions[new] = state.lengths[old], state.positions[old]
+            for account in (state.lengths, state.positions, state.ordinals):
+                account[new] = account[old]
         return self.leave(state, list(moves))
 
     def _room(self, state: OnnxState, slots: int, tokens: int) -> OnnxState:
@@ -242,13 +294,15 @@ class OnnxStack:
         binding: Any,
         x: Array,
         positions: NDArray[np.float64],
-        lengths: NDArray[np.int64],
+        state: OnnxState,
+        rows: slice,
     ) -> None:
-        """Bind what is new: x (B, T, D), positions (B, T), tokens cached before (B,)."""
+        """Bind what is new: x (B, T, D) at positions (B, T) for the given rows of a state."""
         batch, count, _ = x.shape
         angles = positions.astype(np.float32).reshape(-1, 1) * self.frequencies
+        lengths = state.lengths[rows]
         past = lengths.astype(np.int32) + np.int32(count - 1)
-        values = {
+        values: dict[str, Any] = {
             "x": np.ascontiguousarray(x, np.float32),
             "past": past,
             "total": np.array([past.max() + 1], np.int32),
@@ -256,6 +310,10 @@ class OnnxStack:
             "sin": np.sin(angles),
             "places": np.arange(batch * count, dtype=np.int64).reshape(batch, count),
         }
+        if self.window.columns:
+            bias, take, after = self.window.passed(state.ordinals[rows], lengths, count)
+            values |= {"window_bias": bias, "window_take": take}
+            state.ordinals[rows] = after
         for name in self.inputs & values.keys():
             binding.bind_cpu_input(name, values[name])
         binding.bind_output("logits")
