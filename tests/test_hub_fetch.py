@@ -10,7 +10,7 @@ from tests.command import Done, Worker, mamtra
 from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
 from tests.loopback_hub import Commit, Fault, File, Hub, Repo, loopback_hub
 
-from mamtra_cli.families.cosyvoice2.published import REPO, REVISION
+from mamtra_cli.families.cosyvoice2.repository import PUBLISHED
 
 NEEDED = {
     "llm.pt",
@@ -53,12 +53,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     files["README.md"] = File(b"---\nlicense: apache-2.0\n---\n", False)
     with loopback_hub() as hub:
         for name, there in (
-            (REPO, files),
+            (PUBLISHED.name, files),
             ("loop/v3", {"cosyvoice3.yaml": File(b"a: 1", False), "llm.pt": files["llm.pt"]}),
         ):
             repo = hub.repos[name] = Repo(private=False)
-            repo.commits.append(Commit(REVISION, "weights", there))
-            repo.branches["main"] = REVISION
+            repo.commits.append(Commit(PUBLISHED.revision, "weights", there))
+            repo.branches["main"] = PUBLISHED.revision
         yield hub
 
 
@@ -94,15 +94,15 @@ def converted(hub: Hub, worker: Worker, tmp_path_factory: pytest.TempPathFactory
 def test_alias_is_fetched_converted_and_told_by_its_commit(converted: Done) -> None:
     assert converted.rc == 0, converted.err
     told = json.loads((Path(converted.out.splitlines()[0]) / "mamtra.json").read_text())
-    assert told["teacher"]["name"] == REPO
-    assert told["teacher"]["revision"] == REVISION
+    assert told["teacher"]["name"] == PUBLISHED.name
+    assert told["teacher"]["revision"] == PUBLISHED.revision
     assert set(told["teacher"]["sha256"]) == {"llm.pt", "flow.pt", "hift.pt"}
     assert {"campplus.onnx", "speech_tokenizer_v2.onnx", "vocab.json"} <= set(told["sha256"])
     assert told["license"] == "apache-2.0"
 
 
 def test_only_the_files_that_are_needed_are_fetched(hub: Hub, converted: Done) -> None:
-    start = f"GET /{REPO}/resolve/{REVISION}/"
+    start = f"GET /{PUBLISHED.name}/resolve/{PUBLISHED.revision}/"
     fetched = {entry.removeprefix(start) for entry in hub.log if entry.startswith(start)}
     assert fetched >= NEEDED
     assert not fetched & NEEDLESS
@@ -122,9 +122,11 @@ def test_download_is_shown_in_megabytes(converted: Done) -> None:
 
 def test_second_time_nothing_is_fetched(hub: Hub, worker: Worker, converted: Done) -> None:
     asked = len(hub.log)
-    again = worker.run("convert", f"{REPO}@{REVISION}", *QUICK, "--dry-run", "--json")
+    again = worker.run(
+        "convert", f"{PUBLISHED.name}@{PUBLISHED.revision}", *QUICK, "--dry-run", "--json"
+    )
     assert again.rc == 0, again.err
-    assert again.json["teacher"] == f"{REPO}@{REVISION}"
+    assert again.json["teacher"] == f"{PUBLISHED.name}@{PUBLISHED.revision}"
     assert not [
         entry for entry in hub.log[asked:] if entry.startswith("GET") and "resolve" in entry
     ]
@@ -134,7 +136,7 @@ def test_offline_the_cache_is_enough(environment: dict[str, str], converted: Don
     alone = {**environment, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
     done = mamtra("convert", "cosyvoice2", *QUICK, "--dry-run", "--json", env=alone)
     assert done.rc == 0, done.err
-    assert done.json["teacher"] == f"{REPO}@{REVISION}"
+    assert done.json["teacher"] == f"{PUBLISHED.name}@{PUBLISHED.revision}"
 
 
 def test_other_version_is_named_before_its_weights_come(hub: Hub, worker: Worker) -> None:
@@ -142,13 +144,13 @@ def test_other_version_is_named_before_its_weights_come(hub: Hub, worker: Worker
         done = worker.run("convert", "loop/v3", *QUICK, *dry, "--json", "-o", "never")
         assert done.rc == 1
         assert "CosyVoice 3" in done.json["error"]
-        assert REPO in done.json["hint"]
+        assert PUBLISHED.name in done.json["hint"]
     assert not [
         entry for entry in hub.log if entry.startswith("GET /loop/v3/resolve") and ".pt" in entry
     ]
 
 
 def test_unknown_revision_is_told(worker: Worker) -> None:
-    done = worker.run("convert", f"{REPO}@v9", *QUICK, "--json", "-o", "never")
+    done = worker.run("convert", f"{PUBLISHED.name}@v9", *QUICK, "--json", "-o", "never")
     assert done.rc == 1
     assert "no revision `v9`" in done.json["error"]

@@ -46,7 +46,7 @@ class Lab:
         self.shared = folder.parent / "speech"
         self.teacher = Engine.load(teacher, device="cpu", dtype="float32")
         assert self.teacher.model is not None
-        self.teacher.ready(self.teacher.model.family.lm_part)
+        self.teacher.ready(self.teacher.model.conversion.part)
         self.ledger = Ledger(folder / "results.jsonl")
 
     @property

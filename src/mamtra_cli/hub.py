@@ -8,7 +8,7 @@ ours. Knows files and repositories, nothing of models.
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +19,31 @@ from mamtra_cli.errors import HubError, ModelNotFoundError
 from mamtra_cli.events import Advance, Report, Stage, ignore
 
 BUILT_IN = {"mini": Path(__file__).parent / "models" / "mini"}
-ALIASES = {"cosyvoice2": "FunAudioLLM/CosyVoice2-0.5B@eec1ae6c79877dbd9379285cf8789c9e0879293d"}
 MEGA = 1_000_000
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
-# A nested model.safetensors is the text model that a teacher's own weights replace; engines built
-# for other runtimes are never read.
 CONFIGS = ["*.json", "*.yaml", "README.md"]
-WANTED = [
-    *CONFIGS,
-    "LICENSE*",
-    "*.safetensors",
-    "*.txt",
-    "*.txt.xz",
-    "llm.pt",
-    "flow.pt",
-    "hift.pt",
-    "spk2info.pt",
-    "campplus.onnx",
-    "speech_tokenizer_v2.onnx",
-]
-SKIP = ["*/model.safetensors", "asset/*", "vllm/*"]
+WANTED = [*CONFIGS, "LICENSE*", "*.safetensors", "*.txt", "*.txt.xz"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """A published model and the files that its authors chose names for.
+
+    Attributes:
+        alias: short name that users may write.
+        name: org/name.
+        revision: the commit that is meant by the alias.
+        wanted, unwanted: patterns of files, beside those of our own format.
+        companions: others that are fetched along; a family finds them with `cached`.
+    """
+
+    alias: str
+    name: str
+    revision: str
+    wanted: Sequence[str] = ()
+    unwanted: Sequence[str] = ()
+    companions: Sequence["Repository"] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +55,18 @@ class Located:
     revision: str | None = None
 
 
-def locate(name: str, *, configs_only: bool = False, report: Report = ignore) -> Located:
+def locate(
+    name: str,
+    repositories: Sequence[Repository] = (),
+    *,
+    configs_only: bool = False,
+    report: Report = ignore,
+) -> Located:
     """Find a model, fetching it where it is on the hub.
 
     Args:
         name: `mini`, a folder, an alias or org/name[@revision].
+        repositories: whose aliases and files are known; see `families.registry.locate`.
         configs_only: fetch no weights.
         report: hears of the download.
 
@@ -70,26 +81,37 @@ def locate(name: str, *, configs_only: bool = False, report: Report = ignore) ->
         return Located(folder=folder, name=name)
     if Path(name).is_dir() and name:
         return Located(folder=Path(name), name=name)
-    match = HUB_NAME.fullmatch(ALIASES.get(name, name))
+    aliases = {known.alias: f"{known.name}@{known.revision}" for known in repositories}
+    match = HUB_NAME.fullmatch(aliases.get(name, name))
     if match is None or name.startswith(("./", "../", "~")):
-        near = nearest(name, [*BUILT_IN, *ALIASES])
+        near = nearest(name, [*BUILT_IN, *aliases])
         hint = f"did you mean `{near}`?" if near else "name a folder, org/name or `mini`"
         raise ModelNotFoundError(f"there is no model `{name}`", hint)
     repo, revision = match[1], match[2]
-    folder = fetch(repo, revision, configs_only=configs_only, report=report)
+    folder = fetch(repo, revision, repositories, configs_only=configs_only, report=report)
+    for known in repositories:
+        for other in known.companions if known.name == repo else ():
+            files = [*repositories, other]
+            fetch(other.name, other.revision, files, configs_only=configs_only, report=report)
     return Located(folder=folder, name=repo, revision=folder.name)
 
 
 def fetch(
-    repo: str, revision: str | None, *, configs_only: bool = False, report: Report = ignore
+    repo: str,
+    revision: str | None,
+    repositories: Sequence[Repository] = (),
+    *,
+    configs_only: bool = False,
+    report: Report = ignore,
 ) -> Path:
     """Download a snapshot into the hub cache, or find it there, and return its folder."""
     hub = client()
+    wanted = [*WANTED, *(name for known in repositories for name in known.wanted)]
     asked: dict[str, Any] = {
         "revision": revision,
         "cache_dir": os.environ.get("MAMTRA_CACHE"),
-        "allow_patterns": CONFIGS if configs_only else WANTED,
-        "ignore_patterns": SKIP,
+        "allow_patterns": CONFIGS if configs_only else wanted,
+        "ignore_patterns": [name for known in repositories for name in known.unwanted],
     }
     at = f"{repo}@{revision}" if revision else repo
     with hub_errors(repo, revision):
@@ -103,6 +125,18 @@ def fetch(
             report(Stage(name="fetching", detail=at))
         folder = hub.snapshot_download(repo, **asked, tqdm_class=progress_class(report))
     return Path(folder)
+
+
+def cached(repository: Repository, file: str) -> Path | None:
+    """A file of a repository in the hub cache; `None` where it was not fetched."""
+    hub = client()
+    found = hub.try_to_load_from_cache(
+        repository.name,
+        file,
+        cache_dir=os.environ.get("MAMTRA_CACHE"),
+        revision=repository.revision,
+    )
+    return Path(found) if isinstance(found, str) else None
 
 
 def missing_bytes(hub: Any, repo: str, asked: dict[str, Any]) -> int:

@@ -16,6 +16,7 @@ from mamtra_cli.device import choose
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TextError
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
+from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.voices.voice import Voice, save_voice
 
@@ -84,6 +85,7 @@ def tiny_engine(seed: int = 0, folder: Path | None = None, **lm: object) -> Engi
         part.eval().requires_grad_(False)
     return Engine(
         config,
+        family=FAMILY,
         folder=folder or Path("tiny"),
         compute=choose("cpu", "float32"),
         name="tiny",

@@ -19,7 +19,8 @@ from tests.command import environment
 from mamtra_cli import checkpoint
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.errors import CheckpointError, OutputError
-from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, REPO
+from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER
+from mamtra_cli.families.cosyvoice2.repository import PUBLISHED
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
@@ -185,7 +186,7 @@ def test_missing_file_comes_with_the_command_that_fetches_it(copy: Path, name: s
         convert(of(copy, copy.parent / "s"))
     assert name in said.value.message
     assert said.value.hint is not None
-    assert f"hf download {REPO} {name} " in said.value.hint
+    assert f"hf download {PUBLISHED.name} {name} " in said.value.hint
     assert str(copy) in said.value.hint
 
 

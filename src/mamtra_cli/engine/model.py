@@ -25,9 +25,8 @@ from mamtra_cli.engine.decoding.loop import Utterance
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
-from mamtra_cli.families.base import FrontEnd, Model
+from mamtra_cli.families.base import Facts, Family, FrontEnd, Model
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import (
     after,
@@ -38,7 +37,6 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     length_limits,
 )
 from mamtra_cli.families.cosyvoice2.text_table import TextTable
-from mamtra_cli.hub import locate
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import check_fit, library_folder
@@ -56,6 +54,7 @@ class Engine:
     Args:
         model: its folder as its family reads it; `None` where every part is given.
         config: its sizes.
+        family: what kind of model it is.
         folder: where its voices are.
         compute: device and types.
         name: what to call it.
@@ -69,6 +68,7 @@ class Engine:
         self,
         config: CosyVoice2Config,
         *,
+        family: Family,
         folder: Path,
         compute: Compute,
         name: str,
@@ -78,6 +78,7 @@ class Engine:
         lean: bool = False,
     ) -> None:
         self.config = config
+        self.family = family
         self.folder = folder
         self.compute = compute
         self.name = name
@@ -108,15 +109,17 @@ class Engine:
             report: hears of downloads.
         """
         compute = choose(device, dtype, threads)
-        located = locate(name, report=report)
+        located = registry.locate(name, report=report)
         report(Stage(name="loading", detail=located.name))
         model = registry.open_model(located.folder)
-        counted = costs.parameters(model.family.hybrid(model.config)).total
+        stack = model.facts.stack
+        counted = 0 if stack is None else costs.parameters(stack).total
         compute = fit_threads(compute, counted, threads)
         apply_threads(compute)
         bound_kernels()
         return cls(
             model.config,
+            family=model.family,
             folder=model.folder,
             compute=compute,
             name=located.name,
@@ -130,6 +133,7 @@ class Engine:
         parts = {**self._parts, "lm": lm.to(self.device).eval()}
         return Engine(
             config,
+            family=self.family,
             folder=self.folder,
             compute=self.compute,
             name=name,
@@ -166,22 +170,25 @@ class Engine:
         assert isinstance(hift, HiFT)
         return hift
 
+    @cached_property
+    def facts(self) -> Facts:
+        """Numbers of the model."""
+        return self.family.facts(self.config)
+
     @property
     def sample_rate(self) -> int:
         """Samples a second."""
-        return self.config.mel.sample_rate
+        return self.facts.sample_rate
 
     @cached_property
     def sampling(self) -> Sampling:
         """How this model's tokens are chosen unless the user says otherwise."""
-        family = registry.family("cosyvoice2") if self.model is None else self.model.family
-        return family.sampling(self.config)
+        return self.family.sampling(self.config)
 
     @cached_property
     def lesson_sampling(self) -> Sampling:
         """How tokens are chosen that another model is to learn from."""
-        family = registry.family("cosyvoice2") if self.model is None else self.model.family
-        return family.lesson_sampling(self.config)
+        return self.family.lesson_sampling(self.config)
 
     def sampling_with(self, *, lesson: bool = False, **changes: Any) -> Sampling:
         """The model's sampling, of speech or of lessons, with what is not `None` changed."""
@@ -194,7 +201,7 @@ class Engine:
 
     def fingerprint(self, part: str) -> str:
         """SHA-256 of the files behind a part or the front end; "" where they are not there."""
-        return fingerprint(self.folder, part, self.config.text)
+        return self.family.fingerprint(self.folder, self.config, part)
 
     def voice(self, name: str = "", library: Path | None = None) -> Voice:
         """A voice of the model, one of the user's, a voice file, or the model's first voice.

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.backbone.costs import Head
 from mamtra_cli.checkpoint import ModelFolder, sha256
-from mamtra_cli.errors import CheckpointError
+from mamtra_cli.errors import CheckpointError, PlanError
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource, load_module
 
@@ -61,6 +62,48 @@ class FrontEnd(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What a model was taught to read beside a text.
+
+    Attributes:
+        clips: the transcript and the frames of a clip, to go on in its voice.
+        turns: text and speech in turns.
+        instructions: how to speak, in words.
+    """
+
+    clips: bool = False
+    turns: bool = False
+    instructions: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Numbers of one model that do not depend on how it is built.
+
+    Attributes:
+        sample_rate: samples a second.
+        frame_rate: frames a second.
+        codebooks: K, ids of one frame.
+        codes: sizes that ids of a frame stay below, those that end the speech not counted.
+        text_ids: sizes that text ids stay below.
+        speaker_dim: numbers of a speaker vector; 0 where there is none.
+        stack: sizes of the layers that may be exchanged; `None` where there are none.
+        head: what the language model has beside its stack, for counting.
+        learned: what it was taught.
+    """
+
+    sample_rate: int
+    frame_rate: float
+    codebooks: int
+    codes: int
+    text_ids: int
+    speaker_dim: int
+    stack: HybridConfig | None = None
+    head: Head = field(default_factory=Head)
+    learned: Learned = field(default_factory=Learned)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttentionSite:
     """One attention layer that may be replaced, by the names of its tensors.
 
@@ -95,13 +138,34 @@ class Upstream:
     companions: Mapping[str, Path] = field(default_factory=dict)
 
 
+class Conversion(Protocol):
+    """How layers of a model's language model are exchanged.
+
+    Projections that are published as one matrix are split where they are read (`to_ours`), so a
+    stack always has the names of `backbone.hybrid`, and nothing that converts knows another.
+    """
+
+    @property
+    def part(self) -> str:
+        """The part that holds the layers."""
+        ...
+
+    def with_mixers(self, config: Any, kinds: str, mixer: Mapping[str, Any]) -> Any:
+        """The config with other layer kinds and mixer options."""
+        ...
+
+    def names(self, layer: int) -> AttentionSite:
+        """Names of a layer's tensors in the part."""
+        ...
+
+
 class Family(Protocol):
     """Everything peculiar to one kind of model.
 
     Attributes:
         name: what `config.json` calls it.
         config_class: frozen dataclass of every size.
-        lm_part: the part whose layers are exchanged.
+        speech_parts: what a text needs to become sound, in the order of use.
         text_files: what a text is read with, checked against the hashes of a converted folder.
         gathered: tables of which few rows are ever read; large ones stay in their files.
     """
@@ -113,7 +177,7 @@ class Family(Protocol):
     def config_class(self) -> type[Any]: ...
 
     @property
-    def lm_part(self) -> str: ...
+    def speech_parts(self) -> tuple[str, ...]: ...
 
     @property
     def text_files(self) -> tuple[str, ...]: ...
@@ -156,16 +220,16 @@ class Family(Protocol):
         """Open such a part; it has the calls of our own module of that name."""
         ...
 
-    def hybrid(self, config: Any) -> HybridConfig:
-        """The stack inside the language model."""
+    def facts(self, config: Any) -> Facts:
+        """Numbers of a model of this config."""
         ...
 
-    def with_mixers(self, config: Any, kinds: str, mixer: Mapping[str, Any]) -> Any:
-        """The config with other layer kinds and mixer options."""
+    def conversion(self, config: Any) -> Conversion | None:
+        """How its layers are exchanged; `None` where there are none to exchange."""
         ...
 
-    def attention_sites(self, config: Any) -> tuple[AttentionSite, ...]:
-        """The attention layers, in order."""
+    def fingerprint(self, folder: Path, config: Any, part: str) -> str:
+        """SHA-256 of the files behind a part or the `front_end`; "" where they are not there."""
         ...
 
     def front_end(self, folder: Path, config: Any) -> FrontEnd:
@@ -198,6 +262,39 @@ class Model:
     def published(self) -> bool:
         """Whether the folder is in its authors' format."""
         return isinstance(self.source, Upstream)
+
+    @property
+    def facts(self) -> Facts:
+        """Its numbers."""
+        return self.family.facts(self.config)
+
+    @property
+    def conversion(self) -> Conversion:
+        """How its layers are exchanged.
+
+        Raises:
+            PlanError: it has none to exchange.
+        """
+        found = self.family.conversion(self.config)
+        if found is None:
+            raise PlanError(
+                f"`{self.folder.name}` is a {self.family.name} model, which has no layers to "
+                "exchange",
+                "convert a model that speaks token by token",
+            )
+        return found
+
+    @property
+    def stack(self) -> HybridConfig:
+        """Sizes of the layers that may be exchanged.
+
+        Raises:
+            PlanError: it has none.
+        """
+        _ = self.conversion
+        found = self.facts.stack
+        assert found is not None
+        return found
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -1,24 +1,30 @@
 """Which families there are; a family's code is imported only when it is asked for.
 
-Built-in families are one line each. Other packages add theirs through the entry point group
-`mamtra.families` (name = "package.module:FAMILY").
+Built-in families are one line each: a package with `FAMILY` in its `family.py`, and in its
+`repository.py`, which imports no torch, the `REPOSITORIES` where its authors publish models. Other
+packages add theirs through the entry point groups `mamtra.families` (name =
+"package.module:FAMILY") and, where they have any, `mamtra.repositories` (name =
+"package.repository:REPOSITORIES").
 """
 
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from mamtra_cli import hub
 from mamtra_cli.config import from_dict, nearest
 from mamtra_cli.errors import CheckpointError, ModelNotFoundError, UsageError
+from mamtra_cli.events import Report, ignore
 
 if TYPE_CHECKING:
     from mamtra_cli.families.base import Family, Model
 
 GROUP = "mamtra.families"
+REPOSITORY_GROUP = "mamtra.repositories"
 BUILT_IN = {
-    "cosyvoice2": "mamtra_cli.families.cosyvoice2.family",
+    "cosyvoice2": "mamtra_cli.families.cosyvoice2",
 }
 
 
@@ -35,7 +41,7 @@ def family(name: str) -> "Family":
         CheckpointError: there is none, or a plugin does not load.
     """
     if name in BUILT_IN:
-        return cast("Family", import_module(BUILT_IN[name]).FAMILY)
+        return cast("Family", import_module(f"{BUILT_IN[name]}.family").FAMILY)
     plugin = _plugins().get(name)
     if plugin is None:
         near = nearest(name, names())
@@ -43,13 +49,28 @@ def family(name: str) -> "Family":
         raise CheckpointError(
             f"no model family `{name}`", f"did you mean `{near}`?" if near else known
         )
-    try:
-        return cast("Family", plugin.load())
-    except Exception as error:
-        raise CheckpointError(
-            f"family `{name}` does not load from `{plugin.value}`: {error}",
-            "update or remove the package that brings it",
-        ) from error
+    return cast("Family", _loaded(name, plugin))
+
+
+def repositories() -> tuple[hub.Repository, ...]:
+    """Where the families' authors publish their models; no family's code is imported.
+
+    Raises:
+        CheckpointError: a plugin's list does not load.
+    """
+    known: list[hub.Repository] = []
+    for package in BUILT_IN.values():
+        known += import_module(f"{package}.repository").REPOSITORIES
+    for name, plugin in _plugins(REPOSITORY_GROUP).items():
+        known += _loaded(name, plugin)
+    return tuple(known)
+
+
+def locate(name: str, *, configs_only: bool = False, report: Report = ignore) -> hub.Located:
+    """Find a model by any name that a family knows; see `hub.locate`."""
+    here = name in hub.BUILT_IN or Path(name).is_dir()
+    known = () if here else repositories()
+    return hub.locate(name, known, configs_only=configs_only, report=report)
 
 
 def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
@@ -88,5 +109,15 @@ def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
     )
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+def _plugins(group: str = GROUP) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _loaded(name: str, plugin: EntryPoint) -> Any:
+    try:
+        return plugin.load()
+    except Exception as error:
+        raise CheckpointError(
+            f"family `{name}` does not load from `{plugin.value}`: {error}",
+            "update or remove the package that brings it",
+        ) from error

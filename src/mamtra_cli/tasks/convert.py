@@ -9,13 +9,13 @@ import math
 import platform
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mamtra_cli import __version__, card, hub
+from mamtra_cli import __version__, card
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.plan import LayerPlan
@@ -49,7 +49,7 @@ from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.base import Model
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.registry import open_model
+from mamtra_cli.families.registry import locate, open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
 from mamtra_cli.recipes.selection import LayerSelection
@@ -102,14 +102,14 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     check_recipe(recipe)
     if recipe.dry_run:
         sizes_only = not needs_scores(recipe)
-        located = hub.locate(recipe.teacher, configs_only=sizes_only, report=report)
+        located = locate(recipe.teacher, configs_only=sizes_only, report=report)
         model = open_model(located.folder, configs_only=sizes_only)
         design = make_design(recipe, model, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
     assert recipe.output is not None
-    known = hub.locate(recipe.teacher, configs_only=True, report=report)
+    known = locate(recipe.teacher, configs_only=True, report=report)
     open_model(known.folder, configs_only=True)  # refuses other versions before the weights come
-    located = hub.locate(recipe.teacher, report=report)
+    located = locate(recipe.teacher, report=report)
     model = open_model(located.folder)
     design = make_design(recipe, model, located.name, located.revision, report)
     if recipe.output.resolve() == model.folder.resolve():
@@ -154,8 +154,7 @@ def make_design(
     recipe: ConvertRecipe, model: Model, name: str, revision: str | None, report: Report
 ) -> Design:
     """Decide plan and sizes; fails where the plan does not fit the teacher."""
-    stack = model.family.hybrid(model.config)
-    before = stack.plan
+    before = model.stack.plan
     report(Stage(name="reading", detail=f"{name}  {before.n_layers} layers"))
     if before.converted:
         raise PlanError(
@@ -171,7 +170,7 @@ def make_design(
     warning = plan.warning()
     if warning:
         report(Note(text=warning, warning=True))
-    config = model.family.with_mixers(model.config, plan.kinds, mixer.to_dict())
+    config = model.conversion.with_mixers(model.config, plan.kinds, mixer.to_dict())
     return Design(
         teacher=model,
         name=name,
@@ -187,7 +186,7 @@ def make(
     design: Design, recipe: ConvertRecipe, writer: FolderWriter, report: Report
 ) -> tuple[StartCheck | None, tuple[FileEntry, ...]]:
     """Make the student, write it, and measure what was written: the check, and every file."""
-    model, family = design.teacher, design.teacher.family
+    model, part = design.teacher, design.teacher.conversion.part
     engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
     to_fit, to_check = examples(design, recipe, engine, report)
     kinds = design.plan.kinds
@@ -200,18 +199,18 @@ def make(
         fits = fit(engine.lm, student, to_fit, mode=recipe.calibrate, ridge=recipe.ridge)
     told = list(predictions(engine.lm, to_check)) if to_check else []
     report(Stage(name="writing", detail=str(recipe.output)))
-    writer.write_config(family.name, design.config)
+    writer.write_config(model.family.name, design.config)
     changes, placed = changes_of(model, student), engine.device
     # Two models do not fit where one does: the teacher goes before its file is read again, and
     # before its student is.
     del student, engine
-    writer.write_tensors(f"{family.lm_part}{SUFFIX}", stored_tensors(model, changes, recipe.dtype))
+    writer.write_tensors(f"{part}{SUFFIX}", stored_tensors(model, changes, recipe.dtype))
     del changes
     copy_rest(model, writer)
     check = None
     if to_check:
         report(Stage(name="checking", detail=f"{len(to_check)} held-out sentences"))
-        written = open_model(writer.path).load(family.lm_part)
+        written = open_model(writer.path).load(part)
         assert isinstance(written, SpeechLM)
         check = compare_with(told, written.to(placed), to_check)
     return check, describe(design, recipe, writer, check, fits)
@@ -297,7 +296,7 @@ def describe(
 
 def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...]:
     """Files a dry run would write; sizes of the weights from their shapes."""
-    model, part = design.teacher, design.teacher.family.lm_part
+    model, part = design.teacher, design.teacher.conversion.part
     width = {"keep": 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}[recipe.dtype]
     if recipe.dtype == "keep" and isinstance(model.source, ModelFolder) and part in model.parts:
         info = model.source.part(part).infos[queries(model)]
@@ -325,8 +324,8 @@ def result_of(
     start: float,
 ) -> ConvertResult:
     """What was made, in numbers."""
-    model, family = design.teacher, design.teacher.family
-    before, after = family.hybrid(model.config), family.hybrid(design.config)
+    model, part = design.teacher, design.teacher.conversion.part
+    before, after = model.stack, replace(model, config=design.config).stack
     only_mamba = set(design.plan.kinds) <= {"T", "M"}
     per_token = costs.kv_bytes_per_token(after, 2)
     return ConvertResult(
@@ -336,8 +335,8 @@ def result_of(
         plan=str(design.plan),
         kinds=design.plan.kinds,
         mixer=recipe.mixer,
-        parameters_before=parameters(model, model.config, family.lm_part),
-        parameters_after=parameters(model, design.config, family.lm_part),
+        parameters_before=parameters(model, model.config, part),
+        parameters_after=parameters(model, design.config, part),
         cache_before=costs.kv_bytes_per_token(before, 2),
         cache_after=per_token,
         state_bytes=costs.cache_bytes(after, FAR) - per_token * FAR,

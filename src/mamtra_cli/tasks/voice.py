@@ -4,7 +4,7 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.cloning import clone
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.hub import locate
+from mamtra_cli.families.registry import locate
 from mamtra_cli.recipes import (
     VoiceAddRecipe,
     VoiceAddResult,

@@ -201,6 +201,10 @@ def test_parts_follow_the_config() -> None:
 
 
 def test_mixers_enter_the_config() -> None:
-    config = FAMILY.with_mixers(tiny_config(), "TMTM", {"preset": "mamtra-paper"})
-    assert FAMILY.hybrid(config).layer_kinds == "TMTM"
-    assert FAMILY.hybrid(config).mixer.act == "silu"
+    config = FAMILY.conversion(tiny_config()).with_mixers(
+        tiny_config(), "TMTM", {"preset": "mamtra-paper"}
+    )
+    stack = FAMILY.facts(config).stack
+    assert stack is not None
+    assert stack.layer_kinds == "TMTM"
+    assert stack.mixer.act == "silu"

@@ -69,7 +69,7 @@ def test_weight_norm_survives_the_way_there_and_back() -> None:
 
 def test_sites_name_real_tensors_of_attention_layers_only() -> None:
     config = CosyVoice2Config(lm=LMConfig(n_layers=4, kinds="TMMT"))
-    sites = FAMILY.attention_sites(config)
+    sites = [FAMILY.conversion(config).names(layer) for layer in config.lm.hybrid.plan.attention]
     assert [site.layer for site in sites] == [0, 3]
     names = build_empty(FAMILY, config, "lm").state_dict().keys()
     for site in sites:

@@ -76,7 +76,7 @@ def choose_plan(
     Returns:
         The plan as an explicit set of layers, and how it was chosen, if it was.
     """
-    text, depth = plan_text(recipe), model.family.hybrid(model.config).n_layers
+    text, depth = plan_text(recipe), model.stack.n_layers
     letter = LETTERS.get(mixer.mixer, "M")
     if not needs_scores(recipe):
         plan = LayerPlan.parse(text, depth, rounded=recipe.round)

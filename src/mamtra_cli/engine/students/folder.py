@@ -49,7 +49,7 @@ class Changes:
 
 def changes_of(teacher: Model, student: nn.Module) -> Changes:
     """What a student's language model changed; it holds nothing else of either model."""
-    file, state = teacher.open(teacher.family.lm_part), student.state_dict()
+    file, state = teacher.open(teacher.conversion.part), student.state_dict()
     return Changes(
         kept=tuple(name for name in file if name in state),
         fresh={name: value for name, value in state.items() if name not in file},
@@ -66,7 +66,7 @@ def stored_tensors(
         changes: what it has of its own.
         storage: one of `tensors.STORAGES`.
     """
-    file, kept = teacher.open(teacher.family.lm_part), changes.kept
+    file, kept = teacher.open(teacher.conversion.part), changes.kept
     if storage != "keep":
         for name, value in file.stream(kept):
             yield from encode(name, value, storage)
@@ -85,14 +85,14 @@ def stored_tensors(
 
 def queries(teacher: Model) -> str:
     """Name of the teacher's first query matrix: its stored type stands for the others."""
-    return f"{teacher.family.attention_sites(teacher.config)[0].q}.weight"
+    return f"{teacher.conversion.names(teacher.stack.plan.attention[0]).q}.weight"
 
 
 def companions(teacher: Model) -> dict[str, Path]:
     """Files beside the language model that go along as they are, by name."""
     if not isinstance(teacher.source, ModelFolder):
         return dict(teacher.source.companions)
-    skip = STAYS | {f"{teacher.family.lm_part}{SUFFIX}"}
+    skip = STAYS | {f"{teacher.conversion.part}{SUFFIX}"}
     found = {}
     for path in sorted(teacher.folder.rglob("*")):
         name = path.relative_to(teacher.folder).as_posix()
@@ -108,13 +108,13 @@ def copy_rest(teacher: Model, writer: FolderWriter) -> None:
         writer.copy(path, name)
     if not isinstance(teacher.source, ModelFolder):
         for part in teacher.source.parts:
-            if part != teacher.family.lm_part:
+            if part != teacher.conversion.part:
                 writer.write_tensors(f"{part}{SUFFIX}", teacher.open(part).stream(dtype=None))
 
 
 def source_hashes(teacher: Model) -> dict[str, str]:
     """SHA-256 of the weights files that a student is made from, by name."""
-    source, part = teacher.source, teacher.family.lm_part
+    source, part = teacher.source, teacher.conversion.part
     if isinstance(source, ModelFolder):
         name = f"{part}{SUFFIX}"
         return {name: sha256(source.path / name)}

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from mamtra_cli import __version__
 from mamtra_cli.card import CardFacts, model_card, read_license
-from mamtra_cli.checkpoint import CONFIG, PROVENANCE, FolderWriter, ModelFolder, output_errors
+from mamtra_cli.checkpoint import (
+    CONFIG,
+    PROVENANCE,
+    SUFFIX,
+    FolderWriter,
+    ModelFolder,
+    output_errors,
+)
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.closing_report import FOLDER as REPORT
@@ -46,7 +53,7 @@ def write_student(
     report(Stage(name="writing", detail=str(recipe.output)))
     source = model.source
     assert isinstance(source, ModelFolder)
-    part = f"{model.family.lm_part}.safetensors"
+    part = f"{model.conversion.part}{SUFFIX}"
     card = source.path / README
     license = read_license(card.read_text(encoding="utf-8")) if card.is_file() else "unknown"
     with FolderWriter(recipe.output, force=recipe.force) as writer:
@@ -56,7 +63,7 @@ def write_student(
             skip = name.parts[0] in (*REMADE, part)
             if file.is_file() and not skip and not _hidden(name):
                 writer.copy(file, str(name))
-        writer.write_tensors(part, trained(source, model.family.lm_part, weights))
+        writer.write_tensors(part, trained(source, model.conversion.part, weights))
         inherited = ("teacher", "license", "plan", "mixer")
         provenance = {
             "mamtra": __version__,

@@ -12,6 +12,8 @@ from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.codecs.flow_hift.config import FlowConfig, HiFTConfig, MelConfig
 from mamtra_cli.layers.mixer_config import MixerConfig
 
+TOKENS_PER_SECOND = 25.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class LMConfig:

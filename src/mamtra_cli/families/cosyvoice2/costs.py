@@ -17,10 +17,9 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEstimatorConfig,
     HiFTConfig,
 )
-from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 
 FLOAT = 4
-TOKENS_PER_SECOND = 25
 SCORES = 7  # score matrices a head of the published encoder: both terms, padded, sum, softmax
 WIDTHS = 12  # vectors of the layer's width a frame that both networks hold beside them
 QUERIES = 256  # rows of scores that our attention makes at once

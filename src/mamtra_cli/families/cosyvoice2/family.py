@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.backbone.costs import Head
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import AttentionSite, FrontEnd, Upstream
+from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
 from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
 from mamtra_cli.families.cosyvoice2.bpe import (
     MERGES_FILE,
@@ -19,9 +19,11 @@ from mamtra_cli.families.cosyvoice2.bpe import (
     BpeFrontEnd,
     BytePairTokenizer,
 )
-from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
@@ -29,12 +31,28 @@ from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource
 
 
+class Exchange:
+    """See `families.base.Conversion`."""
+
+    part = "lm"
+
+    def with_mixers(
+        self, config: CosyVoice2Config, kinds: str, mixer: Mapping[str, Any]
+    ) -> CosyVoice2Config:
+        """The config with other layer kinds and mixer options."""
+        return replace(config, lm=replace(config.lm, kinds=kinds, mixer=dict(mixer)))
+
+    def names(self, layer: int) -> AttentionSite:
+        """Names of a layer's tensors."""
+        return weights.attention_site(layer)
+
+
 class CosyVoice2:
     """See `families.base.Family`."""
 
     name = "cosyvoice2"
     config_class = CosyVoice2Config
-    lm_part = "lm"
+    speech_parts = tuple(weights.FILES)
     text_files = (VOCAB_FILE, MERGES_FILE)
     gathered = (weights.TEXT_TABLE,)
 
@@ -88,19 +106,31 @@ class CosyVoice2:
         """Open one of them."""
         return onnx_parts.load(part, path)
 
-    def hybrid(self, config: CosyVoice2Config) -> HybridConfig:
-        """The stack inside the language model."""
-        return config.lm.hybrid
+    def facts(self, config: CosyVoice2Config) -> Facts:
+        """Numbers of a model of this config."""
+        lm = config.lm
+        return Facts(
+            sample_rate=config.mel.sample_rate,
+            frame_rate=TOKENS_PER_SECOND,
+            codebooks=1,
+            codes=lm.speech_vocab,
+            text_ids=lm.vocab_size,
+            speaker_dim=config.flow.speaker_dim,
+            stack=lm.hybrid,
+            head=Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size),
+            learned=Learned(
+                clips=config.zero_shot, turns=not is_aligned(lm), instructions=config.text == "bpe"
+            ),
+        )
 
-    def with_mixers(
-        self, config: CosyVoice2Config, kinds: str, mixer: Mapping[str, Any]
-    ) -> CosyVoice2Config:
-        """The config with other layer kinds and mixer options."""
-        return replace(config, lm=replace(config.lm, kinds=kinds, mixer=dict(mixer)))
+    def conversion(self, config: CosyVoice2Config) -> Exchange:
+        """The layers of the language model."""
+        del config
+        return Exchange()
 
-    def attention_sites(self, config: CosyVoice2Config) -> tuple[AttentionSite, ...]:
-        """The attention layers, in order."""
-        return weights.attention_sites(config.lm)
+    def fingerprint(self, folder: Path, config: CosyVoice2Config, part: str) -> str:
+        """SHA-256 of the files behind a part or the front end."""
+        return fingerprint(folder, part, config.text)
 
     def front_end(self, folder: Path, config: CosyVoice2Config) -> FrontEnd:
         """BPE or phones, as the config says."""

@@ -25,8 +25,8 @@ from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
 from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
+from mamtra_cli.families.cosyvoice2.repository import PUBLISHED
 from mamtra_cli.families.cosyvoice2.weights import FILES
-from mamtra_cli.hub import ALIASES
 
 YAML_FILE = "cosyvoice2.yaml"
 QWEN_FOLDER = "CosyVoice-BlankEN"
@@ -37,7 +37,6 @@ OTHER_VERSIONS = {
     "speech_tokenizer_v1.onnx": "CosyVoice 1",
     "speech_tokenizer_v3.onnx": "CosyVoice 3",
 }
-REPO, _, REVISION = ALIASES["cosyvoice2"].partition("@")
 DEEPEST_REF = 8
 HINT = "download the folder again"
 
@@ -164,7 +163,8 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
         for name, version in OTHER_VERSIONS.items():
             if (folder / name).is_file():
                 raise CheckpointError(
-                    f"`{folder}` holds {version}; only CosyVoice 2 can be read", f"use {REPO}"
+                    f"`{folder}` holds {version}; only CosyVoice 2 can be read",
+                    f"use {PUBLISHED.name}",
                 )
         if not (folder / FILES["lm"]).is_file():
             return None
@@ -193,7 +193,8 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
 def fetch_command(folder: Path, names: Sequence[str]) -> str:
     """The command that fetches published files into a folder."""
     listed = " ".join(names)
-    return f"`hf download {REPO} {listed} --revision {REVISION} --local-dir {folder}`"
+    at = f"--revision {PUBLISHED.revision} --local-dir {folder}"
+    return f"`hf download {PUBLISHED.name} {listed} {at}`"
 
 
 def read_config(folder: Path) -> CosyVoice2Config:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.hift import fold_weight_norm
 from mamtra_cli.families.base import AttentionSite
-from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.pt_file import PtFile
 
 FILES = {"lm": "llm.pt", "flow": "flow.pt", "hift": "hift.pt"}
@@ -99,12 +98,8 @@ def to_published(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return published
 
 
-def attention_sites(config: LMConfig) -> tuple[AttentionSite, ...]:
-    """The attention layers of the stack, in order."""
-    sites = []
-    for layer, kind in enumerate(config.hybrid.layer_kinds):
-        if kind == "T":
-            prefix = LAYER.format(layer)
-            stems = {name: f"{prefix}self_attn.{name}_proj" for name in "qkvo"}
-            sites.append(AttentionSite(layer=layer, prefix=prefix, mixer=f"{prefix}mixer", **stems))
-    return tuple(sites)
+def attention_site(layer: int) -> AttentionSite:
+    """Names of the tensors of one layer of the stack."""
+    prefix = LAYER.format(layer)
+    stems = {name: f"{prefix}self_attn.{name}_proj" for name in "qkvo"}
+    return AttentionSite(layer=layer, prefix=prefix, mixer=f"{prefix}mixer", **stems)

@@ -1,0 +1,21 @@
+"""Where the published model is and which of its files are wanted. Imports no torch."""
+
+from mamtra_cli.hub import Repository
+
+PUBLISHED = Repository(
+    alias="cosyvoice2",
+    name="FunAudioLLM/CosyVoice2-0.5B",
+    revision="eec1ae6c79877dbd9379285cf8789c9e0879293d",
+    wanted=(
+        "llm.pt",
+        "flow.pt",
+        "hift.pt",
+        "spk2info.pt",
+        "campplus.onnx",
+        "speech_tokenizer_v2.onnx",
+    ),
+    # A nested model.safetensors is the text model that a teacher's own weights replace; engines
+    # built for other runtimes are never read.
+    unwanted=("*/model.safetensors", "asset/*", "vllm/*"),
+)
+REPOSITORIES = (PUBLISHED,)
