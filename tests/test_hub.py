@@ -6,6 +6,7 @@ import pytest
 
 from mamtra_cli import hub
 from mamtra_cli.errors import ModelNotFoundError
+from mamtra_cli.families import registry
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, st
     """Collects what would be fetched."""
     calls: list[tuple[str, str | None]] = []
 
-    def fetch(repo: str, revision: str | None, **rest: object) -> Path:
+    def fetch(repo: str, revision: str | None, *rest: object, **more: object) -> Path:
         calls.append((repo, revision))
         return tmp_path / "0123abcd"
 
@@ -53,7 +54,7 @@ def test_local_folder_wins_over_the_hub(
 def test_hub_names_are_split(
     asked: list[tuple[str, str | None]], name: str, repo: str, revision: str | None
 ) -> None:
-    got = hub.locate(name)
+    got = registry.locate(name)
     assert asked == [(repo, revision)]
     assert (got.name, got.revision) == (repo, "0123abcd")
 
@@ -70,9 +71,16 @@ def test_hub_names_are_split(
 )
 def test_no_model_is_told_with_the_nearest(asked: list[object], name: str, hint: str) -> None:
     with pytest.raises(ModelNotFoundError) as said:
-        hub.locate(name)
+        registry.locate(name)
     assert said.value.hint == hint
     assert asked == []
+
+
+def test_companions_are_fetched_along(asked: list[tuple[str, str | None]]) -> None:
+    other = hub.Repository(alias="", name="org/codec", revision="2")
+    whole = hub.Repository(alias="it", name="org/it", revision="1", companions=(other,))
+    assert hub.locate("it", [whole]).name == "org/it"
+    assert asked == [("org/it", "1"), ("org/codec", "2")]
 
 
 def test_built_in_model_that_is_not_installed_says_so(
