@@ -9,14 +9,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import checkpoint
-from mamtra_cli.checkpoint import (
-    FORMAT_VERSION,
-    FolderWriter,
-    read_model_folder,
-    sha256,
-    write_whole,
-    written_whole,
-)
+from mamtra_cli.checkpoint import FORMAT_VERSION, FolderWriter, read_model_folder, sha256
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
@@ -124,31 +117,31 @@ def test_interrupted_replacement_leaves_the_old_folder(tmp_path: Path) -> None:
     assert sha256(old / "config.json") == before
 
 
-def test_failed_rename_puts_the_old_folder_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_folder_is_replaced_with_the_files_its_version_wrote(tmp_path: Path) -> None:
     old = config(tmp_path / "m")
-    rename = Path.rename
-
-    def broken(self: Path, target: Path) -> Path:
-        if self.suffix == ".partial":
-            raise OSError(28, "No space left on device")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", broken)
-    with pytest.raises(OutputError, match="no space left"), FolderWriter(old, force=True) as new:
-        new.write_text("new", "x")
-    assert names(tmp_path) == ["m"]
-    assert names(old) == ["config.json"]
-
-
-def test_force_replaces_the_whole_folder(tmp_path: Path) -> None:
-    old = config(tmp_path / "m")
-    (old / "stale").write_text("x")
+    (old / "mamtra.json").write_text(json.dumps({"sha256": {"voices/ada.safetensors": "00"}}))
+    (old / "voices").mkdir()
+    (old / "voices" / "ada.safetensors").write_bytes(b"voice")
     with FolderWriter(old, force=True) as folder:
         folder.write_text("new", "x")
-    assert names(old) == ["new"]
+    assert names(old) == [".mamtra", "new"]
     assert names(tmp_path) == ["m"]
+
+
+def test_older_folder_with_a_voice_of_the_user_stays(tmp_path: Path) -> None:
+    old = config(tmp_path / "m")
+    (old / "voices").mkdir()
+    (old / "voices" / "ann.safetensors").write_bytes(b"voice")
+    with pytest.raises(OutputError, match=r"voices/ann\.safetensors`, which mamtra did not write"):
+        FolderWriter(old, force=True)
+
+
+def test_failure_names_the_output_and_not_the_hidden_folder(tmp_path: Path) -> None:
+    with FolderWriter(tmp_path / "m") as folder:
+        folder.write_text("a", "x")
+        with pytest.raises(OutputError) as said:
+            folder.write_text("a/b", "x")
+    assert str(tmp_path / "m" / "a" / "b") in said.value.message
 
 
 def test_existing_output_needs_force(tmp_path: Path) -> None:
@@ -162,7 +155,7 @@ def test_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     with FolderWriter(tmp_path / "m") as folder:
         folder.write_text("a", "x")
-    assert names(tmp_path / "m") == ["a"]
+    assert names(tmp_path / "m") == [".mamtra", "a"]
 
 
 def test_file_in_the_way_is_refused_even_with_force(tmp_path: Path) -> None:
@@ -198,18 +191,3 @@ def test_written_files_may_be_read_by_others(tmp_path: Path) -> None:
         tensors = writer.write_tensors("a.safetensors", [("x", torch.zeros(2))])
         text = writer.write_text("b.txt", "b")
         assert tensors.stat().st_mode == text.stat().st_mode
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
-def test_file_that_fails_halfway_is_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "a.txt"
-    write_whole(path, "old")
-
-    def fail() -> None:
-        with written_whole(path) as partial:
-            partial.write_text("half")
-            raise error
-
-    with pytest.raises(OutputError if error is OSError else error):
-        fail()
-    assert (names(tmp_path), path.read_text()) == (["a.txt"], "old")

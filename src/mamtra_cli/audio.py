@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.config import nearest, reason
 from mamtra_cli.errors import AudioError, OutputError, UsageError
+from mamtra_cli.publish import begin, end, settle
 
 FORMATS = ("wav", "flac", "mp3", "opus")
 RAW = "raw"
@@ -129,19 +130,27 @@ class AudioWriter:
         if isinstance(target, Path):
             check_output(target, force=force)
             self.path = target
+        self._replace = force
         self._stream: BinaryIO | None = None if isinstance(target, Path) else target
 
     def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _open(self) -> None:
         with _output_errors(self.path):
             if self._stream is None:
                 assert self.path is not None
                 if self.path.exists() and not self.path.is_file():
                     self._stream = self.path.open("wb")  # a device or a named pipe
                 else:
-                    self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+                    self.partial = begin(self.path)
                     self._stream = self.partial.open("wb")
             self._begin(self._stream)
-        return self
 
     def _begin(self, stream: BinaryIO) -> None:
         if self.format == "wav":
@@ -209,18 +218,19 @@ class AudioWriter:
             assert self.path is not None
             os.fsync(self._stream.fileno())
             self._stream.close()
-            self.partial.replace(self.path)
+            settle(self.partial, self.path, replace=self._replace)
 
     def _close(self) -> None:
         if self._spool is not None:
             with contextlib.suppress(Exception):
                 self._encoder.close()
-            self._spool.close()
+            with contextlib.suppress(OSError):  # it tries once more to write what had no room
+                self._spool.close()
         if self.path is not None and self._stream is not None:
             with contextlib.suppress(OSError):
                 self._stream.close()
         if self.partial is not None:
-            self.partial.unlink(missing_ok=True)
+            end(self.partial)
 
 
 def check_output(path: Path, *, force: bool) -> None:

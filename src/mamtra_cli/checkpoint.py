@@ -10,22 +10,22 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING, Any
 
 from mamtra_cli.config import dump_json, reason
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
+    MamtraError,
     ModelNotFoundError,
-    OutputError,
 )
+from mamtra_cli.ownership import Kind, entries
+from mamtra_cli.publish import NewFolder, output_errors
 from mamtra_cli.recipes import FileEntry
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ FORMAT_VERSION = 1
 CONFIG = "config.json"
 PROVENANCE = "mamtra.json"
 SUFFIX = ".safetensors"
+OLDER = re.compile(  # files of a model folder that its own list of hashes may leave out
+    r"config\.json|mamtra\.json|README\.md|(lm|flow|hift)\.safetensors|curves\.png"
+    r"|metrics(-align|-own)?\.jsonl|tensorboard/.*/events\.out\.tfevents\.[^/]*"
+    r"|report/(report\.md|result\.json|records\.jsonl|plots/[\w-]+\.png)"
+    r"|report/audio/\d\d-(student|teacher)\.(flac|opus|wav)"
+)
 LINK_FROM = 64_000_000  # bytes from which an unchanged file is hard-linked, not copied
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
@@ -128,59 +134,30 @@ def list_files(folder: Path, known: Iterable[FileEntry] = ()) -> tuple[FileEntry
     return tuple(listed[name] for name in sorted(listed))
 
 
-class FolderWriter:
-    """Writes a whole folder or nothing: everything goes to a hidden folder beside the target,
-    which takes the target's name at the end. Interrupted or failed, it is removed.
+def older_files(folder: Path) -> set[str] | None:
+    """Names that a version without marks wrote into a model folder: what it lists, and what every
+    one may hold. `None` where the folder is none."""
+    try:
+        told = read_model_folder(folder)
+    except MamtraError:
+        return None
+    names = {name for name in entries(folder) if OLDER.fullmatch(name)}
+    record: Any = told.provenance
+    while isinstance(record, dict):
+        hashes = record.get("sha256")
+        names |= set(hashes) if isinstance(hashes, dict) else set()
+        record = record.get("made_from")
+    return names
 
-    Args:
-        target: the folder to make.
-        force: replace a folder that is there and not empty.
 
-    Raises:
-        OutputError: the target exists, or cannot be written.
-    """
+MODEL = Kind(name="model", words="a model", older=older_files)
 
-    def __init__(self, target: Path, *, force: bool = False) -> None:
-        self.target = target
-        self.force = force
-        check_free(target, force=force)
-        self.path = target.parent / f".{target.name}.{os.getpid()}.partial"
 
-    def __enter__(self) -> Self:
-        with output_errors(self.target):
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir()
-        return self
+class FolderWriter(NewFolder):
+    """Writes a whole model folder, or one of another kind, or nothing; see `NewFolder`."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                with output_errors(self.target):
-                    self._publish()
-        finally:
-            shutil.rmtree(self.path, ignore_errors=True)
-
-    def _publish(self) -> None:
-        for file in sorted(self.path.rglob("*")):
-            flush(file)
-        flush(self.path)
-        old = self.path.with_suffix(".old")
-        if self.target.is_dir():
-            self.target.rename(old)
-        try:
-            self.path.rename(self.target)
-        except BaseException:
-            if old.is_dir():
-                old.rename(self.target)
-            raise
-        flush(self.target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+    def __init__(self, target: Path, *, kind: Kind = MODEL, force: bool = False) -> None:
+        super().__init__(target, kind=kind, force=force)
 
     def write_tensors(
         self,
@@ -201,7 +178,7 @@ class FolderWriter:
                 yield from encode(key, value, storage)
 
         path = self._file(name)
-        with output_errors(path):
+        with output_errors(self.target / name):
             path.touch()
             mode = path.stat().st_mode
             write_file(path, entries(), {"format": "pt", **(metadata or {})})
@@ -212,7 +189,7 @@ class FolderWriter:
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file."""
         path = self._file(name)
-        with output_errors(path):
+        with output_errors(self.target / name):
             path.write_text(text, encoding="utf-8")
         return path
 
@@ -224,7 +201,7 @@ class FolderWriter:
     def copy(self, source: Path, name: str) -> Path:
         """Copy a file; a large one is hard-linked where the file system can."""
         path = self._file(name)
-        with output_errors(path):
+        with output_errors(self.target / name):
             real = source.resolve()
             if real.stat().st_size >= LINK_FROM:
                 with contextlib.suppress(OSError):
@@ -235,76 +212,6 @@ class FolderWriter:
 
     def _file(self, name: str) -> Path:
         path = self.path / name
-        with output_errors(path):
+        with output_errors(self.target / name):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-
-def check_free(target: Path, *, force: bool) -> None:
-    """Fail where writing `target` would replace something and `force` is not given."""
-    if target.is_file() or target.is_symlink():
-        raise OutputError(f"output `{target}` is not a folder", "name a new folder")
-    if target.is_dir() and any(target.iterdir()) and not force:
-        raise OutputError(
-            f"output folder `{target}` is not empty", "name another one, or add `--force`"
-        )
-
-
-def check_space(target: Path, wanted: int) -> None:
-    """Fail where the disk of `target` has no room for so many bytes."""
-    folder = target.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if wanted > free:
-        raise OutputError(
-            f"`{target}` needs {wanted / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there",
-            "choose a folder on another disk, or a smaller `--dtype`",
-        )
-
-
-@contextlib.contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn an operating-system error into an `OutputError` that names the path."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise OutputError(
-            f"cannot write `{path}`: {reason(error)}", "choose a folder with space that you own"
-        ) from error
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` to write, which takes its name if all goes well and goes if not.
-
-    Raises:
-        OutputError: no space, or the like; what was at `path` is as it was.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with output_errors(path):
-            yield partial
-            flush(partial)
-            partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; see `written_whole`."""
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def flush(path: Path) -> None:
-    """Make a file, or the names in a folder, durable where the system allows."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -17,6 +17,7 @@ from typing import Any
 from mamtra_cli.config import nearest, reason
 from mamtra_cli.errors import HubError, ModelNotFoundError
 from mamtra_cli.events import Advance, Report, Stage, ignore
+from mamtra_cli.publish import heal
 
 BUILT_IN = {"mini": Path(__file__).parent / "models" / "mini"}
 MEGA = 1_000_000
@@ -79,6 +80,8 @@ def locate(
         if not (folder / "config.json").is_file():
             raise ModelNotFoundError(f"this installation lacks the built-in model `{name}`")
         return Located(folder=folder, name=name)
+    if name and not Path(name).exists():
+        heal(Path(name))
     if Path(name).is_dir() and name:
         return Located(folder=Path(name), name=name)
     aliases = {known.alias: f"{known.name}@{known.revision}" for known in repositories}

@@ -89,7 +89,7 @@ def test_transfer_starts_from_the_attention_but_for_the_fitted_output(
 
 
 def test_everything_beside_the_language_model_is_copied(teacher: Path, student: Path) -> None:
-    others = {"config.json", "lm.safetensors", "README.md", "mamtra.json"}
+    others = {"config.json", "lm.safetensors", "README.md", "mamtra.json", ".mamtra"}
     for path in teacher.rglob("*"):
         name = path.relative_to(teacher).as_posix()
         if path.is_file() and name not in others:

@@ -129,6 +129,7 @@ def read_recipe(
             )
         source = inner if isinstance(inner, dict) else data
         values.update({str(key).replace("-", "_"): value for key, value in source.items()})
+        values.pop("force", None)  # leave to replace is given on the command line only
     read = set(values)
     for name in field_types(cls):
         source_of = ctx.get_parameter_source(name)

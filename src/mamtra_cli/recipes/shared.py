@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from mamtra_cli.config import to_dict
 from mamtra_cli.recipes.knob import OUTPUT, Knob
 
+SPOKEN_ONLY = {"force", "dry_run", "resume"}  # count on the command line, never in a file
 SEEDS = 2**32  # a seed is below; sums and products of it then fit what torch takes
 
 Device = Annotated[
@@ -65,3 +67,8 @@ class FileEntry:
     name: str
     bytes: int
     sha256: str = ""
+
+
+def stored(recipe: Any) -> dict[str, Any]:
+    """Return a recipe as a file keeps it: without what only a command line may say."""
+    return {key: value for key, value in to_dict(recipe).items() if key not in SPOKEN_ONLY}

@@ -20,12 +20,11 @@ from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import (
+    MODEL,
     PROVENANCE,
     SUFFIX,
     FolderWriter,
     ModelFolder,
-    check_free,
-    check_space,
     list_files,
 )
 from mamtra_cli.config import dump_json, nearest, to_dict
@@ -51,12 +50,14 @@ from mamtra_cli.families.base import Model
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.registry import locate, open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
+from mamtra_cli.publish import check_free, check_space
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
 from mamtra_cli.recipes.selection import LayerSelection
+from mamtra_cli.recipes.shared import stored
 from mamtra_cli.tensors import check_storage
 
 INITS = {"transfer": "transfer", "random": "xavier"}
-LOCAL = {"teacher", "output", "data", "device", "force", "dry_run", "heat_map"}  # not on the card
+LOCAL = {"teacher", "output", "data", "device", "heat_map"}  # not on the card
 FAR = 1 << 20  # tokens after which every window is full
 CHECK_SEED = 1 << 16  # added to the seed, so that the check has sentences of its own
 
@@ -112,8 +113,9 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     located = locate(recipe.teacher, report=report)
     model = open_model(located.folder)
     design = make_design(recipe, model, located.name, located.revision, report)
-    if recipe.output.resolve() == model.folder.resolve():
-        raise OutputError("the output is the teacher's own folder", "name another one with `-o`")
+    if recipe.output.resolve().is_relative_to(model.folder.resolve()):
+        where = "is" if recipe.output.resolve() == model.folder.resolve() else "is inside"
+        raise OutputError(f"the output {where} the teacher's own folder", "name another with `-o`")
     check_published(model)
     linked = companions(model)
     planned = planned_files(design, recipe)
@@ -146,8 +148,8 @@ def check_recipe(recipe: ConvertRecipe) -> None:
             "`--placement`, and `--plan` takes everything in one",
         )
     check_storage(recipe.dtype)
-    if recipe.output is not None:
-        check_free(recipe.output, force=recipe.force or recipe.dry_run)
+    if recipe.output is not None and not recipe.dry_run:
+        check_free(recipe.output, force=recipe.force, kind=MODEL)
 
 
 def make_design(
@@ -252,7 +254,7 @@ def describe(
     provenance = {
         "mamtra": __version__,
         "task": "convert",
-        "recipe": recipe,
+        "recipe": stored(recipe),
         "teacher": {
             "name": design.name,
             "revision": design.revision,
@@ -288,7 +290,7 @@ def describe(
         f"{recipe.mixer} layers.",
         plan=str(plan),
         tables=tables,
-        recipe={key: value for key, value in to_dict(recipe).items() if key not in LOCAL},
+        recipe={key: value for key, value in stored(recipe).items() if key not in LOCAL},
     )
     writer.write_text(README, card.model_card(facts))
     return list_files(writer.path, written)

@@ -7,7 +7,6 @@ in `<output>.run`, until it is done; the result is a model folder like any other
 
 import logging
 import math
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mamtra_cli.checkpoint import check_free, written_whole
+from mamtra_cli.checkpoint import MODEL
 from mamtra_cli.config import from_dict
 from mamtra_cli.engine.lessons.agreement import compare, take_tokens
 from mamtra_cli.engine.lessons.examples import Example, hold_out, write_examples
@@ -31,6 +30,7 @@ from mamtra_cli.engine.training.run_folder import (
     check_sources,
     check_unused,
     clear,
+    discard,
     held,
     read_run,
     sources_of,
@@ -47,6 +47,7 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.publish import check_free, written_whole
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
 from mamtra_cli.stopping import interruptible
 
@@ -71,6 +72,8 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     """
     recipe, before = resumed(recipe)
     check(recipe)
+    if recipe.output is not None and not recipe.dry_run:
+        check_free(recipe.output, force=recipe.force, kind=MODEL)
     device = own_device(recipe.device)
     world = join(recipe.sharding, cpu=device == "cpu")
     try:
@@ -100,7 +103,6 @@ def _distill(
     output = recipe.output
     if output is None:
         raise UsageError("no output folder is given", "name one, `-o student-tuned`")
-    check_free(output, force=recipe.force)
     for engine in (pair.teacher, pair.student):
         refuse_broken(engine.lm.named_parameters(), f"`{engine.name}` holds", "make it again")
     # Data that cannot be used are refused before there is a run.
@@ -115,7 +117,7 @@ def _distill(
             write_run(run, {"recipe": recipe})
         told = _trained(recipe, pair, given, run, replace(planned, before=before), world, report)
     if world.main:
-        shutil.rmtree(run, ignore_errors=True)
+        discard(run)
     world.wait()
     return told
 

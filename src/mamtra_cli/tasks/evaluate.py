@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mamtra_cli.audio import FORMATS, check_output
-from mamtra_cli.checkpoint import PROVENANCE, check_free, read_json
+from mamtra_cli.checkpoint import PROVENANCE, read_json
 from mamtra_cli.config import nearest, reason
 from mamtra_cli.engine.judging.evaluation import (
     EvalOptions,
@@ -19,6 +19,7 @@ from mamtra_cli.engine.judging.evaluation import (
     compare_models,
 )
 from mamtra_cli.engine.judging.metrics import plain_words
+from mamtra_cli.engine.judging.report import KIND as REPORT
 from mamtra_cli.engine.judging.report import write_records, write_report
 from mamtra_cli.engine.judging.seed_tts import Sentence, read_list
 from mamtra_cli.engine.measuring.meter import environment
@@ -31,6 +32,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.publish import check_free
 from mamtra_cli.recipes import EvalRecipe, EvalResult
 from mamtra_cli.recipes.evaluate import LimitCheck
 
@@ -91,7 +93,7 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
             force=recipe.force,
         )
     if recipe.records is not None:
-        write_records(recipe.records, found)
+        write_records(recipe.records, found, replace=recipe.force)
     return EvalResult(
         model=engine.name,
         teacher_model=teacher.name if teacher else "",
@@ -129,7 +131,7 @@ def check(recipe: EvalRecipe) -> None:
         known = f"did you mean `{near}`?" if near else f"one of: {', '.join(FORMATS)}"
         raise UsageError(f"unknown audio format `{recipe.audio_format}`", known)
     if recipe.report is not None:
-        check_free(recipe.report, force=recipe.force)
+        check_free(recipe.report, force=recipe.force, kind=REPORT)
     if recipe.records is not None:
         check_output(recipe.records, force=recipe.force)
     if recipe.max_wer_increase is not None and recipe.teacher == NO_TEACHER:

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import filterfalse
 from pathlib import Path
 
-from mamtra_cli.checkpoint import output_errors, write_whole
 from mamtra_cli.config import dump_json
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Part
 from mamtra_cli.engine.corpora.corpus import Corpus, find
@@ -26,6 +25,7 @@ from mamtra_cli.engine.preparing.prepared import (
     Job,
     Known,
     Ledger,
+    check_target,
     clear,
     load_known,
     part_of,
@@ -49,6 +49,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.publish import output_errors, write_whole
 from mamtra_cli.recipes import PrepareRecipe, PrepareResult
 from mamtra_cli.stopping import stop_flag
 
@@ -216,6 +217,7 @@ def output_of(recipe: PrepareRecipe, part: Part) -> Path:
         raise UsageError(
             "`--force` would remove what other jobs wrote", f"remove the folder: rm -r {folder}"
         )
+    check_target(folder, force=recipe.force)
     return folder
 
 

@@ -84,7 +84,7 @@ def check_free(library: Path, name: str, *, force: bool) -> Path:
 def store(voice: Voice, library: Path, *, force: bool = False) -> Path:
     """Write a voice into a library and return its path."""
     path = check_free(library, voice.name, force=force)
-    save_voice(voice, path)
+    save_voice(voice, path, replace=force)
     return path
 
 

@@ -20,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.checkpoint import output_errors, written_whole
 from mamtra_cli.config import from_dict, nearest, to_dict
 from mamtra_cli.errors import (
     CheckpointError,
@@ -29,6 +28,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.layers.state import HybridState
+from mamtra_cli.publish import output_errors, written_whole
 from mamtra_cli.recipes import VoiceFacts
 from mamtra_cli.voices.state import PREFIX, pack_state, unpack_state
 
@@ -247,7 +247,7 @@ def read_metadata(
     return facts, layers
 
 
-def save_voice(voice: Voice, path: Path) -> None:
+def save_voice(voice: Voice, path: Path, *, replace: bool = True) -> None:
     """Write a voice file; it appears under its name only when it is whole."""
     tensors = {"embedding": voice.embedding.contiguous()}
     metadata = dict(voice.metadata)
@@ -262,5 +262,5 @@ def save_voice(voice: Voice, path: Path) -> None:
         metadata["state"] = json.dumps(layers)
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with written_whole(path, replace=replace) as partial:
         save_file(tensors, partial, metadata)

@@ -204,7 +204,7 @@ def test_heat_map_is_drawn_by_a_dry_run_and_from_the_cache(folder: Path, tmp_pat
         ),
         pytest.param({"heat_map": Path("a.txt")}, UsageError, "no picture", ".svg", id="suffix"),
         pytest.param(
-            {"heat_map": Path("nowhere/a.svg")}, OutputError, "no folder", "make it", id="place"
+            {"heat_map": Path("nowhere/a.svg")}, OutputError, "no folder", "mkdir", id="place"
         ),
     ],
 )

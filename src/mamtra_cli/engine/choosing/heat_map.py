@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mamtra_cli.checkpoint import written_whole
-from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
+from mamtra_cli.audio import check_output
+from mamtra_cli.errors import MissingDependencyError, UsageError
+from mamtra_cli.publish import written_whole
 from mamtra_cli.recipes import LayerSelection
 
 SUFFIXES = (".svg", ".png", ".pdf")
@@ -24,8 +25,8 @@ class HeatRow:
     kept: Collection[int] = ()
 
 
-def check_heat_map(path: Path) -> None:
-    """Refuse, before anything is measured, what could not be drawn."""
+def check_heat_map(path: Path, *, force: bool = False) -> None:
+    """Refuse, before anything is measured, what could not be drawn, or would replace a file."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"`{path}` is no picture that can be drawn", f"end it in {', '.join(SUFFIXES)}"
@@ -36,25 +37,25 @@ def check_heat_map(path: Path) -> None:
         raise MissingDependencyError(
             "drawing needs the package matplotlib", "pip install 'mamtra-cli[plot]'"
         ) from None
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"there is no folder `{path.parent}`", "make it, or name another one")
+    check_output(path, force=force)
 
 
-def draw_selection(path: Path, selection: LayerSelection) -> None:
-    """Draw every step of a choice of layers."""
+def draw_selection(path: Path, selection: LayerSelection, *, force: bool = False) -> None:
+    """Draw every step of a choice of layers; see `draw`."""
     rows = [HeatRow(name=s.name, scores=s.scores, kept=s.kept) for s in selection.steps]
-    draw(path, rows, title=f"{selection.request}  ({selection.unit})")
+    draw(path, rows, title=f"{selection.request}  ({selection.unit})", force=force)
 
 
-def draw(path: Path, rows: Sequence[HeatRow], *, title: str) -> None:
+def draw(path: Path, rows: Sequence[HeatRow], *, title: str, force: bool = False) -> None:
     """Draw rows of scores; the file appears whole or not at all.
 
     Args:
         path: ends in one of `SUFFIXES`.
         rows: all of one length.
         title: written above.
+        force: replace a file that is there.
     """
-    check_heat_map(path)
+    check_heat_map(path, force=force)
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -94,7 +95,7 @@ def draw(path: Path, rows: Sequence[HeatRow], *, title: str) -> None:
     metadata = {"Date": None} if kind == "svg" else None
     with (
         matplotlib.rc_context({"svg.hashsalt": "mamtra", "svg.fonttype": "none"}),
-        written_whole(path) as partial,
+        written_whole(path, replace=force) as partial,
     ):
         figure.savefig(partial, format=kind, metadata=metadata)
 

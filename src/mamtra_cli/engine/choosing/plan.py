@@ -57,7 +57,7 @@ def needs_scores(recipe: ConvertRecipe) -> bool:
                 "`--heat-map` draws layer scores, and this plan has none",
                 "add `--placement auto:swap`",
             )
-        check_heat_map(recipe.heat_map)
+        check_heat_map(recipe.heat_map, force=recipe.force or recipe.dry_run)
     return measured
 
 
@@ -90,7 +90,7 @@ def choose_plan(
     selection = measured(recipe, engine, mixer, init, request, start, report)
     kinds = "".join("T" if i in selection.kept else letter for i in range(depth))
     if recipe.heat_map is not None:
-        draw_selection(recipe.heat_map, selection)
+        draw_selection(recipe.heat_map, selection, force=recipe.force)
         report(Note(text=f"layer scores are drawn in {recipe.heat_map}"))
     return LayerPlan(kinds=kinds, source=request.source), selection
 

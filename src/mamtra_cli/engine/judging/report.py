@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.audio import AudioWriter
-from mamtra_cli.checkpoint import FolderWriter, write_whole
+from mamtra_cli.checkpoint import FolderWriter
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.judging.evaluation import Evaluation
 from mamtra_cli.engine.judging.plots import draw_plots
 from mamtra_cli.engine.judging.scoring import Record
 from mamtra_cli.errors import MissingDependencyError
+from mamtra_cli.ownership import Kind, entries
+from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.score_words import direct_rows, label_of, percent, score_rows
 
 REPORT = "report.md"
@@ -26,6 +28,20 @@ RECORDS = "records.jsonl"
 AUDIO = "audio"
 PLOTS = "plots"
 SHOWN = 10  # worst utterances in the table
+OLDER = re.compile(
+    r"(report\.md|result\.json|records\.jsonl|plots/[\w-]+\.png)"
+    r"|audio/\d\d-(student|teacher)\.(flac|opus|wav)"
+)
+
+
+def older_files(folder: Path) -> set[str] | None:
+    """Names that a version without marks wrote into a report; `None` where the folder is none."""
+    if not all((folder / name).is_file() for name in (REPORT, RESULT, RECORDS)):
+        return None
+    return {name for name in entries(folder) if OLDER.fullmatch(name)}
+
+
+KIND = Kind(name="report", words="a report", older=older_files)
 
 
 def record_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -43,9 +59,9 @@ def record_lines(evaluation: Evaluation) -> Iterator[str]:
             )
 
 
-def write_records(path: Path, evaluation: Evaluation) -> None:
+def write_records(path: Path, evaluation: Evaluation, *, replace: bool = True) -> None:
     """Write `record_lines` to a file, whole or not at all."""
-    write_whole(path, "".join(f"{line}\n" for line in record_lines(evaluation)))
+    write_whole(path, "".join(f"{line}\n" for line in record_lines(evaluation)), replace=replace)
 
 
 def write_report(
@@ -69,7 +85,7 @@ def write_report(
         environment: machine and versions, as `measure.environment` gives them.
         extra: further sections, heading to a mapping or a text.
         audio_format: of the samples: flac, opus or wav.
-        force: replace what is there.
+        force: replace a report that is there.
 
     Returns:
         the path of `report.md`.
@@ -77,7 +93,7 @@ def write_report(
     Raises:
         OutputError: the folder is not empty, or cannot be written.
     """
-    with FolderWriter(folder, force=force) as writer:
+    with FolderWriter(folder, kind=KIND, force=force) as writer:
         names = _write_audio(writer.path / AUDIO, evaluation, audio_format)
         plots: dict[str, str] = {}
         missing = ""

@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from mamtra_cli.checkpoint import output_errors, write_whole
+from mamtra_cli.config import dump_json
 from mamtra_cli.engine.corpora.clip import Bad, Part, writable
 from mamtra_cli.engine.preparing.shard_writer import Row, write_shard
 from mamtra_cli.engine.preparing.shards import (
@@ -30,9 +30,16 @@ from mamtra_cli.engine.preparing.shards import (
     read_rows,
 )
 from mamtra_cli.errors import DataError, OutputError, UsageError
+from mamtra_cli.ownership import MARK, Kind, check_place, foreign, listed, read_mark
+from mamtra_cli.publish import output_errors, write_whole
 
 BAD, STATISTICS, PLOT = "bad.jsonl", "statistics.json", "lengths.svg"
 LOCK = ".lock"
+NAMES = re.compile(
+    r"rows(-\d+-of-\d+)?-\d+\.parquet|bad(-\d+-of-\d+)?\.jsonl|statistics\.json|lengths\.svg"
+    r"|(\.rows(-\d+-of-\d+)?)?\.lock|\.[^/]+\.partial"
+)
+TRACES = re.compile(r"(\.rows(-\d+-of-\d+)?)?\.lock$|\.[^/]+\.partial$")  # of a killed beginning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +84,7 @@ class Job:
             OutputError: the same job is running, or the folder cannot be written.
         """
         lock = filelock.FileLock(self.folder / f".{self.prefix}{LOCK}")
-        partial = re.compile(rf"\.{re.escape(self.prefix)}-\d+{SUFFIX}\.\d+\.partial")
+        partial = re.compile(rf"\.{re.escape(self.prefix)}-\d+{SUFFIX}\.\d+(-.*)?\.partial")
         with output_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -89,6 +96,8 @@ class Job:
                 ) from None
         try:
             with output_errors(self.folder):
+                if read_mark(self.folder) is None:
+                    write_whole(self.folder / MARK, dump_json({"kind": KIND.name, "files": []}))
                 for path in self.folder.iterdir():
                     if partial.fullmatch(path.name):
                         path.unlink(missing_ok=True)
@@ -285,11 +294,50 @@ def _entry(line: str, path: Path) -> dict[str, Any]:
     return record
 
 
+KIND = Kind(name="prepared", words="prepared data")
+
+
+def prepared_names(folder: Path) -> set[str]:
+    """Names of what is ours in a folder that is marked as prepared data, or holds our shards.
+
+    Several jobs write one folder, so its mark lists no files: they are known by their names.
+    """
+    told, shards = read_mark(folder), shards_of(folder)
+    marked = told is not None and told.get("kind") == KIND.name
+    if not marked and not (shards and all(NAMES.fullmatch(path.name) for path in shards)):
+        return set()
+    return {MARK, *(path.name for path in folder.iterdir() if NAMES.fullmatch(path.name))}
+
+
+def check_target(folder: Path, *, force: bool) -> None:
+    """Fail where writing data into a folder could take a file that `prepare` did not write.
+
+    Raises:
+        OutputError: it names what is in the way.
+    """
+    with output_errors(folder):
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return
+        if force:
+            check_place(folder)
+        ours = prepared_names(folder)
+        if ours and not force:
+            return  # it grows, beside whatever else is there
+        others = foreign(
+            folder, ours or {path.name for path in folder.iterdir() if TRACES.match(path.name)}
+        )
+    if others:
+        raise OutputError(
+            f"`{folder}` holds {listed(others)}, which `mamtra prepare` did not write",
+            "name a new folder",
+        )
+
+
 def clear(folder: Path) -> None:
     """Remove everything that `prepare` wrote into a folder, and nothing else."""
     for path in shards_of(folder):
         read_header(path)
-        path.unlink()
-    for pattern in ("bad*.jsonl", STATISTICS, PLOT):
-        for path in folder.glob(pattern):
-            path.unlink()
+    with output_errors(folder):
+        for name in sorted(prepared_names(folder)):
+            if name != MARK and not name.endswith(LOCK):
+                (folder / name).unlink(missing_ok=True)

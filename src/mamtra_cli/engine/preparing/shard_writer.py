@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.checkpoint import flush, output_errors, written_whole
 from mamtra_cli.config import to_dict
 from mamtra_cli.engine.preparing.shards import KEY, SUFFIX, ShardHeader, arrow_parts
+from mamtra_cli.publish import flush, output_errors, written_whole
 
 GROUP_ROWS = 1024
 SHARD_ROWS = 8192

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.checkpoint import write_whole
 from mamtra_cli.engine.preparing.prepared import PLOT
 from mamtra_cli.engine.preparing.shards import (
     ShardHeader,
@@ -23,6 +22,7 @@ from mamtra_cli.engine.preparing.shards import (
     shard_errors,
 )
 from mamtra_cli.errors import DataError, MissingDependencyError
+from mamtra_cli.publish import write_whole
 
 QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 BINS = 40

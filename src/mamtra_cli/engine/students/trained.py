@@ -12,14 +12,7 @@ from torch import Tensor
 
 from mamtra_cli import __version__
 from mamtra_cli.card import CardFacts, model_card, read_license
-from mamtra_cli.checkpoint import (
-    CONFIG,
-    PROVENANCE,
-    SUFFIX,
-    FolderWriter,
-    ModelFolder,
-    output_errors,
-)
+from mamtra_cli.checkpoint import CONFIG, PROVENANCE, SUFFIX, FolderWriter, ModelFolder
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.closing_report import FOLDER as REPORT
@@ -28,7 +21,9 @@ from mamtra_cli.engine.training.stages import ALIGN, BOARD, OWN, STAGES
 from mamtra_cli.engine.training.trainer import METRICS_FILE, read_metrics
 from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.events import Note, Report, Stage
+from mamtra_cli.publish import output_errors
 from mamtra_cli.recipes import DistillRecipe, DistillResult
+from mamtra_cli.recipes.shared import stored
 from mamtra_cli.tensors import SCALE, encode
 
 README = "README.md"
@@ -68,7 +63,7 @@ def write_student(
         provenance = {
             "mamtra": __version__,
             "task": "distill",
-            "recipe": replace(recipe, teacher=pair.teacher.name, resume=None),
+            "recipe": stored(replace(recipe, teacher=pair.teacher.name)),
             **{key: source.provenance[key] for key in inherited if key in source.provenance},
             "before": result.before,
             "after": result.after,
@@ -83,7 +78,7 @@ def write_student(
             summary=f"A hybrid of {pair.teacher.name}, distilled for {result.steps} steps.",
             plan=str(pair.student.config.lm.hybrid.plan),
             tables={"Against the teacher": measures(result)},
-            recipe=to_dict(recipe),
+            recipe=stored(recipe),
         )
         writer.write_text(README, model_card(facts))
         drawn = copy_records(recipe, run, writer, report)

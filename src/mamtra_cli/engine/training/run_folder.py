@@ -6,7 +6,7 @@ keeps a second run out. Knows files and hashes; the saves inside are savepoint.p
 """
 
 import hashlib
-import shutil
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +15,23 @@ from typing import Any
 import filelock
 import numpy as np
 
-from mamtra_cli.checkpoint import output_errors, read_json, write_whole
+from mamtra_cli.checkpoint import read_json
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.lessons.examples import Example
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import OutputError, TrainingError, UsageError
+from mamtra_cli.ownership import check_place, entries, foreign, listed, remove_owned
+from mamtra_cli.publish import output_errors, write_whole
 
 RUN = "run.json"
 PAIRS = "pairs.jsonl"
 LOCK = ".lock"
+OWN = re.compile(
+    r"(\.lock|run\.json|pairs\.jsonl|teacher/(teacher-\d+\.safetensors)?)"
+    r"|(align/|own/)?(trainer(\.previous)?\.safetensors|metrics\.jsonl|\.trainer\.safetensors\.\d+)?"
+    r"|tensorboard/(.*/)?(events\.out\.tfevents\.[^/]*)?|(.*/)?\.[^/]*\.partial"
+)
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -57,13 +64,25 @@ def check_unused(run: Path, *, force: bool) -> None:
                 f"`{run}` holds an unfinished run",
                 f"go on with `--resume {run}`, or add `--force`",
             )
+        check_place(run)
+        others = foreign(run, own_files(run))
+        if others:
+            raise OutputError(
+                f"the run `{run}` holds {listed(others)}, which no run wrote",
+                "move that elsewhere, or choose another output folder",
+            )
         return
-    others = run.is_dir() and [p for p in run.iterdir() if p.name != PAIRS and p.name[0] != "."]
-    if others or run.is_symlink() or run.is_file():
+    visible = run.is_dir() and [p for p in run.iterdir() if p.name != PAIRS and p.name[0] != "."]
+    if visible or run.is_symlink() or run.is_file():
         raise OutputError(
             f"`{run}` is where the run would be kept, and is not a run",
             "move it, or choose another output folder",
         )
+
+
+def own_files(run: Path) -> set[str]:
+    """Names of what a run wrote into its folder."""
+    return {name for name in entries(run) if OWN.fullmatch(name)}
 
 
 @contextmanager
@@ -93,13 +112,14 @@ def held(run: Path, world: World) -> Iterator[None]:
 
 
 def clear(run: Path) -> None:
-    """Remove what an earlier run left, but for the lock that is held."""
+    """Remove what an earlier run left, but for the lock that is held; nothing that no run wrote."""
     with output_errors(run):
-        for path in run.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != LOCK:
-                path.unlink()
+        remove_owned(run, own_files(run) - {LOCK})
+
+
+def discard(run: Path) -> None:
+    """Remove a run that has ended; its folder stays where it holds anything else."""
+    remove_owned(run, own_files(run))
 
 
 def sources_of(pair: Pair, examples: Iterable[Example]) -> dict[str, str]:

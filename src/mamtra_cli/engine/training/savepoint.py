@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.checkpoint import flush, output_errors
 from mamtra_cli.errors import OutputError, TrainingError
 from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.publish import flush, output_errors
 
 STATE_FILE = "trainer.safetensors"
 PREVIOUS_FILE = "trainer.previous.safetensors"

@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.checkpoint import output_errors, written_whole
 from mamtra_cli.engine.lessons.examples import Batch, Example, collate
 from mamtra_cli.engine.lessons.layouts import Layout, lay_out
 from mamtra_cli.engine.training.losses import IGNORE, Stored
@@ -24,6 +23,7 @@ from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Report, Stage, ignore
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.publish import output_errors, written_whole
 
 SHARD = 256  # examples a file
 ROWS = 16  # examples the teacher reads together

@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.checkpoint import output_errors, write_whole
 from mamtra_cli.engine.lessons.examples import Batch, BatchSource, Position
 from mamtra_cli.engine.training.optimization import TrainOptions, parameter_groups, rate_at
 from mamtra_cli.engine.training.parallel import World, divided_like, whole
 from mamtra_cli.engine.training.savepoint import read_state, remove_partial, write_state
 from mamtra_cli.errors import OutOfMemoryError, TrainingError
 from mamtra_cli.events import Advance, Metrics, Note, Report, Stage, ignore
+from mamtra_cli.publish import output_errors, write_whole
 from mamtra_cli.stopping import stop_flag
 
 __all__ = ["Loss", "Objective", "TrainOptions", "TrainResult", "Trainer"]

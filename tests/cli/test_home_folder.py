@@ -1,0 +1,65 @@
+"""No command deletes anything of a folder that mamtra did not write, whatever it is told."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mamtra_cli.cli.app import run
+
+COMMANDS = {
+    "convert": "convert mini --calibrate none --check-tokens 0 --force -o",
+    "distill": "distill mini --teacher mini --lr-rest 1e-5 --steps 1 --force -o",
+    "prepare": "prepare --synthetic --tokens 10 --force -o",
+    "eval report": "eval mini --sentences 1 --force --report",
+    "eval records": "eval mini --sentences 1 --force --records",
+    "synth": "synth Hi. --force -o",
+    "heat map": "convert mini --placement auto:swap --force -o student --heat-map",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with what people have there, names of ours among them."""
+    home = tmp_path / "homes" / "ann"
+    for name in ("notes.txt", "statistics.json", "bad-days.jsonl", "README.md", "config.json"):
+        (home / "work").mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("mine")
+        (home / "work" / name).write_text("mine")
+    (home / "empty").mkdir()
+    (tmp_path / "link").symlink_to(home, target_is_directory=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+    return home
+
+
+def everything(folder: Path) -> list[tuple[str, str]]:
+    return sorted(
+        (str(path), path.read_text() if path.is_file() else "") for path in folder.rglob("*")
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_that_is_a_home_folder_costs_nothing(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    before = everything(tmp_path)
+    for target in (home, home.parent, home / "work", tmp_path / "link", Path(), Path(os.sep)):
+        assert run([*COMMANDS[command].split(), str(target)]) in (1, 2)
+        said = capsys.readouterr().err
+        assert "error: " in said
+        assert "Traceback" not in said
+    assert everything(tmp_path) == before
+
+
+def test_leave_to_replace_is_given_on_the_command_line_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("mine")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'teacher = "mini"\nforce = true\noutput = "{tmp_path / "out"}"\n')
+    assert run(["convert", "-c", str(recipe)]) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert (tmp_path / "out" / "precious").read_text() == "mine"
