@@ -1,11 +1,17 @@
 """Every size of a Zonos-v0.1 model: both published checkpoints are values of one config.
 
 Frozen dataclasses, no torch. Defaults are those of the published transformer (config.json of
-Zyphra/Zonos-v0.1-transformer); `HYBRID` holds what the hybrid differs in. The layer plan lives in
+Zyphra/Zonos-v0.1-transformer); `HYBRID` is the other checkpoint. The layer plan lives in
 `LMConfig.kinds`, the mixer of converted layers in `LMConfig.mixer`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.codecs.dac.config import DacConfig
+from mamtra_cli.layers.mixer_config import MixerConfig
+from mamtra_cli.layers.shape import NativeMamba2
 
 KINDS = ("phones", "vector", "fourier", "integer")
 
@@ -65,3 +71,101 @@ class SpeakerConfig:
     bottleneck: int = 128
     dim: int = 256
     lda: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMConfig:
+    """The language model: a prefix of conditions, then columns of `codebooks` ids.
+
+    Attributes:
+        d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff: of the stack.
+        rope: `interleaved` in the transformer, `half` in the hybrid.
+        rope_theta, norm_eps: of the stack.
+        native: sizes of the hybrid's own Mamba-2 layers.
+        codebooks, codes: ids of one frame, and how many each may be.
+        conditions: of the prefix, in order.
+        kinds, mixer: the layer plan, and what converted layers are.
+    """
+
+    d_model: int = 2048
+    n_layers: int = 26
+    n_heads: int = 16
+    n_kv_heads: int = 4
+    head_dim: int = 128
+    d_ff: int = 8192
+    rope: str = "interleaved"
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    native: NativeMamba2 | None = None
+    codebooks: int = 9
+    codes: int = 1024
+    conditions: tuple[Condition, ...] = TRANSFORMER_CONDITIONS
+    kinds: str = ""
+    mixer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def eos_id(self) -> int:
+        """Id that ends the speech: the first after the codes."""
+        return self.codes
+
+    @property
+    def mask_id(self) -> int:
+        """Id of what the delay pattern leaves open."""
+        return self.codes + 1
+
+    @property
+    def width(self) -> int:
+        """Ids that scores are given for, the mask among them."""
+        return self.codes + 2
+
+    @property
+    def hybrid(self) -> HybridConfig:
+        """Sizes and layer kinds of the stack inside the model."""
+        return HybridConfig(
+            d_model=self.d_model,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            head_dim=self.head_dim,
+            d_ff=self.d_ff,
+            rope=self.rope,
+            rope_theta=self.rope_theta,
+            norm="layer",
+            norm_eps=self.norm_eps,
+            qkv_bias=False,
+            native=self.native,
+            kinds=self.kinds,
+            mixer=MixerConfig.from_dict(self.mixer),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZonosConfig:
+    """One whole model.
+
+    Attributes:
+        lm, codec, speaker: sizes of the parts.
+        guidance: how far scores are led away from those without conditions; 1 is not at all.
+        min_p, repetition_penalty, penalty_window: how frames are drawn.
+        max_seconds: longest speech of one piece of text.
+    """
+
+    lm: LMConfig = LMConfig()
+    codec: DacConfig = DacConfig()
+    speaker: SpeakerConfig = SpeakerConfig()
+    guidance: float = 2.0
+    min_p: float = 0.1
+    repetition_penalty: float = 3.0
+    penalty_window: int = 2
+    max_seconds: float = 30.0
+
+
+HYBRID = ZonosConfig(
+    lm=LMConfig(
+        n_layers=46,
+        rope="half",
+        native=NativeMamba2(),
+        conditions=HYBRID_CONDITIONS,
+        kinds="".join("T" if layer % 4 == 0 else "N" for layer in range(46)),
+    )
+)

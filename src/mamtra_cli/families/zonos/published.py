@@ -1,0 +1,173 @@
+"""A published Zonos folder: is it one, is it whole, and what sizes does its config state.
+
+The codec and the speaker encoder are published apart; their files are looked for in the folders
+`codec` and `speaker` inside. What the config does not state keeps the published value; keys that
+mean nothing here are left alone, as other tools add them.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mamtra_cli.codecs.dac.config import DacConfig
+from mamtra_cli.errors import CheckpointError
+from mamtra_cli.families.base import Upstream
+from mamtra_cli.families.zonos.config import Condition, LMConfig, ZonosConfig
+from mamtra_cli.families.zonos.weights import ENCODER_FILE, LDA_FILE
+from mamtra_cli.layers.shape import NativeMamba2
+
+CONFIG_FILE = "config.json"
+PARTS = {
+    "lm": "model.safetensors",
+    "codec": "codec/model.safetensors",
+    "speaker": f"speaker/{ENCODER_FILE}",
+}
+CODEC_CONFIG = "codec/config.json"
+TYPES = {
+    "EspeakPhonemeConditioner": "phones",
+    "PassthroughConditioner": "vector",
+    "FourierConditioner": "fourier",
+    "IntegerConditioner": "integer",
+}
+ZONOS2 = "zonos2"
+
+
+def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
+    """What a published folder holds; `None` if it is none of Zonos.
+
+    Args:
+        folder: the folder.
+        configs_only: do not ask for weights, none will be read.
+
+    Raises:
+        CheckpointError: it is ZONOS2, incomplete or damaged.
+    """
+    data = _json(folder / CONFIG_FILE)
+    refuse_zonos2(folder, data)
+    if not (isinstance(data.get("backbone"), dict) and "prefix_conditioner" in data):
+        return None
+    needed = [] if configs_only else [*PARTS.values(), f"speaker/{LDA_FILE}"]
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"`{folder}` lacks {len(missing)} of the published files: {', '.join(missing)}",
+            "fetch the model by its alias `zonos` or `zonos-hybrid`, which brings them together",
+        )
+    try:
+        config = config_of(data, _json(folder / CODEC_CONFIG))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"`{folder / CONFIG_FILE}` is not understood: {error}", "download the folder again"
+        ) from error
+    companions = {f"speaker/{LDA_FILE}": folder / "speaker" / LDA_FILE}
+    return Upstream(
+        config=config,
+        parts={part: folder / name for part, name in PARTS.items()},
+        companions={} if configs_only else companions,
+    )
+
+
+def refuse_zonos2(folder: Path, data: Mapping[str, Any]) -> None:
+    """Fail where a folder holds the second generation, which is another model.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    params = _json(folder / "params.json")
+    named = f"{data.get('model_type')} {data.get('architectures')}".lower()
+    inner = params.get("model")
+    if ZONOS2 in named or "moe_n_experts" in {
+        **params,
+        **(inner if isinstance(inner, dict) else {}),
+    }:
+        raise CheckpointError(
+            f"`{folder}` holds ZONOS2, a mixture of experts with other conditions and another "
+            "speaker encoder; only Zonos-v0.1 can be read",
+            "use `zonos` or `zonos-hybrid`",
+        )
+
+
+def config_of(data: Mapping[str, Any], codec: Mapping[str, Any] | None = None) -> ZonosConfig:
+    """Every size that the published configs state.
+
+    Args:
+        data: of the language model.
+        codec: of the codec; the published sizes where absent or empty.
+    """
+    backbone, attention = data["backbone"], data["backbone"]["attn_cfg"]
+    mamba = backbone.get("ssm_cfg") or {}
+    if mamba and mamba.get("layer") != "Mamba2":
+        raise ValueError(f"layers of `{mamba.get('layer')}` are not known")
+    if backbone.get("rms_norm", False) or backbone.get("d_intermediate", 0):
+        raise ValueError("only LayerNorm, and Mamba layers without a feed-forward, are known")
+    if any(attention.get(key, False) for key in ("qkv_proj_bias", "out_proj_bias")):
+        raise ValueError("attention with biases is not known")
+    width, depth, heads = backbone["d_model"], backbone["n_layer"], attention["num_heads"]
+    head_dim = attention.get("head_dim") or width // heads
+    if attention["rotary_emb_dim"] != head_dim:
+        raise ValueError(f"rotary width {attention['rotary_emb_dim']} is not that of a head")
+    attends = set(backbone["attn_layer_idx"])
+    kinds = "".join("T" if layer in attends else "N" for layer in range(depth))
+    native = NativeMamba2(
+        d_state=mamba.get("d_state", 128),
+        head_dim=mamba.get("headdim", 64),
+        expand=mamba.get("expand", 2),
+        groups=mamba.get("ngroups", 1),
+        conv_kernel=mamba.get("d_conv", 4),
+    )
+    return ZonosConfig(
+        lm=LMConfig(
+            d_model=width,
+            n_layers=depth,
+            n_heads=heads,
+            n_kv_heads=attention.get("num_heads_kv") or heads,
+            head_dim=head_dim,
+            d_ff=backbone["attn_mlp_d_intermediate"],
+            rope="interleaved" if attention.get("rotary_emb_interleaved") else "half",
+            rope_theta=float(attention.get("rotary_emb_base", 10_000.0)),
+            norm_eps=float(backbone.get("norm_epsilon", 1e-5)),
+            native=native if "N" in kinds else None,
+            codes=data.get("eos_token_id", 1024),
+            conditions=tuple(
+                _condition(each) for each in data["prefix_conditioner"]["conditioners"]
+            ),
+            kinds=kinds if "N" in kinds else "",
+        ),
+        codec=_codec(codec or {}),
+    )
+
+
+def _condition(told: Mapping[str, Any]) -> Condition:
+    kind = TYPES[told["type"]]
+    high = float(told.get("max_val", 1.0))
+    return Condition(
+        name=told["name"],
+        kind=kind,
+        width=told.get("cond_dim") or told.get("input_dim", 1),
+        low=float(told.get("min_val", 0.0)),
+        high=high,
+        learned=told.get("uncond_type") == "learned",
+    )
+
+
+def _codec(told: Mapping[str, Any]) -> DacConfig:
+    default = DacConfig()
+    return DacConfig(
+        sample_rate=told.get("sampling_rate", default.sample_rate),
+        encoder_width=told.get("encoder_hidden_size", default.encoder_width),
+        decoder_width=told.get("decoder_hidden_size", default.decoder_width),
+        strides=tuple(told.get("downsampling_ratios", default.strides)),
+        latent=told.get("hidden_size", default.latent),
+        codebooks=told.get("n_codebooks", default.codebooks),
+        codes=told.get("codebook_size", default.codes),
+        code_dim=told.get("codebook_dim", default.code_dim),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
