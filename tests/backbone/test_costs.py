@@ -23,7 +23,6 @@ from mamtra_cli.backbone.costs import (
     state_bytes,
     state_elements,
 )
-from mamtra_cli.errors import PlanError
 from mamtra_cli.layers.mixer_config import MixerConfig
 
 QWEN = HybridConfig(
@@ -159,8 +158,3 @@ def test_table_has_one_row_a_length() -> None:
     rows = cost_table(QWEN, (512, 1024), head=SPEECH)
     assert [row.length for row in rows] == [512, 1024]
     assert rows[0].cache_bytes == 512 * 12_288
-
-
-def test_kind_without_a_formula_is_refused() -> None:
-    with pytest.raises(PlanError, match="no cost formula"):
-        parameters(replace(QWEN, kinds="G" * 24))

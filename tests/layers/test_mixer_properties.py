@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mamtra_cli.backbone.kinds import kind_of
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
-from mamtra_cli.layers.mixers import build_mixer
 from mamtra_cli.layers.shape import MixerShape, NativeMamba2
 from mamtra_cli.layers.state import KVState, MambaState
 
@@ -41,7 +41,7 @@ def make(case: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A mixer whose every parameter is random, so that nothing hides behind a neutral start."""
     torch.manual_seed(0)
     letter, config = CASES[case]
-    mixer = build_mixer(letter, SHAPE, config)
+    mixer = kind_of(letter).build(SHAPE, config)
     with torch.no_grad():
         for name, parameter in mixer.named_parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -266,8 +266,8 @@ def test_window_bounds_the_cache(name: str) -> None:
 
 def test_window_wider_than_the_text_equals_attention() -> None:
     torch.manual_seed(0)
-    plain = build_mixer("T", SHAPE, MixerConfig()).double()
-    window = build_mixer("S", SHAPE, MixerConfig(mixer="swa", window=LENGTH)).double()
+    plain = kind_of("T").build(SHAPE, MixerConfig()).double()
+    window = kind_of("S").build(SHAPE, MixerConfig(mixer="swa", window=LENGTH)).double()
     window.load_state_dict(plain.state_dict())
     u = tokens()
     torch.testing.assert_close(window(u)[0], plain(u)[0])

@@ -1,4 +1,4 @@
-"""Norm, rotary positions, feed-forward, attention, states and the registry, each by definition."""
+"""Norm, rotary positions, feed-forward, attention, and states, each by definition."""
 
 import cmath
 import subprocess
@@ -6,12 +6,11 @@ import sys
 
 import pytest
 import torch
-from torch import nn
 
-from mamtra_cli.errors import PlanError, UsageError
+from mamtra_cli.backbone.kinds import kind_of
+from mamtra_cli.errors import UsageError
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig, preset
-from mamtra_cli.layers.mixers import build_mixer, letters, register
 from mamtra_cli.layers.mlp import SwiGLU
 from mamtra_cli.layers.norm import RMSNorm
 from mamtra_cli.layers.rotary import apply_rope, rope_table
@@ -135,7 +134,7 @@ def test_write_needs_room() -> None:
 def test_bytes_of_states_are_those_of_their_tensors() -> None:
     layer = SelfAttention(SHAPE)
     assert layer.alloc(3, capacity=10).nbytes == 2 * 3 * 2 * 10 * 4 * 4
-    mixer = build_mixer("M", SHAPE, MixerConfig(feature_map="identity"))
+    mixer = kind_of("M").build(SHAPE, MixerConfig(feature_map="identity"))
     state = mixer.alloc(3)
     assert state.nbytes == 3 * (4 * 4 * 4 + (16 + 16) * 3) * 4
     both = HybridState(layers=(layer.alloc(3), state), position=0)
@@ -145,7 +144,7 @@ def test_bytes_of_states_are_those_of_their_tensors() -> None:
 
 def test_hybrid_state_moves_all_its_layers() -> None:
     torch.manual_seed(0)
-    mixers = [build_mixer(letter, SHAPE, MixerConfig()).double() for letter in "TM"]
+    mixers = [kind_of(letter).build(SHAPE, MixerConfig()).double() for letter in "TM"]
     u = torch.randn(2, 5, 16, dtype=torch.float64)
     state = HybridState(layers=tuple(mixer(u)[1] for mixer in mixers), position=5)
     picked = state.select([1])
@@ -160,27 +159,6 @@ def test_hybrid_state_moves_all_its_layers() -> None:
     copy.layers[1].ssm.zero_()
     assert isinstance(state.layers[1], MambaState)
     assert state.layers[1].ssm.abs().max() > 0
-
-
-def test_registry_takes_a_new_letter_once() -> None:
-    class Nothing(nn.Module):
-        def __init__(self, shape: MixerShape, config: MixerConfig) -> None:
-            super().__init__()
-
-    if "Z" not in letters():
-        register("Z", Nothing)
-    assert isinstance(build_mixer("Z", SHAPE, MixerConfig()), Nothing)
-    with pytest.raises(ValueError, match="taken"):
-        register("Z", Nothing)
-    with pytest.raises(ValueError, match="capital"):
-        register("zz", Nothing)
-
-
-def test_unknown_letter_names_the_known() -> None:
-    with pytest.raises(PlanError) as caught:
-        build_mixer("Q", SHAPE, MixerConfig())
-    assert caught.value.hint is not None
-    assert "TMS" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", PRESETS)

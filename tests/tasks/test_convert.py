@@ -334,7 +334,8 @@ def test_layer_zero_converted_is_warned_of(teacher: Path, tmp_path: Path) -> Non
         pytest.param({"dtype": "int4"}, UsageError, "`int4`", "int8", id="dtype"),
         pytest.param({"teacher": ""}, UsageError, "no teacher", "mini", id="teacher"),
         pytest.param({"output": None}, UsageError, "no output", "-o", id="output"),
-        pytest.param({"plan": "pattern:TG"}, MamtraError, "G", "", id="kind-without-a-layer"),
+        pytest.param({"plan": "pattern:TQ"}, PlanError, "`Q`", "M Mamba-2", id="no-such-kind"),
+        pytest.param({"plan": "pattern:TN"}, PlanError, "N", "M or S", id="not-of-this-model"),
     ],
 )
 def test_recipe_that_cannot_be_is_refused_with_the_fix(

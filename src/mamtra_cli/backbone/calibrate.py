@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.hybrid import HybridStack
+from mamtra_cli.backbone.kinds import ATTENTION, kind_of
 from mamtra_cli.errors import MamtraError
-from mamtra_cli.layers.mamba2 import Mamba2Mixer
+from mamtra_cli.layers.mixers import Fitted
 
 MODES = ("ls", "gain", "scalar", "none")
 # Much less also uses features of little power, and the large weights of those make the first
@@ -88,7 +89,7 @@ def calibrate(
     mode: str = "ls",
     ridge: float = RIDGE,
 ) -> tuple[LayerFit, ...]:
-    """Fit every M layer of the student that is attention in the teacher; writes into the student.
+    """Fit every layer of the student that can be and is attention in the teacher; writes into it.
 
     Args:
         teacher: the stack whose attention is imitated.
@@ -99,11 +100,10 @@ def calibrate(
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
-    sites: dict[int, tuple[nn.Module, Mamba2Mixer]] = {}
+    sites: dict[int, tuple[nn.Module, Fitted]] = {}
     for i, (theirs, mine) in enumerate(zip(teacher.blocks(), student.blocks(), strict=True)):
-        mixer = getattr(mine, mine.core_name)
-        if theirs.kind == "T" and isinstance(mixer, Mamba2Mixer):
-            sites[i] = (getattr(theirs, theirs.core_name), mixer)
+        if theirs.kind == ATTENTION and kind_of(mine.kind).fitted:
+            sites[i] = (getattr(theirs, theirs.core_name), getattr(mine, mine.core_name))
     moments = {i: _empty(mixer) for i, (_, mixer) in sites.items()}
     hooks = [
         attention.register_forward_hook(partial(_collect, mixer, moments[i]), with_kwargs=True)
@@ -126,7 +126,7 @@ def calibrate(
     )
 
 
-def _empty(mixer: Mamba2Mixer) -> Moments:
+def _empty(mixer: Fitted) -> Moments:
     weight = mixer.o_proj.weight
     width, model = weight.shape[1], weight.shape[0]
     zeros = torch.zeros(width, width + model, dtype=torch.float64, device=weight.device)
@@ -134,7 +134,7 @@ def _empty(mixer: Mamba2Mixer) -> Moments:
 
 
 def _collect(
-    mixer: Mamba2Mixer,
+    mixer: Fitted,
     moments: Moments,
     attention: nn.Module,
     arguments: tuple[Any, ...],
@@ -144,9 +144,10 @@ def _collect(
     """Forward hook of a teacher's attention: run the mixer on the same input and add up."""
     del attention
     u: Tensor = arguments[0]
-    dtype = mixer.q_proj.weight.dtype
-    features, _ = mixer.features(u.to(dtype), **named)
+    features, _ = mixer.features(u.to(mixer.o_proj.weight.dtype), **named)
     target, mask = result[0], named.get("pad_mask")
+    if mixer.o_proj.bias is not None:
+        target = target - mixer.o_proj.bias
     if mask is None:
         moments.add(features.flatten(0, 1), target.flatten(0, 1))
     else:

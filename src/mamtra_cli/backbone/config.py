@@ -1,11 +1,12 @@
 """`HybridConfig`: every size of a hybrid stack and which layer is what; no torch.
 
-Derived sizes are properties. The letters of `kinds` are those of `backbone/plan.py`; what the
+Derived sizes are properties. The letters of `kinds` are those of `backbone/kinds`; what the
 converted layers are made of is a `MixerConfig`.
 """
 
 from dataclasses import dataclass, field
 
+from mamtra_cli.backbone.kinds import kind_of, kinds, letter_of, replacing
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.errors import PlanError
 from mamtra_cli.layers.mixer_config import MixerConfig
@@ -86,10 +87,12 @@ class HybridConfig:
                 f"layer plan names {len(self.kinds)} layers, the model has {self.n_layers}",
                 "give a plan of the model's depth",
             )
-        if "M" in self.plan.kinds and self.mixer.mixer != "mamba2":
+        chosen = letter_of(self.mixer.mixer)
+        others = [letter for letter in self.plan.kinds if letter in replacing().replace(chosen, "")]
+        if others and kinds()[chosen].lone:
             raise PlanError(
-                f"layers of kind M cannot be built from the mixer `{self.mixer.mixer}`",
-                "write S for sliding-window layers, such as `--plan 1:3,kind=S`",
+                f"layers of kind {others[0]} cannot be built from the mixer `{self.mixer.mixer}`",
+                f"write {chosen} for its layers, such as `--plan 1:3,kind={chosen}`",
             )
 
     @property
@@ -140,6 +143,4 @@ class HybridConfig:
 
     def feed_width(self, kind: str) -> int:
         """Width of the feed-forward in a layer of this kind; 0 where it has none."""
-        if kind == "N" and self.native is not None:
-            return self.native.d_ff
-        return 0 if self.ffn == "none" else self.d_ff
+        return kind_of(kind).feed_width(self.shape, 0 if self.ffn == "none" else self.d_ff)

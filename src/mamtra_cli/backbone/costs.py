@@ -1,15 +1,16 @@
 """What a hybrid stack costs, from its config alone: parameters, cache, state, traffic, FLOPs.
 
-Exact counts, no measurement and no torch; a multiply-add is two FLOPs, element-wise work outside
-the recurrence is left out. Kinds with a formula: T attention, M Mamba-2, S sliding window,
-N native Mamba-2.
+Exact counts, no measurement; a multiply-add is two FLOPs, element-wise work outside the recurrence
+is left out. What a layer costs each kind states itself (`kinds/`).
 """
 
 from dataclasses import dataclass, replace
 from math import ceil
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.errors import PlanError
+from mamtra_cli.backbone.kinds import ATTENTION, kind_of, letter_of
+
+FAR = 1 << 40  # a context longer than any window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,21 +91,20 @@ def layer_parameters(config: HybridConfig, kind: str) -> int:
     if width:
         shared += _norm(config)
         shared += ((matrices - 1) * width + config.d_model) if config.ffn_bias else 0
-    if kind == "N":
-        return shared + _native(config)
-    return shared + (_mamba(config) if kind == "M" else _attention(config, kind))
+    return shared + kind_of(kind).parameters(config.shape, config.mixer)
+
+
+def keeps_state(config: HybridConfig, kind: str) -> bool:
+    """Whether a layer that stands in for attention holds a recurrent state."""
+    stated = kind_of(kind)
+    return stated.chosen and any(stated.state_elements(config.shape, config.mixer))
 
 
 def state_elements(config: HybridConfig) -> tuple[int, int]:
     """Elements of all recurrent states and of all convolution states, one sequence."""
-    mixer, n = config.mixer, config.layer_kinds.count("M")
-    one = config.n_heads * mixer.value_width(config.head_dim) * mixer.state_width(config.head_dim)
-    ssm, conv = n * one, n * config.conv_channels * (mixer.conv_kernel - 1)
-    if config.native is not None:
-        d, native, own = config.d_model, config.native, config.layer_kinds.count("N")
-        ssm += own * native.inner(d) * native.d_state
-        conv += own * native.conv_channels(d) * (native.conv_kernel - 1)
-    return ssm, conv
+    shape, mixer = config.shape, config.mixer
+    pairs = [kind_of(kind).state_elements(shape, mixer) for kind in config.layer_kinds]
+    return sum(ssm for ssm, _ in pairs), sum(conv for _, conv in pairs)
 
 
 def state_bytes(config: HybridConfig, precision: Precision | None = None) -> int:
@@ -115,28 +115,21 @@ def state_bytes(config: HybridConfig, precision: Precision | None = None) -> int
 
 
 def kv_bytes_per_token(config: HybridConfig, element: int) -> int:
-    """Bytes that one more token adds to the caches of the full-attention layers."""
-    return 2 * config.kv_dim * element * config.layer_kinds.count("T")
+    """Bytes that one more token adds to the caches that grow."""
+    return 2 * config.kv_dim * element * sum(kind_of(kind).grows for kind in config.layer_kinds)
 
 
 def cache_bytes(config: HybridConfig, length: int, precision: Precision | None = None) -> int:
     """Bytes of keys, values and states of one sequence of `length` tokens."""
     precision = precision or Precision()
-    window = config.layer_kinds.count("S") * _visible(config, "S", length)
-    growing = kv_bytes_per_token(config, precision.cache) * length
-    bounded = 2 * config.kv_dim * precision.cache * window
-    return growing + bounded + state_bytes(config, precision)
+    columns = 2 * config.kv_dim * precision.cache * _visible(config, length)
+    return columns + state_bytes(config, precision)
 
 
 def decode_flops(config: HybridConfig, length: int, head: Head | None = None) -> int:
     """FLOPs of one token decoded at a context of `length` tokens, itself included."""
     per_token = _matrix_flops(config, head or Head())
-    scores = (
-        4
-        * config.q_dim
-        * sum(_visible(config, kind, length) for kind in config.layer_kinds if kind in "TS")
-    )
-    return per_token + scores + _all_scans(config)
+    return per_token + 4 * config.q_dim * _visible(config, length) + _scan_flops(config)
 
 
 def prefill_flops(
@@ -150,16 +143,15 @@ def prefill_flops(
         causal: the attention kernel skips the upper half of the scores.
         chunk: chunk of the matmul form of the scan; None counts the recurrence.
     """
-    scores = 0
+    pairs = 0
     for kind in config.layer_kinds:
-        if kind == "T":
-            pairs = length * (length + 1) // 2 if causal else length * length
-        elif kind == "S":
-            pairs = sum(_visible(config, kind, t) for t in range(1, length + 1))
+        stated = kind_of(kind)
+        if not stated.grows:
+            pairs += sum(stated.visible(config.mixer, t) for t in range(1, length + 1))
         else:
-            continue
-        scores += 4 * pairs * config.q_dim
-    return length * (_matrix_flops(config, Head()) + _all_scans(config, chunk)) + scores
+            pairs += length * (length + 1) // 2 if causal else length * length
+    per_token = _matrix_flops(config, Head()) + _scan_flops(config, chunk)
+    return length * per_token + 4 * pairs * config.q_dim
 
 
 def decode_bytes(
@@ -191,17 +183,29 @@ class BreakEven:
     flops: int
 
 
-def break_even(config: HybridConfig, precision: Precision | None = None) -> BreakEven:
-    """Compare one M layer with one T layer: held bytes, moved bytes (batch large), FLOPs."""
+def break_even(
+    config: HybridConfig, precision: Precision | None = None, kind: str = ""
+) -> BreakEven:
+    """Compare one layer that stands in for attention with one that is: bytes held and moved, FLOPs.
+
+    Args:
+        config: the stack.
+        precision: bytes per element.
+        kind: of the layer; the one that the config's choices are made for if empty.
+    """
     precision = precision or Precision()
-    one = _with_kinds(config, "M")
+    kind = kind or letter_of(config.mixer.mixer)
+    stated, shape, mixer = kind_of(kind), config.shape, config.mixer
+    one = _with_kinds(config, kind)
     per_token = 2 * config.kv_dim * precision.cache
-    held = state_bytes(one, precision)
-    extra = 2 * (_mamba_matrices(config) - _attention_matrices(config)) + _scan_flops(config)
+    state = state_bytes(one, precision)
+    window = stated.visible(mixer, FAR)
+    extra = 2 * (stated.matrices(shape, mixer) - kind_of(ATTENTION).matrices(shape, mixer))
+    extra += stated.scan_flops(shape, mixer)
     return BreakEven(
-        memory=ceil(held / per_token),
-        traffic=ceil(2 * held / per_token),
-        flops=max(ceil(extra / (4 * config.q_dim)), 0),
+        memory=ceil(state / per_token) + window,
+        traffic=ceil(2 * state / per_token) + window,
+        flops=max(ceil(extra / (4 * config.q_dim)), 0) + window,
     )
 
 
@@ -241,17 +245,6 @@ def _with_kinds(config: HybridConfig, kinds: str) -> HybridConfig:
     return replace(config, n_layers=len(kinds), kinds=kinds)
 
 
-def _attention_matrices(config: HybridConfig) -> int:
-    return 2 * config.d_model * (config.q_dim + config.kv_dim)
-
-
-def _attention(config: HybridConfig, kind: str) -> int:
-    if kind not in "TS":
-        raise PlanError(f"there is no cost formula for layer kind `{kind}`", "use T, M or S")
-    bias = config.conv_channels if config.qkv_bias else 0
-    return _attention_matrices(config) + bias + (config.d_model if config.out_bias else 0)
-
-
 def _norm(config: HybridConfig) -> int:
     return config.d_model * (2 if config.norm == "layer" else 1)
 
@@ -260,83 +253,21 @@ def _feed_matrices(config: HybridConfig) -> int:
     return 3 if config.ffn == "swiglu" else 2
 
 
-def _native_matrices(config: HybridConfig) -> int:
-    assert config.native is not None
-    d = config.d_model
-    return d * (config.native.projected(d) + config.native.inner(d))
-
-
-def _native(config: HybridConfig) -> int:
-    assert config.native is not None
-    d, native = config.d_model, config.native
-    conv = native.conv_channels(d) * (native.conv_kernel + 1)
-    return _native_matrices(config) + conv + 3 * native.heads(d) + native.inner(d)
-
-
-def _gate(config: HybridConfig) -> int:
-    gate = config.mixer.gate
-    if gate == "full":
-        return config.d_model * config.q_dim
-    return 0 if isinstance(gate, str) else gate * (config.d_model + config.q_dim)
-
-
-def _mamba_matrices(config: HybridConfig) -> int:
-    """Elements of the matrices that a token is multiplied with."""
-    d = config.d_model
-    return d * config.conv_channels + d * config.n_heads + _gate(config) + d * config.q_dim
-
-
-def _mamba(config: HybridConfig) -> int:
-    mixer, heads = config.mixer, config.n_heads
-    bias = config.conv_channels if config.qkv_bias and mixer.qkv_bias == "keep" else 0
-    gate_bias = config.q_dim if mixer.gate_bias and mixer.gate != "none" else 0
-    conv = config.conv_channels * (mixer.conv_kernel + 1)
-    per_head = heads * (3 if mixer.d_skip else 2)
-    norm = 0 if mixer.norm == "none" else config.q_dim
-    out = config.d_model if config.out_bias else 0
-    return _mamba_matrices(config) + bias + gate_bias + conv + per_head + norm + out
-
-
-def _all_scans(config: HybridConfig, chunk: int | None = None) -> int:
-    """FLOPs a token of all convolutions and recurrences."""
-    total = config.layer_kinds.count("M") * _scan_flops(config, chunk)
-    if config.native is None:
-        return total
-    d, native = config.d_model, config.native
-    values, width = native.inner(d), native.d_state
-    one = 2 * native.conv_kernel * native.conv_channels(d)
-    if chunk is None:
-        one += 5 * values * width
-    else:
-        one += 2 * chunk * (values + native.groups * width) + 4 * values * width
-    return total + config.layer_kinds.count("N") * one
-
-
 def _scan_flops(config: HybridConfig, chunk: int | None = None) -> int:
-    """FLOPs a token of convolution and recurrence."""
-    mixer = config.mixer
-    values = config.n_heads * mixer.value_width(config.head_dim)
-    width = mixer.state_width(config.head_dim)
-    conv = 2 * mixer.conv_kernel * config.conv_channels
-    if chunk is None:
-        return conv + 5 * values * width
-    return conv + 2 * chunk * (values + config.n_heads * width) + 4 * values * width
+    """FLOPs a token of all convolutions and recurrences."""
+    shape, mixer = config.shape, config.mixer
+    return sum(kind_of(kind).scan_flops(shape, mixer, chunk) for kind in config.layer_kinds)
 
 
 def _matrix_flops(config: HybridConfig, head: Head) -> int:
-    d = config.d_model
+    d, shape, mixer = config.d_model, config.shape, config.mixer
     total = 2 * d * head.speech_vocab
     for kind in config.layer_kinds:
-        if kind == "N":
-            matrices = _native_matrices(config)
-        else:
-            matrices = _mamba_matrices(config) if kind == "M" else _attention_matrices(config)
-        total += 2 * (matrices + _feed_matrices(config) * d * config.feed_width(kind))
+        feed = _feed_matrices(config) * d * config.feed_width(kind)
+        total += 2 * (kind_of(kind).matrices(shape, mixer) + feed)
     return total
 
 
-def _visible(config: HybridConfig, kind: str, length: int) -> int:
-    """Tokens that a query at a context of `length` attends to."""
-    if kind == "S":
-        return min(length, config.mixer.window + config.mixer.sinks)
-    return length
+def _visible(config: HybridConfig, length: int) -> int:
+    """Tokens that a query at a context of `length` attends to, over all layers."""
+    return sum(kind_of(kind).visible(config.mixer, length) for kind in config.layer_kinds)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.layers.mixers import Mixer, build_mixer
+from mamtra_cli.backbone.kinds import ATTENTION, kind_of
+from mamtra_cli.layers.mixers import Mixer
 from mamtra_cli.layers.mlp import GeluMLP, SwiGLU, build_mlp
 from mamtra_cli.layers.norm import build_norm
 from mamtra_cli.layers.rotary import RopeTable, shape_table
@@ -48,8 +49,8 @@ class Block(nn.Module):
         self.kind = kind
         self.input_layernorm = build_norm(config.norm, config.d_model, config.norm_eps)
         # Attention keeps its published name, anything that replaced it is a `mixer`.
-        self.core_name = "self_attn" if kind == "T" else "mixer"
-        self.add_module(self.core_name, build_mixer(kind, config.shape, config.mixer))
+        self.core_name = "self_attn" if kind == ATTENTION else "mixer"
+        self.add_module(self.core_name, kind_of(kind).build(config.shape, config.mixer))
         width = config.feed_width(kind)
         self.mlp: SwiGLU | GeluMLP | None = None
         if width:
@@ -218,12 +219,10 @@ class HybridStack(nn.Module):
             positions: (T,) or (B, T).
             dtype: of the activations.
         """
-        turning = set(self.config.layer_kinds) - {"N"}
-        if self.config.mixer.rope == "drop":
-            turning -= {"M"}
-        if self.config.rope == "none" or not turning:
-            return None
-        return shape_table(positions, self.config.shape, dtype)
+        shape, mixer = self.config.shape, self.config.mixer
+        if any(kind_of(kind).turns(shape, mixer) for kind in set(self.config.layer_kinds)):
+            return shape_table(positions, shape, dtype)
+        return None
 
     def placed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Inputs (..., D) with learned positions added, where the model has them."""

@@ -9,8 +9,8 @@
     set       := item {"," item} ; item := INT | INT "-" INT [":" INT]
 
 A ratio or a set may end in `,kind=X`: the converted layers are then of kind X instead of M.
-Knows letters and numbers only: no torch, no model. Where a ratio puts its layers is in
-`placement.py`.
+The letters are those of `kinds/`. Knows letters and numbers only: no torch, no model. Where a
+ratio puts its layers is in `placement.py`.
 """
 
 import hashlib
@@ -23,23 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.backbone.auto import is_auto, read_auto
+from mamtra_cli.backbone.kinds import kinds as all_kinds
+from mamtra_cli.backbone.kinds import replacing, told
 from mamtra_cli.backbone.placement import ALIASES, PRESETS, attention_count, fitting, place
 from mamtra_cli.backbone.placement import STRATEGIES as STRATEGIES
 from mamtra_cli.config import nearest
 from mamtra_cli.errors import PlanError
-
-KINDS: dict[str, str] = {
-    "T": "full attention",
-    "M": "Mamba-2",
-    "P": "Mamba-1 (per channel)",
-    "R": "Mamba-3 (rotating)",
-    "G": "gated DeltaNet",
-    "L": "linear attention",
-    "S": "sliding-window attention",
-    "N": "native Mamba-2",
-}
-
-MIXERS = "".join(KINDS).replace("T", "")
 
 _RATIO = re.compile(r"(\d{1,9}):(\d{1,9})(?:@([A-Za-z-]+))?")
 _UNIT = re.compile(r"(?:\(((?:[A-Z]\d*)+)\)|((?:[A-Z]\d*)+))(?:\*(\d+))?")
@@ -58,8 +47,8 @@ class LayerPlan:
         if not self.kinds:
             raise PlanError("a layer plan has no layers", "give at least one letter, such as T")
         for letter in self.kinds:
-            if letter not in KINDS:
-                raise PlanError(f"layer kind `{letter}` is unknown", _kinds_hint())
+            if letter not in all_kinds():
+                raise PlanError(f"layer kind `{letter}` is unknown", told())
 
     @property
     def n_layers(self) -> int:
@@ -108,7 +97,7 @@ class LayerPlan:
     def __str__(self) -> str:
         """The plan on one line."""
         counts = Counter(self.kinds)
-        numbers = " / ".join(f"{k} {counts[k]}" for k in KINDS if counts[k] or k in "TM")
+        numbers = " / ".join(f"{k} {counts[k]}" for k in all_kinds() if counts[k] or k in "TM")
         origin = self._origin()
         grouped = " ".join(
             self.kinds[i : i + self._group()] for i in range(0, self.n_layers, self._group())
@@ -185,7 +174,7 @@ class LayerPlan:
             raise ValueError(f"n_layers must be at least 1, got {n_layers}")
         text = text.strip()
         if is_auto(text):
-            read_auto(text, n_layers, rounded=rounded, letters=MIXERS)
+            read_auto(text, n_layers, rounded=rounded, letters=replacing())
             raise PlanError(
                 f"layer plan `{text}` is measured on a teacher, which is not at hand here",
                 f"`mamtra convert MODEL --plan {text} --dry-run` shows the layers to name",
@@ -245,10 +234,6 @@ class LayerPlan:
         )
 
 
-def _kinds_hint() -> str:
-    return "kinds are " + ", ".join(f"{letter} {name}" for letter, name in KINDS.items())
-
-
 def _json_hint() -> str:
     return 'expected {"n_layers": 24, "kinds": "TMMM...", "source": "1:3@block-begin"}'
 
@@ -269,8 +254,8 @@ def _split_kind(text: str) -> tuple[str, str]:
     body, found, kind = text.partition(",kind=")
     if not found:
         return text, "M"
-    if kind not in KINDS or kind == "T":
-        raise PlanError(f"layer kind `{kind}` cannot replace attention", _kinds_hint())
+    if len(kind) != 1 or kind not in replacing():
+        raise PlanError(f"layer kind `{kind}` cannot replace attention", told())
     return body, kind
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from mamtra_cli.errors import UsageError
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "mixer": ("mamba2", "swa"),
     "act": ("identity", "silu"),
     "rope": ("keep", "drop"),
     "qkv_bias": ("keep", "fold", "drop"),
@@ -32,7 +31,8 @@ class MixerConfig:
     """Every choice of a mixer; the defaults are the preset `mamba2-gqa`.
 
     Attributes:
-        mixer: `mamba2` (recurrent) or `swa` (sliding-window attention).
+        mixer: kind of layer that these choices are made for, such as `mamba2` (recurrent) or
+            `swa` (sliding-window attention).
         conv_kernel: taps of the causal convolution over values, keys and queries (W).
         act: activation after the convolution.
         rope: keep or drop the attention's rotary positions on queries and keys.

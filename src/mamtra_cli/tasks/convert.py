@@ -18,6 +18,7 @@ import torch
 from mamtra_cli import __version__, card
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
+from mamtra_cli.backbone.kinds import ATTENTION, kind_of
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import (
     MODEL,
@@ -222,7 +223,7 @@ def examples(
     design: Design, recipe: ConvertRecipe, engine: Engine, report: Report
 ) -> tuple[list[Example], list[Example]]:
     """Sentences for the fit and others for the check; none where there is no use for them."""
-    fitted = recipe.calibrate != "none" and "M" in design.plan.kinds
+    fitted = recipe.calibrate != "none" and any(kind_of(k).fitted for k in design.plan.kinds)
     fit_tokens = recipe.calibration_tokens if fitted else 0
     if recipe.data is None:
         seeds = (recipe.seed, recipe.seed + CHECK_SEED)
@@ -328,7 +329,8 @@ def result_of(
     """What was made, in numbers."""
     model, part = design.teacher, design.teacher.conversion.part
     before, after = model.stack, replace(model, config=design.config).stack
-    only_mamba = set(design.plan.kinds) <= {"T", "M"}
+    stateful = [kind for kind in set(design.plan.kinds) if costs.keeps_state(after, kind)]
+    alone = len(stateful) == 1 and set(design.plan.kinds) <= {ATTENTION, *stateful}
     per_token = costs.kv_bytes_per_token(after, 2)
     return ConvertResult(
         output=recipe.output,
@@ -342,7 +344,7 @@ def result_of(
         cache_before=costs.kv_bytes_per_token(before, 2),
         cache_after=per_token,
         state_bytes=costs.cache_bytes(after, FAR) - per_token * FAR,
-        break_even=costs.break_even(after).memory if only_mamba else None,
+        break_even=costs.break_even(after, kind=stateful[0]).memory if alone else None,
         check=check,
         selection=design.selection,
         files=files,

@@ -154,8 +154,9 @@ def estimated(
         ),
     }
     stages = {"weights": weights, "cache": cache, "decode": decode}
-    if "M" in stack.layer_kinds:
-        stages["break_even"] = break_even(stack, precision)
+    stateful = [kind for kind in sorted(set(stack.layer_kinds)) if costs.keeps_state(stack, kind)]
+    if stateful:
+        stages["break_even"] = break_even(stack, precision, stateful[0])
     return [
         ProfileRow(model=name, stage=stage, measured=False, values=values)
         for stage, values in stages.items()
@@ -204,9 +205,9 @@ def published(ratio: str) -> CosyVoice2Config:
     return CosyVoice2Config(lm=LMConfig(kinds=kinds))
 
 
-def break_even(stack: HybridConfig, precision: costs.Precision) -> dict[str, float]:
+def break_even(stack: HybridConfig, precision: costs.Precision, kind: str) -> dict[str, float]:
     """Contexts from which a converted layer costs no more than the attention it replaced."""
-    found = costs.break_even(stack, precision)
+    found = costs.break_even(stack, precision, kind)
     return {
         "memory_tokens": float(found.memory),
         "traffic_tokens": float(found.traffic),

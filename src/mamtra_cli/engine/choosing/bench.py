@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli.backbone.calibrate import RIDGE
+from mamtra_cli.backbone.kinds import kind_of
 from mamtra_cli.engine.lessons.examples import BatchOrder, BatchSource, Example
 from mamtra_cli.engine.students.fitting import fit, hybrid_of
 from mamtra_cli.engine.training.distillation import AlignLoss
@@ -73,7 +74,7 @@ def make_pool(
         seed: of whatever is drawn.
     """
     pool = hybrid_of(teacher, letter * teacher.config.n_layers, mixer, init=init, seed=seed)
-    if letter == "M" and calibrate != "none":
+    if kind_of(letter).fitted and calibrate != "none":
         fit(teacher, pool, examples, mode=calibrate, ridge=ridge)
     return pool
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mamtra_cli import __version__
 from mamtra_cli.backbone.auto import ALIGNED, AutoRequest, is_auto, read_auto
+from mamtra_cli.backbone.kinds import letter_of
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.config import reason
@@ -30,7 +31,6 @@ from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ConvertRecipe, LayerSelection
 
 SCORE_SEED = 1 << 17  # added to the seed, so that plans are compared on sentences of their own
-LETTERS = {"mamba2": "M", "swa": "S"}
 
 
 def plan_text(recipe: ConvertRecipe) -> str:
@@ -77,10 +77,11 @@ def choose_plan(
         The plan as an explicit set of layers, and how it was chosen, if it was.
     """
     text, depth = plan_text(recipe), model.stack.n_layers
-    letter = LETTERS.get(mixer.mixer, "M")
+    letter = letter_of(mixer.mixer)
     if not needs_scores(recipe):
         plan = LayerPlan.parse(text, depth, rounded=recipe.round)
-        kinds = plan.kinds.replace("M", "S") if letter == "S" else plan.kinds
+        # M stands for "converted" where another mixer is asked for.
+        kinds = plan.kinds.replace("M", letter)
         return dataclasses.replace(plan, kinds=kinds), None
     request = read_auto(
         text, depth, rounded=recipe.round, letters="M" if letter == "M" else f"M{letter}"
@@ -148,7 +149,7 @@ def measured(
         ears()  # a missing package should be told of before anything is measured
         engine.ready("lm", "flow", "hift")
     to_fit, to_score = speech(recipe, engine, request.tokens, report)
-    letter = LETTERS.get(mixer.mixer, "M")
+    letter = letter_of(mixer.mixer)
     lm = engine.lm
     report(Stage(name="fitting", detail=f"all {lm.config.n_layers} layers, {recipe.calibrate}"))
     pool = make_pool(
