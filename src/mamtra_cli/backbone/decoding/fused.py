@@ -8,6 +8,7 @@ recurrent state is made once for the heads that share keys and values. Knows not
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,10 +20,12 @@ from mamtra_cli.backbone.decoding.caches import (
     Cache,
     DecodeState,
     MixerCache,
+    Window,
     WindowCache,
-    open_cache,
-    ring_slot,
+    open_state,
+    with_room,
 )
+from mamtra_cli.backbone.decoding.places import Columns, Places
 from mamtra_cli.backbone.hybrid import Block, HybridStack
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map
@@ -80,17 +83,17 @@ class FusedLayer:
         self.dtype = core.o_proj.weight.dtype
         self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
 
-    def window(self) -> tuple[int, int] | None:
+    def window(self) -> Window | None:
         """Sinks and window where the layer has them."""
         return None
 
-    def mix(self, joined: Tensor, cache: Cache, steps: int, turn: Turn) -> tuple[Tensor, Cache]:
+    def mix(self, joined: Tensor, cache: Cache, places: Places, turn: Turn) -> tuple[Tensor, Cache]:
         """From the fused projections (B, ...) to the input (B, H * P) of the output projection."""
         raise NotImplementedError
 
-    def __call__(self, x: Tensor, cache: Cache, steps: int, turn: Turn) -> tuple[Tensor, Cache]:
+    def __call__(self, x: Tensor, cache: Cache, places: Places, turn: Turn) -> tuple[Tensor, Cache]:
         """Map x: (B, D) to (B, D); writes into `cache`."""
-        mixed, cache = self.mix(self.inputs(_norm(x, self.norm_in)), cache, steps, turn)
+        mixed, cache = self.mix(self.inputs(_norm(x, self.norm_in)), cache, places, turn)
         x = x + self.output(mixed)
         return x if self.feed is None else self.feed(x), cache
 
@@ -102,41 +105,32 @@ class FusedAttention(FusedLayer):
         super().__init__(block, [core.q_proj, core.k_proj, core.v_proj], pack, share)
         self.sinks, self.near = core.sinks, core.window
 
-    def window(self) -> tuple[int, int] | None:
+    def window(self) -> Window | None:
         """Sinks and window where the layer has them."""
         return None if self.near is None else (self.sinks, self.near)
 
-    def mix(self, joined: Tensor, cache: Cache, steps: int, turn: Turn) -> tuple[Tensor, Cache]:
+    def mix(self, joined: Tensor, cache: Cache, places: Places, turn: Turn) -> tuple[Tensor, Cache]:
         """Attend from one token."""
+        assert isinstance(cache, AttentionCache | WindowCache)
         batch, (heads, groups) = len(joined), (self.shape.n_heads, self.shape.n_kv_heads)
         turned = _turn(joined.view(batch, heads + 2 * groups, -1), turn)
         width = turned.shape[2]
         new = turned[:, heads:].view(batch, 2, groups, width).transpose(0, 1)
-        new = new.reshape(2, batch * groups, width)
-        hidden: Tensor | None
-        if isinstance(cache, AttentionCache):
-            end = cache.length + steps + 1
-            if end > cache.kv.shape[2]:
-                cache = cache.grown(2 * end + 16)
-            cache.kv[:, :, end - 1] = new
-            keys, values = cache.kv[:, :, :end].unbind()
-            hidden = None if cache.hidden is None else cache.hidden[:, :end]
+        new = new.reshape(2, batch * groups, width).to(cache.kv.dtype)
+        window = cache.window if isinstance(cache, WindowCache) else None
+        columns: Columns = places.columns(groups, window)
+        # Slots beyond the last in use are not looked at.
+        rows = cache.kv[:, : batch * groups]
+        if isinstance(columns.new, int):
+            rows[:, :, columns.new] = new
         else:
-            assert isinstance(cache, WindowCache)
-            assert self.near is not None
-            ordinal = cache.next + steps
-            slot = ring_slot(ordinal, self.sinks, self.near)
-            cache.index[torch.arange(batch, device=slot.device), slot] = ordinal
-            each = torch.arange(batch * groups, device=slot.device)
-            cache.kv[:, each, slot.repeat_interleave(groups)] = new.to(cache.kv.dtype)
-            keys, values = cache.kv.unbind()
-            hidden = cache.index < 0
+            rows[:, columns.rows, columns.new] = new
         # Batch and groups are one axis here: a three-way product has the least overhead.
+        keys, values = rows[:, :, : columns.end].unbind()
         queries = turned[:, :heads].reshape(batch * groups, heads // groups, width)
         scores = torch.bmm(queries.to(keys.dtype), keys.transpose(1, 2))  # (B * G, H/G, L)
-        if hidden is not None:
-            mask = hidden.repeat_interleave(groups, 0)[:, None]
-            scores = scores.masked_fill(mask, -torch.inf)
+        if columns.hidden is not None:
+            scores = scores.masked_fill(columns.hidden, -torch.inf)
         out = torch.bmm(torch.softmax(scores, dim=-1), values)
         return out.view(batch, -1).to(self.dtype), cache
 
@@ -163,9 +157,9 @@ class FusedMixer(FusedLayer):
         if core.D is not None:
             self.skip = core.D.detach().to(self.wide).view(shape.n_kv_heads, -1, 1)
 
-    def mix(self, joined: Tensor, cache: Cache, steps: int, turn: Turn) -> tuple[Tensor, Cache]:
+    def mix(self, joined: Tensor, cache: Cache, places: Places, turn: Turn) -> tuple[Tensor, Cache]:
         """One step of convolution, recurrence, norm and gate."""
-        del steps
+        del places
         assert isinstance(cache, MixerCache)
         config, shape = self.config, self.shape
         batch, heads, groups = len(joined), shape.n_heads, shape.n_kv_heads
@@ -183,15 +177,15 @@ class FusedMixer(FusedLayer):
         k, q = mapped[:, :groups], mapped[:, groups:]
 
         size = F.softplus(dt.to(self.wide) + self.dt_bias)  # (B, H)
-        cache.ssm.mul_(torch.exp(size * self.rates)[..., None, None])
+        ssm = cache.ssm[:batch].mul_(torch.exp(size * self.rates)[..., None, None])
         rows = F.pad(v, (0, 1), value=1.0) if config.normalise else v
         added = (rows[..., None] * k[:, :, None])[:, :, None]  # (B, G, 1, P, N)
-        grouped = cache.ssm.view(batch, groups, heads // groups, rows.shape[2], -1)
+        grouped = ssm.view(batch, groups, heads // groups, rows.shape[2], -1)
         if config.gain == "one":
             grouped.add_(added)
         else:
             grouped.addcmul_(added, size.view(batch, groups, -1, 1, 1))
-        y = torch.bmm(cache.ssm.flatten(0, 1), q.reshape(batch * heads, -1, 1))
+        y = torch.bmm(ssm.flatten(0, 1), q.reshape(batch * heads, -1, 1))
         y = y.view(batch, groups, heads // groups, -1)
         if config.normalise:
             y, total = y[..., :-1], y[..., -1:]
@@ -199,7 +193,7 @@ class FusedMixer(FusedLayer):
         if self.skip is not None:
             y = torch.addcmul(y, v[:, :, None], self.skip)
         y = y.reshape(batch, -1).to(self.dtype)
-        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm, seen=cache.seen)
+        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm)
         return self._tail(y, gate), after
 
     def _tail(self, y: Tensor, gate: list[Tensor]) -> Tensor:
@@ -222,9 +216,9 @@ class FusedNative(FusedLayer):
         self.rates = -torch.exp(core.A_log.detach().to(self.wide))
         self.skip, self.dt_bias = core.D.detach(), core.dt_bias.detach()
 
-    def mix(self, joined: Tensor, cache: Cache, steps: int, turn: Turn) -> tuple[Tensor, Cache]:
+    def mix(self, joined: Tensor, cache: Cache, places: Places, turn: Turn) -> tuple[Tensor, Cache]:
         """One step of convolution, recurrence, gate and norm."""
-        del steps, turn
+        del places, turn
         assert isinstance(cache, MixerCache)
         gate, channels, dt = self.core.split(joined)
         taps = torch.stack(cache.taps, 2) if cache.taps else channels.new_zeros(*channels.shape, 0)
@@ -232,7 +226,7 @@ class FusedNative(FusedLayer):
         mixed, _ = causal_conv_step(channels, conv.weight, conv.bias, taps, "silu")
         x, keys, queries = self.core.maps(mixed)
         y, _ = ssd_step(
-            cache.ssm,
+            cache.ssm[: len(joined)],
             x,
             dt,
             self.rates,
@@ -242,7 +236,7 @@ class FusedNative(FusedLayer):
             dt_bias=self.dt_bias,
             in_place=True,
         )
-        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm, seen=cache.seen)
+        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm)
         return self.core.tail(y.flatten(1), gate), after
 
 
@@ -265,13 +259,10 @@ class FusedStack:
 
     @torch.no_grad()
     def start(self, state: HybridState, capacity: int) -> DecodeState:
-        """Copy what a prefill left into caches with room for `capacity` tokens in all."""
+        """Copy what a prefill left into caches with room for `capacity` tokens a row."""
         if len(state.layers) != len(self.layers):
             raise ValueError(f"state of {len(state.layers)} layers for {len(self.layers)}")
-        pairs = zip(self.layers, state.layers, strict=True)
-        caches = tuple(open_cache(held, capacity, layer.window()) for layer, held in pairs)
-        position = torch.as_tensor(state.position, device=self.norm.weight.device)
-        return DecodeState(caches=caches, position=position.expand(state.batch).clone())
+        return open_state(state, [layer.window() for layer in self.layers], capacity)
 
     @torch.no_grad()
     def step(
@@ -280,7 +271,7 @@ class FusedStack:
         """Run one token of each row.
 
         Args:
-            x: (B, D) embedded inputs.
+            x: (B, D) embedded inputs; those of free slots may be anything.
             state: used up by this call.
             positions: (B,), integers or fractions; counted on if absent.
 
@@ -293,12 +284,15 @@ class FusedStack:
         at = state.position if positions is None else positions
         attention, mixer = self._turns(at, x)
         x = self.placed(x, at)
+        state = with_room(state, max(state.lengths) + 1)
+        places = Places(state.lengths, x.device)
         after = []
         for layer, cache in zip(self.layers, state.caches, strict=True):
             turn = mixer if isinstance(layer, FusedMixer) else attention
-            x, cache = layer(x, cache, state.steps, turn)
+            x, cache = layer(x, cache, places, turn)
             after.append(cache)
-        done = DecodeState(caches=tuple(after), position=at + 1, steps=state.steps + 1)
+        lengths = tuple(length + 1 if length else 0 for length in state.lengths)
+        done = replace(state, caches=tuple(after), position=at + 1, lengths=lengths)
         return _norm(x, self.norm), done
 
     def _turns(self, at: Tensor, x: Tensor) -> tuple[Turn, Turn]:
