@@ -1,4 +1,4 @@
-"""Delay, end walk and limit of an utterance, alone and through whole runs of the published model."""
+"""Delay, end walk and limit of an utterance, alone and in whole published runs."""
 
 import json
 from pathlib import Path

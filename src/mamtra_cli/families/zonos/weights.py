@@ -76,7 +76,7 @@ def pieces(
     elif leaf == IN_PROJ:
         queries = shapes.get(stem + OUT_PROJ, value.shape)[1]
         shared = (value.shape[0] - queries) // 2
-        parts = torch.split(value, (queries, shared, value.shape[0] - queries - shared))
+        parts = torch.split(value, [queries, shared, value.shape[0] - queries - shared])
         yield from zip((stem + part for part in QKV), parts, strict=True)
     elif leaf == OUT_PROJ:
         yield stem + O_PROJ, value
