@@ -65,7 +65,7 @@ def run(texts: list[str], model: str, options: SpeechOptions, hear: WordRecognis
     """Speak sentences as one text."""
     engine = Engine.load(model)
     voice = engine.voice()
-    engine.ready("lm", "flow", "hift")
+    engine.ready(*engine.config.speaking_parts)
     heard, chunks, joins, before = Heard(), [], [], np.zeros(0, np.float32)
     for chunk in speak(engine, " ".join(texts), voice, options):
         joins.append(sum(map(len, chunks)))

@@ -42,7 +42,7 @@ def road(full: bool, steps: int | None) -> tuple[CosyVoice2Config, TokenToWave]:
         flow, hift = Flow(config.flow), HiFT(config.hift)
     else:
         engine = Engine.load("mini")
-        config, flow, hift = engine.config, engine.flow, engine.hift
+        config, flow, hift = engine.config, engine.flow, engine.vocoder
     for part in (flow, hift):
         part.eval().requires_grad_(False)
     options = WaveOptions(
@@ -63,7 +63,7 @@ def one_pass(waver: TokenToWave, prompt: VoicePrompt, tokens: int) -> int:
         to_mel, mel = live_peak(
             lambda: flow.inference(ids, prompt.tokens, prompt.mel, prompt.speaker, steps=steps)
         )
-    return max(to_mel, live_peak(lambda: waver.hift(mel))[0])
+    return max(to_mel, live_peak(lambda: waver.vocoder(mel))[0])
 
 
 def formula(config: CosyVoice2Config, tokens: int) -> int:
@@ -73,7 +73,7 @@ def formula(config: CosyVoice2Config, tokens: int) -> int:
     return max(
         costs.official_encoder_scratch(flow.encoder, tokens),
         costs.official_estimator_scratch(flow.estimator, ratio * tokens, rows),
-        costs.vocoder_scratch(config.hift, ratio * tokens),
+        costs.vocoder_scratch(config, ratio * tokens),
     )
 
 
@@ -97,7 +97,7 @@ def measure(full: bool, lengths: list[float], limit: float, steps: int | None) -
             shown = {k: f"{v / MB:.1f} MB" for k, v in point.items() if k != "seconds"}
             print(f"{seconds:g} s", shown, file=sys.stderr, flush=True)
     windows = [point["windows"] for point in points]
-    weights = [list(part.state_dict().values()) for part in (waver.flow, waver.hift)]
+    weights = [list(part.state_dict().values()) for part in (waver.flow, waver.vocoder)]
     return {
         "model": "published sizes, random weights" if full else "mini",
         "steps": steps or config.flow.steps,

@@ -16,6 +16,7 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
+    SourceFilterConfig,
 )
 from mamtra_cli.config import to_dict
 from mamtra_cli.families.cosyvoice2.config import (
@@ -87,6 +88,7 @@ def write_tiny_model(
     license: str = "apache-2.0",
     seed: int = 0,
     copies: bool = False,
+    source_filter: bool = False,
 ) -> Path:
     """Write the folder.
 
@@ -97,6 +99,7 @@ def write_tiny_model(
         license: of its card.
         seed: of its weights.
         copies: with what it takes to copy a voice from a clip.
+        source_filter: with that vocoder in place of HiFT.
     """
     config = tiny_config(layers)
     if copies:
@@ -105,6 +108,9 @@ def write_tiny_model(
             speech_tokenizer=SpeechTokenizerConfig(width=16, heads=2, layers=1, levels=(7, 7)),
             speaker_encoder=SpeakerEncoderConfig(width=8, layers=1),
         )
+    if source_filter:
+        sizes = SourceFilterConfig(width=16, pitch_width=8)
+        config = replace(config, source_filter=sizes)
     with FolderWriter(target) as writer:
         for part in FAMILY.part_names(config):
             tensors = random_tensors(config, part, seed)

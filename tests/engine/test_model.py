@@ -1,5 +1,6 @@
 """The engine: lazy strict loading, prompts, steps that equal the sequence."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.engine.decoding.loop import decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import speak_tokens
@@ -41,7 +44,23 @@ def test_only_the_language_model_is_halved(folder: Path) -> None:
     engine = Engine.load(str(folder), device="cpu", dtype="bfloat16")
     assert engine.lm.speech_embedding.weight.dtype == torch.bfloat16
     assert engine.flow.input_embedding.weight.dtype == torch.float32
-    assert engine.hift.conv_post.weight.dtype == torch.float32
+    assert engine.vocoder.conv_post.weight.dtype == torch.float32
+
+
+def test_vocoder_is_the_one_that_the_config_names(folder: Path, tmp_path: Path) -> None:
+    """A folder from before there were two says nothing of the second, and speaks with HiFT."""
+    old = shutil.copytree(folder, tmp_path / "old")
+    told = json.loads((old / "config.json").read_text())
+    assert told["config"].pop("source_filter", "") is None
+    (old / "config.json").write_text(json.dumps(told))
+    other = write_tiny_model(tmp_path / "other", source_filter=True)
+    for path, kind in ((old, HiFT), (other, SourceFilter)):
+        engine = Engine.load(str(path), device="cpu")
+        assert isinstance(engine.vocoder, kind)
+        assert engine.model is not None
+        assert engine.model.parts[:1] == ("flow",)
+        spoken = speak_tokens(engine, [1, 2, 3], engine.voice("ann"))
+        assert len(spoken) == 3 * 960
 
 
 @pytest.mark.parametrize("published", [False, True], ids=["own", "published"])

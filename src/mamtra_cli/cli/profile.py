@@ -58,7 +58,7 @@ def whole(value: float) -> str:
 MEASURED: tuple[tuple[str, str, str, Show], ...] = (
     ("language model weights", "weights", "lm_bytes", size),
     ("flow weights", "weights", "flow_bytes", size),
-    ("vocoder weights", "weights", "hift_bytes", size),
+    ("vocoder weights", "weights", "vocoder_bytes", size),
     ("cache and state", "cache", "bytes", size),
     ("reading the context", "prefill", "ms", milliseconds),
     ("  cold", "prefill", "cold_ms", milliseconds),

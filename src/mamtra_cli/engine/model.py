@@ -19,6 +19,7 @@ from mamtra_cli.backbone.decoding.caches import DecodeState, select
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
 from mamtra_cli.engine.decoding.loop import Utterance
@@ -164,11 +165,11 @@ class Engine:
         return flow
 
     @property
-    def hift(self) -> HiFT:
+    def vocoder(self) -> HiFT | SourceFilter:
         """Mel to samples."""
-        hift = self.part("hift")
-        assert isinstance(hift, HiFT)
-        return hift
+        vocoder = self.part(self.config.vocoder_part)
+        assert isinstance(vocoder, HiFT | SourceFilter)
+        return vocoder
 
     @cached_property
     def facts(self) -> Facts:

@@ -110,7 +110,7 @@ def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[Prof
     repeat = {"runs": recipe.runs, "warmup": recipe.warmup}
     report(Stage(name="measuring", detail=f"{engine.name}, language model"))
     with metered(engine.device) as memory:
-        engine.ready("lm", "flow", "hift")
+        engine.ready(*engine.config.speaking_parts)
     loaded = bench.weights(engine)
     if memory.resident is not None:
         loaded["resident_growth_bytes"] = float(memory.resident)
@@ -167,7 +167,7 @@ def memory_rows(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[P
     """Peak live bytes of the whole pipeline, the official one imitated and ours."""
     request = Request.of_seconds(recipe.seconds, recipe.prompt_seconds)
     report(Stage(name="measuring", detail=f"{engine.name}, as the official pipeline"))
-    engine.ready("lm", "flow", "hift")
+    engine.ready(*engine.config.speaking_parts)
     official = memory.official_memory(engine, request)
     report(Stage(name="measuring", detail=f"{engine.name}, memory"))
     own = memory.own_memory(engine, request)

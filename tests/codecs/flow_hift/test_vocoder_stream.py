@@ -9,14 +9,14 @@ from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.vocoder_stream import (
+    HiFTStream,
     PaceState,
-    VocoderStream,
     change_pace,
     cross_fade,
 )
 
 
-def in_pieces(vocoder: VocoderStream, mel: Tensor, sizes: list[int]) -> Tensor:
+def in_pieces(vocoder: HiFTStream, mel: Tensor, sizes: list[int]) -> Tensor:
     """Speak (1, mel, T) piece by piece: (S,)."""
     state, waves = vocoder.start(), []
     pieces = list(mel.split(sizes, dim=2))
@@ -47,7 +47,7 @@ def test_source_in_pieces_equals_the_whole_source(
     monkeypatch.setattr(small_hift, "f0", f0)
     monkeypatch.setattr(small_hift, "decode", lambda _, source: source[:, 0])
     mel[:, 0] = track
-    vocoder = VocoderStream(hift=small_hift, context=6, overlap=4, guard=2, seed=seed)
+    vocoder = HiFTStream(hift=small_hift, context=6, overlap=4, guard=2, seed=seed)
     want = in_pieces(vocoder, mel, [120])
     got = in_pieces(vocoder, mel, sizes)
     assert got.shape == want.shape == (480 * 120,)
@@ -62,7 +62,7 @@ def test_phase_would_jump_without_its_carried_value(
     monkeypatch.setattr(small_hift, "f0", lambda piece: piece[:, 0])
     monkeypatch.setattr(small_hift, "decode", lambda _, source: source[:, 0])
     mel[:, 0] = 123.4
-    vocoder = VocoderStream(hift=small_hift, context=6, overlap=4, guard=2, seed=None)
+    vocoder = HiFTStream(hift=small_hift, context=6, overlap=4, guard=2, seed=None)
     want = in_pieces(vocoder, mel, [120])
     state, head = vocoder.step(vocoder.start(), mel[:, :, :60], final=False)
     assert state.start > 0
@@ -72,7 +72,7 @@ def test_phase_would_jump_without_its_carried_value(
 
 
 def test_wave_in_pieces_is_close_to_the_whole_wave(small_hift: HiFT, mel: Tensor) -> None:
-    vocoder = VocoderStream(hift=small_hift, context=16, overlap=8, guard=12, seed=3)
+    vocoder = HiFTStream(hift=small_hift, context=16, overlap=8, guard=12, seed=3)
     want = in_pieces(vocoder, mel, [120])
     got = in_pieces(vocoder, mel, [40, 40, 40])
     assert got.shape == want.shape
@@ -108,7 +108,7 @@ def test_change_of_pace_in_pieces_equals_interpolation(
 
 
 def test_nothing_makes_no_sound(small_hift: HiFT, mel: Tensor) -> None:
-    vocoder = VocoderStream(hift=small_hift, context=6, overlap=4, guard=2, seed=None)
+    vocoder = HiFTStream(hift=small_hift, context=6, overlap=4, guard=2, seed=None)
     state, wave = vocoder.step(vocoder.start(), mel[:, :, :0], final=False)
     assert wave.shape == (0,)
     assert state.mel.shape == (1, 80, 0)

@@ -19,7 +19,7 @@ def test_scratch_of_a_stream_does_not_grow_with_its_length() -> None:
     """Within 5 % from 6 to 12 seconds; the same work in one pass grows at least with it."""
     engine = tiny_engine()
     options = WaveOptions(hop_tokens=10, max_hop_tokens=20, context_tokens=25, steps=1)
-    waver = TokenToWave(engine.flow, engine.hift, options)
+    waver = TokenToWave(engine.flow, engine.vocoder, options)
     prompt = random_prompt(engine, 10)
     with torch.inference_mode():
         window_peak(waver, prompt, 100)

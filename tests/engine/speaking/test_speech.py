@@ -124,8 +124,8 @@ def test_streamed_piece_is_not_tried_again_once_heard() -> None:
 
 def test_silent_speech_is_refused() -> None:
     engine = tiny_engine()
-    engine.hift.conv_post.weight.zero_()
-    engine.hift.conv_post.bias.fill_(-20.0)
+    engine.vocoder.conv_post.weight.zero_()
+    engine.vocoder.conv_post.bias.fill_(-20.0)
     options = replace(OPTIONS, limits=replace(OPEN, silence_rms=1e-3), retries=0)
     with pytest.raises(AudioRejectedError, match="root mean square"):
         list(speak(engine, "some words.", tiny_voice(), options))

@@ -13,9 +13,11 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
+    SourceFilterConfig,
 )
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
@@ -35,6 +37,9 @@ def test_parameters_are_those_of_the_modules() -> None:
     for sizes in (tiny.hift, hift):
         built = sum(p.numel() for p in HiFT(sizes).parameters())
         assert costs.hift_parameters(sizes) == built
+    for filters in (SourceFilterConfig(), SourceFilterConfig(width=20, blocks=3, pitch_width=6)):
+        built = sum(p.numel() for p in SourceFilter(filters).parameters())
+        assert costs.source_filter_parameters(filters) == built
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,27 @@ def test_vocoder_needs_what_the_formula_says() -> None:
     hift = HiFT(config).eval().requires_grad_(False)
     with torch.inference_mode():
         peak, _ = live_peak(lambda: hift.decode(torch.zeros(1, 80, 30), torch.zeros(1, 1, 14_400)))
-    assert peak == pytest.approx(costs.vocoder_scratch(config, 30), rel=0.15)
+    assert peak == pytest.approx(costs.hift_scratch(config, 30), rel=0.15)
+
+
+def test_source_filter_needs_what_the_formula_says() -> None:
+    config = CosyVoice2Config(source_filter=SourceFilterConfig())
+    vocoder = SourceFilter(SourceFilterConfig()).eval().requires_grad_(False)
+    with torch.inference_mode():
+        peak, _ = live_peak(lambda: vocoder(torch.zeros(1, 80, 100)))
+    assert peak == pytest.approx(costs.vocoder_scratch(config, 100), rel=0.15)
+
+
+def test_formulas_count_the_vocoder_that_a_model_has() -> None:
+    request = costs.Request.of_seconds(30)
+    other = replace(TEACHER, source_filter=SourceFilterConfig())
+    ours, theirs = costs.official(other, request), costs.official(TEACHER, request)
+    counts = (
+        costs.source_filter_parameters(SourceFilterConfig()),
+        costs.hift_parameters(TEACHER.hift),
+    )
+    assert ours.weights - theirs.weights == 4 * (counts[0] - counts[1])
+    assert ours.vocoder == costs.vocoder_scratch(other, 2 * request.tokens)
 
 
 def test_official_arithmetic_of_half_a_minute() -> None:

@@ -1,4 +1,4 @@
-"""Sizes of the flow+HiFT codec: the mel between its halves, the flow, the vocoder.
+"""Sizes of the flow+HiFT codec: the mel between its halves, the flow, the two vocoders.
 
 Frozen dataclasses, no torch. Defaults are those of the published CosyVoice 2 (FunAudioLLM/
 CosyVoice, examples/libritts/cosyvoice2/conf/cosyvoice2.yaml).
@@ -91,3 +91,51 @@ class HiFTConfig:
         for rate in self.upsample_rates:
             samples *= rate
         return samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFilterConfig:
+    """The source-filter vocoder (ours, no published sizes; the defaults are mini's).
+
+    Attributes:
+        mel_bins, mel_fmax: of the mel that it reads.
+        width: channels of both filter networks.
+        blocks, widening: of the network at the rate of the mel, and how much wider its hidden
+            layers are than `width`.
+        fine_blocks, fine_widening: of the network at the rate of the filters.
+        kernel: frames that a block sees, `ahead` (or `fine_ahead`) of them still to come.
+        pitch_width, pitch_layers: of the network that finds the pitch.
+        n_fft, hop: samples of an analysis window, and between two filters.
+        rate: filters a mel frame.
+        pulse_fmax: highest harmonic of the pulses, in Hz.
+        audio_limit: of the samples.
+    """
+
+    mel_bins: int = 80
+    mel_fmax: float = 8000.0
+    width: int = 192
+    blocks: int = 4
+    widening: int = 3
+    fine_blocks: int = 4
+    fine_widening: int = 2
+    kernel: int = 7
+    ahead: int = 1
+    fine_ahead: int = 2
+    pitch_width: int = 160
+    pitch_layers: int = 4
+    n_fft: int = 480
+    hop: int = 120
+    rate: int = 4
+    sample_rate: int = 24_000
+    pulse_fmax: float = 11_800.0
+    audio_limit: float = 0.99
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples per mel frame."""
+        return self.hop * self.rate
+
+    @property
+    def bins(self) -> int:
+        """Numbers of one filter."""
+        return self.n_fft // 2 + 1

@@ -11,15 +11,18 @@ chunk, is in token2wav_official.py.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
 from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.vocoder_stream import (
+    HiFTStream,
     PaceState,
-    VocoderState,
+    SourceFilterStream,
     VocoderStream,
     change_pace,
 )
@@ -62,10 +65,10 @@ class WaveOptions:
         context_tokens: spoken tokens that the flow hears again before new ones.
         whole_tokens: `synthesize` makes up to this many tokens in one pass with full attention.
         vocoder_frames: most new mel frames that the vocoder takes at once.
-        vocoder_context: old mel frames that the vocoder hears again before the cross-fade.
-        overlap_frames: mel frames of a cross-fade.
-        guard_frames: newest mel frames whose sound waits for what follows them; the cross-fade
-            lies before them. More guard makes smoother joins and later sound.
+        vocoder_context: old mel frames that HiFT hears again before the cross-fade.
+        overlap_frames: mel frames of its cross-fade.
+        guard_frames: newest mel frames whose sound it makes wait for what follows them; the
+            cross-fade lies before them. More guard makes smoother joins and later sound.
         speed: 2 speaks twice as fast.
         steps, guidance: of the flow's solver; `None` for the model's.
         seed: of the noise in the vocoder's source.
@@ -117,7 +120,7 @@ class StreamState:
     done: int
     hop: int
     pace: PaceState
-    vocoder: VocoderState
+    vocoder: Any
 
 
 class TokenToWave:
@@ -125,21 +128,17 @@ class TokenToWave:
 
     Args:
         flow: tokens to mel.
-        hift: mel to samples.
+        vocoder: mel to samples.
         options: sizes of windows, speed, solver.
     """
 
-    def __init__(self, flow: Flow, hift: HiFT, options: WaveOptions | None = None) -> None:
+    def __init__(
+        self, flow: Flow, vocoder: HiFT | SourceFilter, options: WaveOptions | None = None
+    ) -> None:
         self.flow = flow
-        self.hift = hift
+        self.vocoder = vocoder
         self.options = options = WaveOptions() if options is None else options
-        self.vocoder = VocoderStream(
-            hift=hift,
-            context=options.vocoder_context,
-            overlap=options.overlap_frames,
-            guard=options.guard_frames,
-            seed=options.seed if options.source_noise else None,
-        )
+        self.stream_vocoder = _in_pieces(vocoder, options)
         encoder, estimator = flow.config.encoder, flow.config.estimator
         self.grid = math.lcm(encoder.chunk * flow.ratio, estimator.chunk) // flow.ratio
         self.device = flow.input_embedding.weight.device
@@ -158,7 +157,7 @@ class TokenToWave:
             done=0,
             hop=min(self.options.first_tokens, self.options.hop_tokens),
             pace=PaceState(mel=torch.zeros((1, self.flow.config.mel_bins, 0), device=device)),
-            vocoder=self.vocoder.start(),
+            vocoder=self.stream_vocoder.start(),
         )
 
     def push(self, state: StreamState, tokens: Iterable[int]) -> tuple[StreamState, Tensor]:
@@ -215,7 +214,7 @@ class TokenToWave:
             hop_tokens=max(self.options.max_hop_tokens, self.options.hop_tokens),
             guard_frames=max(self.options.guard_frames, PATIENT_GUARD),
         )
-        speaker = TokenToWave(self.flow, self.hift, patient)
+        speaker = TokenToWave(self.flow, self.vocoder, patient)
         state, wave = speaker.push(speaker.start(prompt), ids.tolist())
         return torch.cat((wave, speaker.finish(state)))
 
@@ -242,7 +241,9 @@ class TokenToWave:
         size, total = self.options.vocoder_frames, mel.shape[2]
         for start in range(0, max(total, 1), size):
             last = final and start + size >= total
-            vocoder, wave = self.vocoder.step(vocoder, mel[:, :, start : start + size], final=last)
+            vocoder, wave = self.stream_vocoder.step(
+                vocoder, mel[:, :, start : start + size], final=last
+            )
             waves.append(wave)
         kept = max(state.first, (end - self.options.context_tokens) // self.grid * self.grid)
         state = replace(
@@ -289,3 +290,17 @@ class TokenToWave:
             noise=noise,
         )
         return mel[:, :, ratio * (state.done - state.first) :]
+
+
+def _in_pieces(vocoder: HiFT | SourceFilter, options: WaveOptions) -> VocoderStream:
+    """A vocoder as the options have it speak."""
+    seed = options.seed if options.source_noise else None
+    if isinstance(vocoder, SourceFilter):
+        return SourceFilterStream(vocoder=vocoder, seed=seed)
+    return HiFTStream(
+        hift=vocoder,
+        context=options.vocoder_context,
+        overlap=options.overlap_frames,
+        guard=options.guard_frames,
+        seed=seed,
+    )

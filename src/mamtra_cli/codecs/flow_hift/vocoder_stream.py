@@ -1,18 +1,20 @@
 """Mel to waveform piece by piece: change of pace, and a vocoder whose joins cannot be heard.
 
-Each piece hears a few old frames again. The phase of the sines goes from piece to piece as one
-number, the noise of a frame depends on its index alone, and cross-fades weigh old and new to a
-sum of one. State is a value. Knows no tokens. Ours; the published cache of mel and source is in
-token2wav_official.py.
+HiFT hears a few old frames again with each piece: the phase of its sines goes on as one number and
+cross-fades weigh old and new to a sum of one. The source-filter vocoder keeps the contexts of its
+layers and needs neither. The noise of a frame depends on its index alone. State is a value. Knows
+no tokens. Ours; the published cache of mel and source is in the family's `official/token2wav.py`.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.hift import HiFT, Noise
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter, SourceFilterState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +70,30 @@ def cross_fade(old: Tensor, new: Tensor) -> Tensor:
     return old * (1.0 - rise) + new * rise
 
 
+class VocoderStream(Protocol):
+    """A vocoder for mel that comes in pieces; its state is a value of its own kind."""
+
+    def start(self) -> Any:
+        """Begin an utterance."""
+        ...
+
+    def step(self, state: Any, mel: Tensor, *, final: bool) -> tuple[Any, Tensor]:
+        """Turn new mel frames into samples.
+
+        Args:
+            state: what earlier pieces left.
+            mel: (1, mel, T) new frames.
+            final: nothing follows, so nothing is held back.
+
+        Returns:
+            the new state and (S,) samples.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class VocoderState:
-    """What the vocoder remembers between windows.
+class HiFTState:
+    """What HiFT remembers between windows.
 
     Attributes:
         mel: (1, mel, n) frames start..start+n.
@@ -89,8 +112,8 @@ class VocoderState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VocoderStream:
-    """A vocoder for mel that comes in pieces.
+class HiFTStream:
+    """HiFT for mel that comes in pieces.
 
     Attributes:
         hift: mel to samples.
@@ -106,10 +129,10 @@ class VocoderStream:
     guard: int
     seed: int | None
 
-    def start(self) -> VocoderState:
+    def start(self) -> HiFTState:
         """Begin an utterance."""
         weight = self.hift.conv_pre.weight
-        return VocoderState(
+        return HiFTState(
             mel=weight.new_zeros((1, weight.shape[1], 0)),
             f0=weight.new_zeros((1, 0), dtype=torch.float32),
             turns=0.0,
@@ -118,17 +141,8 @@ class VocoderStream:
         )
 
     @torch.no_grad()
-    def step(self, state: VocoderState, mel: Tensor, *, final: bool) -> tuple[VocoderState, Tensor]:
-        """Turn new mel frames into samples.
-
-        Args:
-            state: what earlier windows left.
-            mel: (1, mel, T) new frames.
-            final: nothing follows, so nothing is held back for a cross-fade.
-
-        Returns:
-            the new state and (S,) samples.
-        """
+    def step(self, state: HiFTState, mel: Tensor, *, final: bool) -> tuple[HiFTState, Tensor]:
+        """See `VocoderStream.step`."""
         hift, size = self.hift, self.hift.config.samples_per_frame
         mel = torch.cat((state.mel, mel), dim=2)
         if mel.shape[2] == 0:
@@ -152,7 +166,7 @@ class VocoderStream:
         turns = state.turns + float(f0[0, :drop].double().sum())
         spoken = wave.shape[0] - held * size
         fade = min(self.overlap, max(0, held - self.guard)) * size
-        after = VocoderState(
+        after = HiFTState(
             mel=mel[:, :, drop:],
             f0=f0[:, drop:settled],
             turns=turns % hift.config.sample_rate,
@@ -164,19 +178,57 @@ class VocoderStream:
     def _source_noise(self, first: int, silent: int, device: torch.device) -> Noise:
         """Noise of frames first.. of the utterance, as `HiFT.source` asks for it.
 
-        Each frame has its own seed, so a frame heard twice has the same noise twice. The first
-        `silent` ones have none.
+        The first `silent` ones have none.
         """
         shape = (self.hift.config.samples_per_frame, self.hift.config.harmonics + 1)
         if self.seed is None:
             return torch.zeros((1, 1, 1), device=device)
-        seed, generator = self.seed, torch.Generator()
+        seed = self.seed
 
         def draw(start: int, stop: int) -> Tensor:
-            pieces = [torch.zeros(shape)] * max(0, silent - start)
-            for frame in range(first + max(start, silent), first + stop):
-                generator.manual_seed((seed * 1_000_003 + frame) % 2**32)
-                pieces.append(torch.randn(shape, generator=generator))
-            return torch.cat(pieces)[None].to(device)
+            quiet = [torch.zeros(shape)] * max(0, silent - start)
+            drawn = frame_noise(seed, range(first + max(start, silent), first + stop), shape)
+            return torch.cat((*quiet, *drawn))[None].to(device)
 
         return draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFilterStream:
+    """The source-filter vocoder for mel that comes in pieces: any pieces make the same sound.
+
+    Attributes:
+        vocoder: mel to samples.
+        seed: of the noise; `None` leaves the noise out.
+    """
+
+    vocoder: SourceFilter
+    seed: int | None
+
+    def start(self) -> SourceFilterState:
+        """Begin an utterance."""
+        return self.vocoder.start()
+
+    @torch.no_grad()
+    def step(
+        self, state: SourceFilterState, mel: Tensor, *, final: bool
+    ) -> tuple[SourceFilterState, Tensor]:
+        """See `VocoderStream.step`."""
+        size, seed = self.vocoder.config.samples_per_frame, self.seed
+
+        def draw(start: int, stop: int) -> Tensor:
+            if seed is None:
+                return torch.zeros((1, 1), device=mel.device)
+            return torch.cat(frame_noise(seed, range(start, stop), (size,)))[None].to(mel.device)
+
+        state, wave = self.vocoder.step(state, mel, draw, final=final)
+        return state, wave[0]
+
+
+def frame_noise(seed: int, frames: range, shape: tuple[int, ...]) -> list[Tensor]:
+    """Normal draws of each frame. Each has its own seed: a frame heard twice has it twice."""
+    generator, drawn = torch.Generator(), []
+    for frame in frames:
+        generator.manual_seed((seed * 1_000_003 + frame) % 2**32)
+        drawn.append(torch.randn(shape, generator=generator))
+    return drawn

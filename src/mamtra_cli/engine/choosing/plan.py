@@ -147,7 +147,7 @@ def measured(
     hear: Hear | None = None
     if request.method == "wer":
         ears()  # a missing package should be told of before anything is measured
-        engine.ready("lm", "flow", "hift")
+        engine.ready(*engine.config.speaking_parts)
     to_fit, to_score = speech(recipe, engine, request.tokens, report)
     letter = letter_of(mixer.mixer)
     lm = engine.lm

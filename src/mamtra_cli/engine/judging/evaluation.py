@@ -229,7 +229,7 @@ def _score(
     engine: Engine, options: EvalOptions, judges: _Judges, report: Report
 ) -> tuple[Scored, list[Take]]:
     """Speak and judge everything; returns the scores and the takes, without their sound."""
-    engine.ready("lm", "flow", "hift")
+    engine.ready(*engine.config.speaking_parts)
     usual = engine.voice(options.voice)
     chosen = [_voice(engine, sentence, usual, report) for sentence in options.sentences]
     jobs = [

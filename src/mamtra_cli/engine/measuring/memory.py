@@ -9,7 +9,7 @@ states kept, and one pass with whole score matrices from tokens to sound. Number
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mamtra_cli.codecs.flow_hift.token2wav import (
     StreamState,
@@ -27,7 +27,6 @@ from mamtra_cli.families.cosyvoice2.sequences import decode_sequence
 from mamtra_cli.families.cosyvoice2.text_table import TextTable
 
 Numbers = dict[str, float]
-PARTS = ("lm", "flow", "hift")
 
 
 def own_memory(engine: Engine, request: Request) -> Numbers:
@@ -48,7 +47,7 @@ def own_memory(engine: Engine, request: Request) -> Numbers:
     with torch.inference_mode():
         lm = live_peak(speak, device)[0]
         wave = window_peak(
-            TokenToWave(engine.flow, engine.hift, wave_options(engine)),
+            TokenToWave(engine.flow, engine.vocoder, wave_options(engine)),
             random_prompt(engine, request.prompt),
             request.tokens,
         )
@@ -63,7 +62,7 @@ def official_memory(engine: Engine, request: Request) -> Numbers:
     """
     device, lm = engine.device, engine.lm
     utterance = _utterance(engine, request)
-    exact = sum(4 * p.numel() for name in PARTS for p in engine.part(name).parameters())
+    exact = sum(4 * p.numel() for part in _parts(engine) for p in part.parameters())
     embedding = lm.stack.embed_tokens
     if isinstance(embedding, TextTable):
         exact += 4 * embedding.weight.numel()
@@ -86,7 +85,7 @@ def official_memory(engine: Engine, request: Request) -> Numbers:
     with torch.inference_mode(), published_attention(engine.flow):
         reading = live_peak(read, device)[0]
         flow, mel = live_peak(to_mel, device)
-        vocoder = live_peak(lambda: engine.hift(mel), device)[0]
+        vocoder = live_peak(lambda: engine.vocoder(mel), device)[0]
     return _peaks(exact, reading, max(flow, vocoder))
 
 
@@ -161,7 +160,12 @@ def _utterance(engine: Engine, request: Request) -> Utterance:
 
 def _weights(engine: Engine) -> int:
     """Bytes of all weights on the device."""
-    return tensor_bytes([list(engine.part(name).state_dict().values()) for name in PARTS])
+    return tensor_bytes([list(part.state_dict().values()) for part in _parts(engine)])
+
+
+def _parts(engine: Engine) -> list[nn.Module]:
+    """The parts that speaking needs."""
+    return [engine.part(name) for name in engine.config.speaking_parts]
 
 
 def _peaks(weights: int, lm: int, wave: int) -> Numbers:

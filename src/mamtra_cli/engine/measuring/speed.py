@@ -32,8 +32,8 @@ Numbers = dict[str, float]
 def weights(engine: Engine) -> Numbers:
     """Bytes of each part, as it is held."""
     found: Numbers = {}
-    for name in ("lm", "flow", "hift"):
-        part = engine.part(name)
+    parts = {"lm": engine.lm, "flow": engine.flow, "vocoder": engine.vocoder}
+    for name, part in parts.items():
         found[f"{name}_parameters"] = sum(p.numel() for p in part.parameters())
         found[f"{name}_bytes"] = tensor_bytes(list(part.state_dict().values()))
     return found
@@ -94,7 +94,7 @@ def token_to_wave(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[str
     size = engine.config.flow.vocab_size
     tokens = torch.randint(size, (1, WAVE_TOKENS), generator=generator).to(engine.device)
     prompt = engine.voice_prompt(_anyone(engine))
-    flow, hift = engine.flow, engine.hift
+    flow, vocoder = engine.flow, engine.vocoder
     made: list[torch.Tensor] = []
 
     def to_mel() -> None:
@@ -119,7 +119,7 @@ def token_to_wave(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[str
         **_peaks(memory.peak, memory.device),
     }
     with metered(engine.device) as memory, torch.inference_mode():
-        timing = timed(lambda: hift(made[0]), runs=runs, warmup=warmup, device=engine.device)
+        timing = timed(lambda: vocoder(made[0]), runs=runs, warmup=warmup, device=engine.device)
     found["vocoder"] = {
         "seconds": seconds,
         "ms": 1e3 * timing.median,

@@ -260,7 +260,9 @@ def wave_road(
         steps=options.steps,
         seed=options.seed + attempt,
     )
-    return TokenToWave(engine.flow, engine.hift, wave), engine.voice_prompt(voice, options.manner)
+    return TokenToWave(engine.flow, engine.vocoder, wave), engine.voice_prompt(
+        voice, options.manner
+    )
 
 
 def _piece_report(piece: str, said: Sequence[int], refused: Sequence[Rejection]) -> PieceReport:

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.codecs.flow_hift.config import FlowConfig, HiFTConfig, MelConfig
+from mamtra_cli.codecs.flow_hift.config import (
+    FlowConfig,
+    HiFTConfig,
+    MelConfig,
+    SourceFilterConfig,
+)
 from mamtra_cli.layers.mixer_config import MixerConfig
 
 TOKENS_PER_SECOND = 25.0
@@ -119,6 +124,7 @@ class SpeakerEncoderConfig:
 class CosyVoice2Config:
     """One whole model. `text` is `bpe` (upstream) or `phones` (mini's English front end).
 
+    The vocoder is the source-filter one where `source_filter` has its sizes, else HiFT.
     `speech_tokenizer` and `speaker_encoder` are `None` where the model uses ONNX files.
     Windows of token-to-wave are in tokens of 40 ms: `hop_tokens` of the first, growing to
     `max_hop_tokens`, `context_tokens` heard again before each, up to `whole_tokens` at once.
@@ -132,6 +138,7 @@ class CosyVoice2Config:
     lm: LMConfig = LMConfig()
     flow: FlowConfig = FlowConfig()
     hift: HiFTConfig = HiFTConfig()
+    source_filter: SourceFilterConfig | None = None
     speech_tokenizer: SpeechTokenizerConfig | None = None
     speaker_encoder: SpeakerEncoderConfig | None = None
     temperature: float = 1.0
@@ -145,3 +152,13 @@ class CosyVoice2Config:
     max_hop_tokens: int = 100
     context_tokens: int = 100
     whole_tokens: int = 250
+
+    @property
+    def vocoder_part(self) -> str:
+        """Name of the part that makes sound of mel."""
+        return "hift" if self.source_filter is None else "source_filter"
+
+    @property
+    def speaking_parts(self) -> tuple[str, str, str]:
+        """Names of the parts that speaking needs."""
+        return ("lm", "flow", self.vocoder_part)

@@ -16,6 +16,7 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
+    SourceFilterConfig,
 )
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 
@@ -23,7 +24,8 @@ FLOAT = 4
 SCORES = 7  # score matrices a head of the published encoder: both terms, padded, sum, softmax
 WIDTHS = 12  # vectors of the layer's width a frame that both networks hold beside them
 QUERIES = 256  # rows of scores that our attention makes at once
-VOCODER_TENSORS = 7  # of the last, widest stage
+VOCODER_TENSORS = 7  # of the last, widest stage of HiFT
+FILTER_TENSORS = 27  # as wide as a filter, a filter of the source-filter vocoder
 ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
 
 
@@ -145,8 +147,31 @@ def flow_parameters(config: FlowConfig) -> int:
     return tables + project + encoder_parameters(config.encoder) + estimator
 
 
+def vocoder_parameters(config: CosyVoice2Config) -> int:
+    """Parameters of the vocoder that a model has."""
+    if config.source_filter is not None:
+        return source_filter_parameters(config.source_filter)
+    return hift_parameters(config.hift)
+
+
+def source_filter_parameters(config: SourceFilterConfig) -> int:
+    """Parameters of the source-filter vocoder."""
+    width, pitch = config.width, config.pitch_width
+    total = 5 * config.mel_bins * pitch + pitch + 2 * pitch + 2
+    total += (config.pitch_layers - 1) * (5 * pitch * pitch + pitch)
+    total += 5 * config.mel_bins * width + width
+
+    def block(widening: int) -> int:
+        return (config.kernel + 1) * width + 2 * width + (2 * width + 1) * widening * width + width
+
+    total += config.blocks * block(config.widening)
+    total += config.fine_blocks * block(config.fine_widening)
+    total += (width + 3) * config.rate * width
+    return total + (width + 1) * 3 * config.bins
+
+
 def hift_parameters(config: HiFTConfig) -> int:
-    """Parameters of the vocoder, weight norm folded."""
+    """Parameters of HiFT, weight norm folded."""
     base, bins = config.base_channels, config.n_fft + 2
     f0 = config.f0_channels
     total = 3 * config.mel_bins * f0 + f0 + 4 * (3 * f0 * f0 + f0) + f0 + 1
@@ -192,8 +217,16 @@ def estimator_scratch(config: FlowEstimatorConfig, frames: int, rows: int = 2) -
     return rows * FLOAT * WIDTHS * config.channels * frames
 
 
-def vocoder_scratch(config: HiFTConfig, frames: int) -> int:
-    """Bytes of the vocoder over so many mel frames at once: its last stage."""
+def vocoder_scratch(config: CosyVoice2Config, frames: int) -> int:
+    """Bytes of a model's vocoder over so many mel frames at once."""
+    if config.source_filter is not None:
+        sizes = config.source_filter
+        return FILTER_TENSORS * FLOAT * sizes.bins * sizes.rate * frames
+    return hift_scratch(config.hift, frames)
+
+
+def hift_scratch(config: HiFTConfig, frames: int) -> int:
+    """Bytes of HiFT over so many mel frames at once: its last stage."""
     last = config.base_channels >> len(config.upsample_rates)
     return VOCODER_TENSORS * FLOAT * last * prod(config.upsample_rates) * frames
 
@@ -209,7 +242,7 @@ def official(config: CosyVoice2Config, request: Request) -> Stage:
     counted = costs.parameters(
         lm.hybrid, costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
     )
-    parts = counted.total + flow_parameters(config.flow) + hift_parameters(config.hift)
+    parts = counted.total + flow_parameters(config.flow) + vocoder_parameters(config)
     logits = FLOAT * request.prefill * lm.vocab_size
     hidden = FLOAT * request.prefill * (lm.n_layers + 1) * lm.d_model
     exact = costs.Precision(weights=4, cache=4, conv=4)
@@ -223,7 +256,7 @@ def official(config: CosyVoice2Config, request: Request) -> Stage:
             official_encoder_scratch(config.flow.encoder, heard),
             official_estimator_scratch(config.flow.estimator, frames),
         ),
-        vocoder=vocoder_scratch(config.hift, config.flow.encoder.upsample * request.tokens),
+        vocoder=vocoder_scratch(config, config.flow.encoder.upsample * request.tokens),
     )
 
 
@@ -258,7 +291,7 @@ def savings(
             encoder_scratch(config.flow.encoder, windows.tokens + windows.prompt),
             estimator_scratch(config.flow.estimator, frames, rows),
         ),
-        vocoder=vocoder_scratch(config.hift, windows.vocoder_frames),
+        vocoder=vocoder_scratch(config, windows.vocoder_frames),
     )
     own = max(now.flow, now.vocoder) - max(chunked.flow, chunked.vocoder)
     now = step("tokens to sound in windows", chunked, own)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mamtra_cli.backbone.costs import Head
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
 from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
@@ -57,12 +58,12 @@ class CosyVoice2:
     gathered = (weights.TEXT_TABLE,)
 
     def part_names(self, config: CosyVoice2Config) -> tuple[str, ...]:
-        """The three published parts, and mini's own encoders where the config has them."""
+        """Language model, flow and vocoder, and mini's own encoders where the config has them."""
         own = (
             ("speech_tokenizer", config.speech_tokenizer),
             ("speaker_encoder", config.speaker_encoder),
         )
-        return (*weights.FILES, *(part for part, sizes in own if sizes is not None))
+        return (*config.speaking_parts, *(part for part, sizes in own if sizes is not None))
 
     def build_part(self, config: CosyVoice2Config, part: str) -> nn.Module:
         """Make one part with new weights."""
@@ -72,6 +73,8 @@ class CosyVoice2:
             return Flow(config.flow)
         if part == "hift":
             return HiFT(config.hift)
+        if part == "source_filter" and config.source_filter is not None:
+            return SourceFilter(config.source_filter)
         if part == "speech_tokenizer" and config.speech_tokenizer is not None:
             return SpeechTokenizer(config.speech_tokenizer)
         if part == "speaker_encoder" and config.speaker_encoder is not None:
