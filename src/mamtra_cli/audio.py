@@ -7,6 +7,7 @@ arguments; nothing here knows models. WAV: https://www.mmsp.ece.mcgill.ca/Docume
 
 import contextlib
 import os
+import shlex
 import shutil
 import struct
 import tempfile
@@ -240,7 +241,9 @@ def check_output(path: Path, *, force: bool) -> None:
     if path.is_file() and not force:
         raise OutputError(f"output `{path}` exists", "name another file, or add `--force`")
     if not path.parent.is_dir():
-        raise OutputError(f"there is no folder `{path.parent}`", f"mkdir -p {path.parent}")
+        raise OutputError(
+            f"there is no folder `{path.parent}`", f"mkdir -p {shlex.quote(str(path.parent))}"
+        )
     if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(
             f"cannot write `{path}`: folder `{path.parent}` takes no new files",

@@ -73,7 +73,8 @@ class ModelFolder:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a model folder."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows begin with a mark.
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`") from error
     except (OSError, ValueError) as error:

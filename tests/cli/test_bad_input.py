@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.command import environment, hear_ctrl_c, mamtra
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
@@ -201,6 +203,63 @@ def test_existing_output_needs_force(
     assert (tmp_path / "o.wav").read_text() == "x"
 
 
+@pytest.mark.parametrize("text", ["-5 degrees.", "-½ cup", "--said Zoë", "-5"])
+def test_text_that_begins_with_a_dash_is_told_of_the_two_dashes(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    got = said(capsys, "synth", "-o", "out.wav", text)
+    assert (got["rc"], got["code"]) == (2, "usage")
+    assert "put `--` before" in got["hint"]
+
+
+def test_model_config_with_a_byte_order_mark_is_read(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = copy / "config.json"
+    config.write_text(config.read_text(), encoding="utf-8-sig")
+    assert run(["convert", str(copy), "--dry-run", "--json"]) == 0
+
+
+def test_weight_that_is_not_finite_is_told_by_name(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "lm.safetensors"
+    tensors = load_file(path)
+    tensors["llm_decoder.weight"][3, 0] = float("nan")
+    save_file(tensors, path)
+    got = said(capsys, "synth", "Hello.", "-m", copy, "-o", tmp_path / "o.wav")
+    assert (got["rc"], got["code"]) == (1, "bad_checkpoint"), got
+    assert "not finite, in `lm.llm_decoder.weight`" in got["error"]
+    assert not (tmp_path / "o.wav").exists()
+
+
+def test_seconds_that_cannot_hold_the_text_are_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "One two three four five six seven eight nine ten eleven twelve."
+    got = said(capsys, "synth", text, "--max-seconds", "1", "-o", tmp_path / "o.wav")
+    assert (got["rc"], got["code"]) == (2, "usage"), got
+    assert re.match("`--max-seconds 1` is too short .* about [345]", got["error"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that is in use")
+def test_current_folder_that_is_gone_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert said(capsys, "doctor")["error"] == "the current folder is gone"
+    monkeypatch.chdir(tmp_path)
+
+
+def test_folder_that_is_missing_is_quoted_in_the_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = said(capsys, "synth", "Hi.", "-o", tmp_path / "no such" / "o.wav")
+    assert got["hint"] == f"mkdir -p '{tmp_path / 'no such'}'"
+
+
 @pytest.mark.parametrize("where", ["file", "stdin", "stream"])
 def test_text_that_is_not_utf8_exits_1_with_the_conversion(
     model: Path,
@@ -209,13 +268,13 @@ def test_text_that_is_not_utf8_exits_1_with_the_conversion(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    (tmp_path / "a.txt").write_bytes("Zoë".encode("latin-1"))
+    (tmp_path / "a.txt").write_bytes("Zoë said “no”.".encode("cp1252"))
     given = {"file": ["-i", tmp_path / "a.txt"], "stdin": ["-"], "stream": ["--text-stream"]}
     with (tmp_path / "a.txt").open() as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         got = said(capsys, "synth", *given[where], "-m", model, "-o", tmp_path / "o.wav")
     assert (got["rc"], got["code"]) == (1, "bad_text")
-    assert "iconv" in got["hint"]
+    assert "iconv -f WINDOWS-1252" in got["hint"]
     assert not (tmp_path / "o.wav").exists()
 
 

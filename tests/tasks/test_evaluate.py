@@ -208,6 +208,8 @@ def test_sentences_come_from_lines_or_json(tmp_path: Path) -> None:
     path.write_text('Hello there.\n\n{"text": "Good night."}\n  \nOne more.\n')
     found = sentences(EvalRecipe(data=path, sentences=2))
     assert [sentence.text for sentence in found] == ["Hello there.", "Good night."]
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert sentences(EvalRecipe(data=path, sentences=2)) == found
     assert [one.text for one in sentences(EvalRecipe(sentences=3))] == closed(TEST_SEED, 3)
 
 

@@ -143,10 +143,23 @@ def test_silence_is_listed(corpus: Path, tmp_path: Path) -> None:
     assert listed(tmp_path / "out") == {"c0": "silent"}
 
 
-def test_a_corpus_with_nothing_to_use_is_told_and_no_error(corpus: Path, tmp_path: Path) -> None:
-    result = made(corpus, tmp_path / "out", min_seconds=20.0)
-    assert (result.written, result.bad, result.statistics) == (0, 6, {})
+def test_a_corpus_with_nothing_to_use_fails_with_its_causes(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing of .* can be used: 6 too_short") as told:
+        made(corpus, tmp_path / "out", min_seconds=20.0)
+    assert "bad.jsonl" in (told.value.hint or "")
     assert sorted(p.name for p in (tmp_path / "out").glob("[!.]*")) == ["bad.jsonl"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_empty_list_or_one_of_bad_lines_fails(tmp_path: Path, dry_run: bool) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text("{}\n")
+    with pytest.raises(DataError, match=r"nothing of `list.jsonl` can be used: 1 entry"):
+        made(path, tmp_path / "out", dry_run=dry_run)
+    if not dry_run:
+        path.write_text("\n")
+        with pytest.raises(DataError, match=r"nothing is in `list.jsonl`"):
+            made(path, tmp_path / "out")
 
 
 def test_more_bad_than_allowed_exits_3(

@@ -197,7 +197,7 @@ def test_voice_of_another_model_is_refused(
     [
         ({"consent": "  "}, UsageError, "no consent statement"),
         ({"consent_file": Path("none.txt")}, UsageError, "both given"),
-        ({"consent": "", "consent_file": Path("none.txt")}, UsageError, "cannot read the consent"),
+        ({"consent": "", "consent_file": Path("none.txt")}, UsageError, "cannot read `none.txt"),
         ({"consent": "x" * 5000}, UsageError, "5000 characters"),
         ({"clip": None}, UsageError, "no clip"),
         ({"clip": Path("none.wav")}, AudioError, "no audio file"),

@@ -141,5 +141,12 @@ def usage_words(error: Any, text: str, args: list[str]) -> tuple[str, str]:
     fact = text[:1].lower() + text[1:]
     if known:
         return fact, f"did you mean `{nearest(word, known) or known[0]}`?"
+    if args[:1] == ["synth"] and any(is_text(arg) for arg in args if arg.startswith(word)):
+        return fact, "put `--` before a text that begins with `-`: mamtra synth -o FILE -- TEXT"
     command = " ".join(["mamtra", *(arg for arg in args[:1] if arg in COMMANDS)])
     return fact, f"see `{command} --help`"
+
+
+def is_text(arg: str) -> bool:
+    """Whether an argument that was taken for an option is rather something to say."""
+    return arg.startswith("-") and (" " in arg or not arg.strip("-")[:1].isalpha())

@@ -4,6 +4,7 @@ Order: defaults of the recipe, recipe file, environment, flags. A flag counts on
 gave it, so 0 and "" are valid answers. What a flag refuses, a recipe file may not say either.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from inspect import Parameter, Signature, getdoc
@@ -14,7 +15,7 @@ import typer
 
 from mamtra_cli.cli.console import Console
 from mamtra_cli.config import field_types, from_dict, nearest, read_data
-from mamtra_cli.errors import UsageError
+from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.recipes.knob import OUTPUT, Knob, check_bounds, knobs
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ def command(
     def decorate(body: Callable[[T, Console], None]) -> Callable[..., None]:
         def run(ctx: typer.Context, **values: Any) -> None:
             with Console.of(ctx) as console:
+                check_folder()
                 body(read_recipe(cls, ctx, presets=presets), console)
 
         run.__doc__, run.__name__ = getdoc(body), body.__name__
@@ -57,6 +59,18 @@ def command(
         return run
 
     return decorate
+
+
+def check_folder() -> None:
+    """Refuse a current folder that was removed: libraries below fail on it in words of their own.
+
+    Raises:
+        MamtraError: it is gone.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise MamtraError("the current folder is gone", "go to one that exists, `cd`") from error
 
 
 def parameters(cls: type, config: bool, words: Mapping[str, Words]) -> list[Parameter]:

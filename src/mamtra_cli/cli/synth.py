@@ -1,6 +1,7 @@
 """`mamtra synth`: flags and stdin to a recipe, the result to words."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -75,5 +76,6 @@ def words(result: SynthResult) -> list[str]:
         f"{result.first_audio_seconds:.2f} s, loading {result.load_seconds:.2f} s",
     }
     if result.rejected:
-        rows["guards"] = f"{len(result.rejected)} attempts refused: {', '.join(result.rejected)}"
+        counts = ", ".join(f"{cause} {n}x" for cause, n in Counter(result.rejected).items())
+        rows["guards"] = f"{len(result.rejected)} attempts refused: {counts}"
     return [result.output, *facts(rows)]

@@ -23,7 +23,7 @@ from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
 from mamtra_cli.engine.decoding.loop import Utterance
-from mamtra_cli.errors import CheckpointError
+from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
 from mamtra_cli.families.base import Facts, Family, FrontEnd, Model
@@ -45,6 +45,7 @@ from mamtra_cli.voices.voice import Manner, Voice, find_voice, list_voices
 
 CACHE_ROOM = 256  # tokens that caches have room for at first; they double
 TOKENS_PER_SECOND = 25
+HURRIED = 0.5  # share of the tokens expected of a text below which a cap cannot be kept
 LONGEST_PIECE = 8.0  # seconds of speech that a piece of text should take at most
 LONGEST_TEXT = 80  # ids of a piece where the model cannot say how long they take
 
@@ -149,6 +150,14 @@ class Engine:
             self.part(part)
         if "lm" in parts:
             _ = self._decoder
+
+    def broken_weight(self) -> str | None:
+        """The first weight of a loaded part that holds a value that is not finite."""
+        for part, module in self._parts.items():
+            for name, weight in module.named_parameters():
+                if not bool(weight.isfinite().all()):
+                    return f"{part}.{name}"
+        return None
 
     @property
     def lm(self) -> SpeechLM:
@@ -287,13 +296,20 @@ class Engine:
         manner = Manner() if voice is None else self.manner(voice, manner)
         prompt_text, prompt_tokens = ([], []) if voice is None else voice.heard(manner)
         least, most = length_limits(lm, len(ids))
+        expected = sum(expected_tokens(lm, ids)) if is_aligned(lm) else None
         if max_seconds is not None:
             most = max(1, min(most, round(max_seconds * TOKENS_PER_SECOND)))
+            if most < HURRIED * (expected or 0.0):
+                raise UsageError(
+                    f"`--max-seconds {max_seconds:g}` is too short for a piece of text that takes "
+                    f"about {(expected or 0.0) / TOKENS_PER_SECOND:.1f} s",
+                    "give more seconds, or a shorter text",
+                )
         return Utterance(
             prompt=decode_sequence(lm, ids, prompt_text, prompt_tokens),
             min_tokens=min(least, most),
             max_tokens=most,
-            expected=sum(expected_tokens(lm, ids)) if is_aligned(lm) else None,
+            expected=expected,
             prompt_tokens=tuple(prompt_tokens),
             start=None if voice is None else self._kept(voice, manner),
             seed=seed,

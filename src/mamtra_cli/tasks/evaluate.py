@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mamtra_cli.audio import FORMATS, check_output
 from mamtra_cli.checkpoint import PROVENANCE, read_json
-from mamtra_cli.config import nearest, reason
+from mamtra_cli.config import nearest
 from mamtra_cli.engine.judging.evaluation import (
     EvalOptions,
     Evaluation,
@@ -35,6 +35,7 @@ from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.publish import check_free
 from mamtra_cli.recipes import EvalRecipe, EvalResult
 from mamtra_cli.recipes.evaluate import LimitCheck
+from mamtra_cli.text.encoding import read_text
 
 NO_TEACHER = NO_SIMILARITY = "none"
 LANGUAGES = ("en", "zh")
@@ -146,10 +147,7 @@ def sentences(recipe: EvalRecipe) -> list[Sentence]:
         return read_list(recipe.list_file, recipe.limit)
     if recipe.data is None:
         return built_in(recipe.sentences)
-    try:
-        lines = recipe.data.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{recipe.data}`: {reason(error)}") from error
+    lines = read_text(recipe.data, absent=DataError, foreign=DataError).split("\n")
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     texts = [_text(line, number, recipe.data) for number, line in numbered]
     if not texts:

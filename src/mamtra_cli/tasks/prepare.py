@@ -102,7 +102,7 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
         dry_run=recipe.dry_run,
     )
     if recipe.dry_run:
-        return dry(recipe, corpus, part, base, report)
+        return useful(dry(recipe, corpus, part, base, report), part, input)
     folder = output_of(recipe, part)
     engine = Engine.load(
         recipe.model or DEFAULT_MODEL,
@@ -182,7 +182,26 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
             f"{result.bad} of {result.entries} entries ({share:.1f} %) could not be used: {listed}"
         )
         report(Note(text=text, warning=True))
-    return result
+    return useful(result, part, input)
+
+
+def useful(result: PrepareResult, part: Part, name: str) -> PrepareResult:
+    """Return a result with something in it; a job of several may have had nothing to do.
+
+    Raises:
+        DataError: nothing of the input could be used.
+    """
+    counted = not result.dry_run or result.entries  # a dry run does not count built-in texts
+    empty = result.entries == result.bad if result.dry_run else not result.written + result.kept
+    if not counted or not empty or (part.count > 1 and not result.bad):
+        return result
+    if not result.bad:
+        raise DataError(f"nothing is in `{name}`", "give a corpus with at least one clip and text")
+    causes = ", ".join(f"{count} {cause}" for cause, count in result.causes.items())
+    raise DataError(
+        f"nothing of `{name}` can be used: {causes}",
+        f"each entry has its cause in {result.report}" if result.report else None,
+    )
 
 
 def find_corpus(recipe: PrepareRecipe, report: Report) -> Corpus:

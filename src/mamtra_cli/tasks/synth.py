@@ -12,7 +12,13 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.cloning import clone
 from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
-from mamtra_cli.errors import OutputError, TextError, UsageError
+from mamtra_cli.errors import (
+    AudioRejectedError,
+    CheckpointError,
+    OutputError,
+    TextError,
+    UsageError,
+)
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 from mamtra_cli.recipes.knob import check_bounds
@@ -106,13 +112,23 @@ def synth(
             chunks = speak_arriving(engine, parts, voice, options, report)
         else:
             chunks = speak(engine, text, voice, options, report)
-        for chunk in chunks:
-            if first is None:
-                first = time.perf_counter()
-            writer.write(chunk.audio.numpy())
-            samples += len(chunk.audio)
-            if chunk.piece is not None:
-                pieces.append(chunk.piece)
+        try:
+            for chunk in chunks:
+                if first is None:
+                    first = time.perf_counter()
+                writer.write(chunk.audio.numpy())
+                samples += len(chunk.audio)
+                if chunk.piece is not None:
+                    pieces.append(chunk.piece)
+        except AudioRejectedError as error:
+            # No seed mends a weight; looked for only where speech was refused.
+            weight = engine.broken_weight()
+            if weight is None:
+                raise
+            raise CheckpointError(
+                f"`{engine.name}` holds values that are not finite, in `{weight}`",
+                "make the model again, or fetch it again",
+            ) from error
     ended = time.perf_counter()
     seconds = samples / engine.sample_rate
     return SynthResult(

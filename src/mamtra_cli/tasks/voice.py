@@ -15,6 +15,7 @@ from mamtra_cli.recipes import (
     VoiceShowRecipe,
     VoiceShowResult,
 )
+from mamtra_cli.text.encoding import read_text
 from mamtra_cli.voices.clip import check_transcript, read_clip
 from mamtra_cli.voices.library import (
     check_free,
@@ -85,12 +86,7 @@ def read_consent(recipe: VoiceAddRecipe) -> str:
         raise UsageError("`--consent` and `--consent-file` are both given", "give one of them")
     text = recipe.consent
     if recipe.consent_file is not None:
-        try:
-            text = recipe.consent_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"cannot read the consent statement `{recipe.consent_file}`", "give a text file"
-            ) from error
+        text = read_text(recipe.consent_file, foreign=UsageError)
     text = text.strip()
     if not text:
         raise UsageError(

@@ -4,39 +4,52 @@ Anything else is told with the command that converts it; a guess would be read a
 """
 
 import codecs
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mamtra_cli.config import reason
-from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.errors import MamtraError, TextError, UsageError
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 LONGEST = max(map(len, MARKS))
 
 
-def read_text(path: Path) -> str:
+def read_text(
+    path: Path,
+    *,
+    absent: type[MamtraError] = UsageError,
+    foreign: type[MamtraError] = TextError,
+) -> str:
     """Return the text of a file.
 
-    Raises:
-        TextError: its encoding is neither of the two.
-        UsageError: it cannot be read.
+    Args:
+        path: the file.
+        absent: raised where it cannot be read.
+        foreign: raised where its encoding is neither of the two.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read `{path}`: {reason(error)}") from error
-    return "".join(decode([data], str(path)))
+        raise absent(f"cannot read `{path}`: {reason(error)}") from error
+    return "".join(decode([data], str(path), foreign))
 
 
-def decode(parts: Iterable[bytes], name: str) -> Iterator[str]:
+def encoding_of(head: bytes) -> str:
+    """Return the encoding that the first bytes of a text tell; UTF-8 where they are no mark."""
+    return next((kind for mark, kind in MARKS.items() if head.startswith(mark)), "utf-8")
+
+
+def decode(
+    parts: Iterable[bytes], name: str, foreign: type[MamtraError] = TextError
+) -> Iterator[str]:
     """Yield the text of bytes as they arrive; where they are cut does not matter.
 
     Args:
         parts: the bytes, in any pieces.
         name: of the file, or `stdin`.
 
-    Raises:
-        TextError: the encoding is neither of the two.
+        foreign: raised where the encoding is neither of the two.
     """
     head, decoder = b"", None
     for part in parts:
@@ -45,33 +58,34 @@ def decode(parts: Iterable[bytes], name: str) -> Iterator[str]:
             if len(head) < LONGEST:
                 continue
             decoder = _decoder(head)
-        yield _text(decoder, head, name)
+        yield _text(decoder, head, name, foreign)
         head = b""
-    yield _text(decoder or _decoder(head), head, name, final=True)
+    yield _text(decoder or _decoder(head), head, name, foreign, final=True)
 
 
 def _decoder(head: bytes) -> codecs.IncrementalDecoder:
-    kind = next((kind for mark, kind in MARKS.items() if head.startswith(mark)), "utf-8")
-    return codecs.getincrementaldecoder(kind)()
+    return codecs.getincrementaldecoder(encoding_of(head))()
 
 
-def _text(decoder: codecs.IncrementalDecoder, data: bytes, name: str, final: bool = False) -> str:
+def _text(
+    decoder: codecs.IncrementalDecoder,
+    data: bytes,
+    name: str,
+    foreign: type[MamtraError],
+    final: bool = False,
+) -> str:
     try:
         text = decoder.decode(data, final)
-    except UnicodeDecodeError as error:
-        raise _unknown(data, name) from error
-    if "\0" in text:
-        raise _unknown(data, name)
-    return text
-
-
-def _unknown(data: bytes, name: str) -> TextError:
-    """Return the error for bytes of another encoding; zeros among them are those of UTF-16."""
-    given = "WINDOWS-1252"
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        return text
+    # Zeros are those of UTF-16 without a mark.
+    likely = "WINDOWS-1252"
     if b"\0" in data:
-        given = "UTF-16LE" if data[1::2].count(0) >= data[::2].count(0) else "UTF-16BE"
-    source = "" if name == "stdin" else f" {name}"
-    return TextError(
+        likely = "UTF-16LE" if data[1::2].count(0) >= data[::2].count(0) else "UTF-16BE"
+    source = "" if name == "stdin" else f" {shlex.quote(name)}"
+    raise foreign(
         f"`{name}` is not UTF-8 text",
-        f"convert it first, most likely with `iconv -f {given} -t UTF-8{source}`",
+        f"convert it first, most likely with `iconv -f {likely} -t UTF-8{source}`",
     )

@@ -37,6 +37,18 @@ def test_odd_quote_of_a_tsv_file_swallows_no_row(tmp_path: Path) -> None:
     assert [clip.text for clip in clips(corpus)] == ['"Hello he said', 'plain "words"', "last"]
 
 
+def test_jsonl_of_windows_is_read_and_other_encodings_are_told(tmp_path: Path) -> None:
+    path = write_list(tmp_path / "list.jsonl", "")
+    line = '{"audio": "1.wav", "text": "Zoë “spoke”."}\n'
+    path.write_bytes(line.encode("utf-16"))
+    assert [clip.text for clip in clips(find(path))] == ["Zoë “spoke”."]
+    path.write_bytes(line.encode("utf-8") + line.encode("cp1252"))
+    clip, bad = find(path).entries()
+    assert isinstance(clip, Clip)
+    assert isinstance(bad, Bad)
+    assert bad.cause == "the line is not UTF-8 text"
+
+
 @pytest.mark.parametrize("end", ["\x85", "\x0b", "\u2028"], ids=["nel", "vt", "ls"])
 def test_lines_of_a_list_end_at_line_feeds_only(tmp_path: Path, end: str) -> None:
     write_sound(tmp_path / "wavs" / "a.wav", 0.4, 0)

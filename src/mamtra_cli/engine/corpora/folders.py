@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mamtra_cli.config import reason
 from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, find_text, name_of
 from mamtra_cli.errors import DataError
+from mamtra_cli.text.encoding import read_text
 
 NORMALIZED, ORIGINAL = ".normalized.txt", ".original.txt"
 BESIDE = (".txt", ".lab")
@@ -110,10 +110,9 @@ def _beside(folder: Path, texts: tuple[str, ...], ignored: tuple[str, ...] = ())
                 yield Bad(id=id, source=source, code="no_text", cause=cause)
                 continue
             try:
-                text = (home / text_name).read_text(encoding="utf-8-sig").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                cause = f"cannot read `{text_name}`: {reason(error)}"
-                yield Bad(id=id, source=source, code="no_text", cause=cause)
+                text = _read(home / text_name).strip()
+            except DataError as error:
+                yield Bad(id=id, source=source, code="no_text", cause=error.message)
                 continue
             yield Clip(id=id, text=text, source=source, audio=audio)
         if not used:
@@ -151,7 +150,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
+    return read_text(path, absent=DataError, foreign=DataError)

@@ -5,15 +5,17 @@ wanted; paths are relative to the list. Other usual names of the keys are unders
 """
 
 import gzip
+import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mamtra_cli.config import reason
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Entries, find_text, name_of
 from mamtra_cli.errors import DataError
+from mamtra_cli.text.encoding import encoding_of
 
 AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "audio_file", "file_name", "wav", "path")
 START_KEYS = ("start", "offset")
@@ -54,7 +56,12 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            wide = encoding_of(file.read(2)) == "utf-16"
+            file.seek(0)
+            lines: Iterable[str | bytes] = (
+                io.TextIOWrapper(file, encoding="utf-16", newline="\n") if wide else file
+            )
+            for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 where = f"{path.name}:{number}"
@@ -62,6 +69,8 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
                     record = json.loads(line)
                 except ValueError as error:
                     cause = f"the line is not JSON: {error}"
+                    if isinstance(error, UnicodeDecodeError):
+                        cause = "the line is not UTF-8 text"
                     yield number, Bad(id=where, source=where, code="entry", cause=cause)
                     continue
                 if isinstance(record, dict):

@@ -11,8 +11,8 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from mamtra_cli.config import reason
 from mamtra_cli.errors import DataError, MissingDependencyError
+from mamtra_cli.text.encoding import read_text
 
 FIELDS = (4, 5)
 # The characters of zhon.hanzi.punctuation, which the rules strip, as ranges of code points.
@@ -84,10 +84,7 @@ def read_list(path: Path, limit: int = 0) -> list[Sentence]:
     Raises:
         DataError: the file, a line of it or a clip cannot be used; names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
+    lines = read_text(path, absent=DataError, foreign=DataError).split("\n")
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise DataError(f"`{path}` holds no utterances", "one a line: name|prompt text|wav|text")

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamtra_cli.config import reason
 from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.text.encoding import read_text
 
 Encode = Callable[[str], Sequence[int]]
 
@@ -133,11 +133,8 @@ def read_examples(
         encode: text to ids, for lines that give `text`.
         speech_vocab, text_vocab: sizes that ids must stay below.
     """
-    try:
-        # A text may hold characters that only some programs end a line at.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{path}`: {reason(error)}") from error
+    # A text may hold characters that only some programs end a line at.
+    lines = read_text(path, absent=DataError, foreign=DataError).split("\n")
     examples = []
     for number, line in enumerate(lines, 1):
         if line.strip():

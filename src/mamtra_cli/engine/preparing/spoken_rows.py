@@ -22,6 +22,7 @@ from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
 from mamtra_cli.errors import DataError, TextError
 from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.text.encoding import read_text as read_file
 from mamtra_cli.text.sentences import closed
 
 ROWS = 32  # pieces spoken together
@@ -209,13 +210,9 @@ def read_texts(path: Path, text_key: str = "") -> Iterator[Text | Bad]:
                 name = writable(str(id)) if isinstance(id, str | int) else _name(path, text)
                 yield Text(id=name, text=text, source=writable(path.name))
         return
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for line in map(str.strip, file):
-                if line:
-                    yield Text(id=_name(path, line), text=line, source=writable(path.name))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read `{path}`: {error}") from error
+    lines = read_file(path, absent=DataError, foreign=DataError).split("\n")
+    for line in filter(None, map(str.strip, lines)):
+        yield Text(id=_name(path, line), text=line, source=writable(path.name))
 
 
 def _name(path: Path, text: str) -> str:
