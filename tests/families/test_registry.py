@@ -34,7 +34,7 @@ def test_plugin_families_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "other_package", SimpleNamespace(FAMILY="it"))  # type: ignore[misc]
     registry.family.cache_clear()
     try:
-        assert registry.names() == ("cosyvoice2", "other", "broken")
+        assert registry.names() == (*registry.BUILT_IN, "other", "broken")
         assert registry.family("other") == "it"  # type: ignore[comparison-overlap]
         with pytest.raises(CheckpointError, match="no_such_package"):
             registry.family("broken")

@@ -25,6 +25,7 @@ GROUP = "mamtra.families"
 REPOSITORY_GROUP = "mamtra.repositories"
 BUILT_IN = {
     "cosyvoice2": "mamtra_cli.families.cosyvoice2",
+    "zonos": "mamtra_cli.families.zonos",
 }
 
 

@@ -85,6 +85,9 @@ def test_the_library_pronounces_the_stored_examples(
         assert phones(item["text"], item["language"]) == item["phonemes"]
     with pytest.raises(TextError, match="cannot pronounce `none`: it has no such voice"):
         espeak(["x"], "none")
+    with monkeypatch.context() as patched:
+        patched.setattr("mamtra_cli.families.zonos.phones.run_espeak", None)
+        assert phones("Hello, world!", "en-us") == "həlˈoʊ, wˈɜːld!"
 
 
 @pytest.mark.skipif(not shutil.which("espeak-ng"), reason="the espeak-ng program is not here")
@@ -102,7 +105,7 @@ def test_missing_espeak_says_how_to_name_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv(PHONEMIZER, raising=False)
     monkeypatch.setattr("mamtra_cli.families.zonos.phones.find_library", lambda _: None)
     with pytest.raises(MissingDependencyError, match="espeak is not installed") as told:
-        phones("hello", "en-us")
+        phones("unheard", "en-us")
     assert ESPEAK in str(told.value.hint)
 
 

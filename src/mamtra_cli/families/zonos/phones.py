@@ -26,7 +26,10 @@ PHONEMIZER = "PHONEMIZER_ESPEAK_LIBRARY"
 LIBRARY = re.compile(r"\.(so(\.\d+)*|dylib|dll)$")
 PROGRAMS = ("espeak-ng", "espeak")
 MARKS = re.compile(rf"((?:\s*[{re.escape(PUNCTUATION)}]+\s*)+)")
+KEPT = 50_000
 SWITCH = re.compile(r"\([a-z-]+\)")
+
+_SPOKEN: dict[tuple[str, str], str] = {}
 
 Pronounce = Callable[[Sequence[str], str], list[str]]
 """Words and a language code to the phones of each word."""
@@ -48,6 +51,18 @@ def check_language(code: str) -> str:
 
 
 def espeak(words: Sequence[str], language: str) -> list[str]:
+    """Pronounce each word alone, by `run_espeak`; words of this process are kept."""
+    source = f"{os.environ.get(ESPEAK)} {os.environ.get(PHONEMIZER)} {language}"
+    if len(_SPOKEN) > KEPT:
+        _SPOKEN.clear()
+    unknown = [word for word in dict.fromkeys(words) if (source, word) not in _SPOKEN]
+    if unknown:
+        spoken = run_espeak(unknown, language)
+        _SPOKEN.update({(source, word): said for word, said in zip(unknown, spoken, strict=True)})
+    return [_SPOKEN[source, word] for word in words]
+
+
+def run_espeak(words: Sequence[str], language: str) -> list[str]:
     """Pronounce each word alone, by the espeak library or else by the program.
 
     `MAMTRA_ESPEAK` names either; so does `PHONEMIZER_ESPEAK_LIBRARY` the library. The library runs
@@ -63,7 +78,7 @@ def espeak(words: Sequence[str], language: str) -> list[str]:
         source = str(Path(__file__).with_name("espeak_library.py"))
         command = [sys.executable, "-I", source, library, language]
         lines = _run(command, "\n".join(words), language)
-        return [*lines, *[""] * (len(words) - len(lines))]
+        return lines[: len(words)]
     command = [program(), "-q", "--ipa", "-v", language, "--stdin"]
     lines = [line for line in _run(command, "\n\n".join(words), language) if line]
     if len(lines) == len(words):

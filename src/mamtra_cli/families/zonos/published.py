@@ -1,8 +1,9 @@
 """A published Zonos folder: is it one, is it whole, and what sizes does its config state.
 
 The codec and the speaker encoder are published apart; their files are looked for in the folders
-`codec` and `speaker` inside. What the config does not state keeps the published value; keys that
-mean nothing here are left alone, as other tools add them.
+`codec` and `speaker` inside, then where the hub keeps what was fetched along. What the config does
+not state keeps the published value; keys that mean nothing here are left alone, as other tools add
+them.
 """
 
 import json
@@ -11,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.codecs.dac.config import DacConfig
-from mamtra_cli.errors import CheckpointError
+from mamtra_cli.config import from_dict
+from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
-from mamtra_cli.families.zonos.config import Condition, LMConfig, ZonosConfig
+from mamtra_cli.families.zonos.config import Condition, LMConfig, SpeakerConfig, ZonosConfig
+from mamtra_cli.families.zonos.repository import CODEC, HYBRID, SPEAKER, TRANSFORMER
 from mamtra_cli.families.zonos.weights import ENCODER_FILE, LDA_FILE
+from mamtra_cli.hub import Repository, cached
 from mamtra_cli.layers.shape import NativeMamba2
 
 CONFIG_FILE = "config.json"
-PARTS = {
-    "lm": "model.safetensors",
-    "codec": "codec/model.safetensors",
-    "speaker": f"speaker/{ENCODER_FILE}",
-}
-CODEC_CONFIG = "codec/config.json"
+LM_FILE = CODEC_FILE = "model.safetensors"
 TYPES = {
     "EspeakPhonemeConditioner": "phones",
     "PassthroughConditioner": "vector",
@@ -47,25 +46,34 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
     refuse_zonos2(folder, data)
     if not (isinstance(data.get("backbone"), dict) and "prefix_conditioner" in data):
         return None
-    needed = [] if configs_only else [*PARTS.values(), f"speaker/{LDA_FILE}"]
-    missing = [name for name in needed if not (folder / name).is_file()]
-    if missing:
+    files = {
+        "lm": folder / LM_FILE,
+        "codec": beside(folder, "codec", CODEC, CODEC_FILE),
+        "speaker": beside(folder, "speaker", SPEAKER, ENCODER_FILE),
+    }
+    needed = [*files.values(), files["speaker"].with_name(LDA_FILE)]
+    missing = [path.name for path in needed if not path.is_file()]
+    if missing and not configs_only:
         raise CheckpointError(
             f"`{folder}` lacks {len(missing)} of the published files: {', '.join(missing)}",
-            "fetch the model by its alias `zonos` or `zonos-hybrid`, which brings them together",
+            f"fetch `{TRANSFORMER.alias}` or `{HYBRID.alias}`, or put {CODEC.name} into its folder "
+            f"`codec` and {SPEAKER.name} into `speaker`",
         )
     try:
-        config = config_of(data, _json(folder / CODEC_CONFIG))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        config = config_of(data, _json(files["codec"].with_name(CONFIG_FILE)))
+    except (UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"`{folder / CONFIG_FILE}` is not understood: {error}", "download the folder again"
         ) from error
-    companions = {f"speaker/{LDA_FILE}": folder / "speaker" / LDA_FILE}
-    return Upstream(
-        config=config,
-        parts={part: folder / name for part, name in PARTS.items()},
-        companions={} if configs_only else companions,
-    )
+    return Upstream(config=config, parts=files)
+
+
+def beside(folder: Path, inner: str, repository: Repository, name: str) -> Path:
+    """Where a file of another repository is: inside the folder, or as it was fetched along."""
+    own = folder / inner / name
+    if own.is_file():
+        return own
+    return cached(repository, name) or own
 
 
 def refuse_zonos2(folder: Path, data: Mapping[str, Any]) -> None:
@@ -92,7 +100,7 @@ def config_of(data: Mapping[str, Any], codec: Mapping[str, Any] | None = None) -
     """Every size that the published configs state.
 
     Args:
-        data: of the language model.
+        data: of the language model; small models may tell a `speaker_encoder` of their own size.
         codec: of the codec; the published sizes where absent or empty.
     """
     backbone, attention = data["backbone"], data["backbone"]["attn_cfg"]
@@ -135,6 +143,7 @@ def config_of(data: Mapping[str, Any], codec: Mapping[str, Any] | None = None) -
             kinds=kinds if "N" in kinds else "",
         ),
         codec=_codec(codec or {}),
+        speaker=from_dict(SpeakerConfig, data.get("speaker_encoder", {}), CONFIG_FILE),
     )
 
 

@@ -1,0 +1,152 @@
+"""The family `zonos`: both published checkpoints of Zonos-v0.1, which differ in config only."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mamtra_cli.backbone.costs import Head
+from mamtra_cli.checkpoint import sha256
+from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.errors import CheckpointError
+from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
+from mamtra_cli.families.zonos import published, weights
+from mamtra_cli.families.zonos.config import ZonosConfig
+from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
+from mamtra_cli.families.zonos.lm import ZonosLM
+from mamtra_cli.families.zonos.speaker_encoder import SpeakerEncoder
+from mamtra_cli.families.zonos.symbols import LANGUAGES, ROWS, TABLE_ROWS
+from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.tensors import TensorFile, TensorSource
+
+PARTS = ("lm", "codec", "speaker")
+
+
+class Exchange:
+    """See `families.base.Conversion`."""
+
+    part = "lm"
+
+    def with_mixers(self, config: ZonosConfig, kinds: str, mixer: Mapping[str, Any]) -> ZonosConfig:
+        """The config with other layer kinds and mixer options."""
+        return replace(config, lm=replace(config.lm, kinds=kinds, mixer=dict(mixer)))
+
+    def names(self, layer: int) -> AttentionSite:
+        """Names of a layer's tensors."""
+        prefix = f"{weights.STACK}layers.{layer}."
+        stems = {name: f"{prefix}self_attn.{name}_proj" for name in "qkvo"}
+        return AttentionSite(layer=layer, prefix=prefix, mixer=f"{prefix}mixer", **stems)
+
+
+class Zonos:
+    """See `families.base.Family`."""
+
+    name = "zonos"
+    config_class = ZonosConfig
+    speech_parts = ("lm", "codec")
+    text_files: tuple[str, ...] = ()
+    gathered: tuple[str, ...] = ()
+
+    def part_names(self, config: ZonosConfig) -> tuple[str, ...]:
+        """The language model, the codec and the speaker encoder."""
+        del config
+        return PARTS
+
+    def build_part(self, config: ZonosConfig, part: str) -> nn.Module:
+        """Make one part with new weights."""
+        if part == "lm":
+            return ZonosLM(config.lm)
+        if part == "codec":
+            return Dac(config.codec)
+        if part == "speaker":
+            return SpeakerEncoder(config.speaker)
+        raise CheckpointError(
+            f"a {self.name} model has no part `{part}`", f"it has {', '.join(PARTS)}"
+        )
+
+    def upstream(self, folder: Path, *, configs_only: bool = False) -> Upstream | None:
+        """Recognise a published folder."""
+        return published.upstream(folder, configs_only=configs_only)
+
+    def to_ours(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published tensors under our names."""
+        return weights.to_ours(tensors) if part == "lm" else dict(tensors)
+
+    def to_published(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our tensors under published names."""
+        return weights.to_published(tensors) if part == "lm" else dict(tensors)
+
+    def open_published(self, part: str, path: Path) -> TensorSource:
+        """A published file under our names; the speaker encoder's are two."""
+        if part == "lm":
+            return weights.PublishedLM(path)
+        return weights.PublishedSpeaker(path) if part == "speaker" else TensorFile(path)
+
+    def foreign_parts(self, folder: Path) -> dict[str, Path]:
+        """None: every part is ours to build."""
+        del folder
+        return {}
+
+    def load_foreign(self, part: str, path: Path) -> nn.Module:
+        """Fail: there are none."""
+        raise CheckpointError(f"`{path.name}` is no part `{part}` of a {self.name} model")
+
+    def facts(self, config: ZonosConfig) -> Facts:
+        """Numbers of a model of this config."""
+        lm = config.lm
+        vector = next((each.width for each in lm.conditions if each.kind == "vector"), 0)
+        return Facts(
+            sample_rate=config.codec.sample_rate,
+            frame_rate=config.codec.frame_rate,
+            codebooks=lm.codebooks,
+            codes=lm.codes,
+            text_ids=TABLE_ROWS,
+            speaker_dim=vector,
+            stack=lm.hybrid,
+            # The tables have a row for the mask that the heads lack.
+            head=Head(
+                text_vocab=TABLE_ROWS,
+                speech_vocab=lm.codebooks * (lm.codes + 1),
+                speech_bias=False,
+                special=lm.codebooks,
+            ),
+            learned=Learned(clips=True),
+        )
+
+    def conversion(self, config: ZonosConfig) -> Exchange:
+        """The layers of the language model."""
+        del config
+        return Exchange()
+
+    def fingerprint(self, folder: Path, config: ZonosConfig, part: str) -> str:
+        """SHA-256 of the file of a part, or of the table of phones."""
+        if part == "front_end":
+            return hashlib.sha256(repr((ROWS, LANGUAGES)).encode()).hexdigest()
+        path = folder / f"{part}.safetensors"
+        if not path.is_file():
+            found = published.upstream(folder, configs_only=True)
+            path = path if found is None else found.parts[part]
+        return sha256(path) if path.is_file() else ""
+
+    def front_end(self, folder: Path, config: ZonosConfig) -> FrontEnd:
+        """Phones by the user's own espeak, in American English until a voice says otherwise."""
+        del folder, config
+        return ZonosFrontEnd()
+
+    def sampling(self, config: ZonosConfig) -> Sampling:
+        """Min-p with a penalty on repetitions."""
+        return Sampling(
+            min_p=config.min_p,
+            repetition_penalty=config.repetition_penalty,
+            penalty_window=config.penalty_window,
+        )
+
+    def lesson_sampling(self, config: ZonosConfig) -> Sampling:
+        """The same."""
+        return self.sampling(config)
+
+
+FAMILY = Zonos()

@@ -1,0 +1,93 @@
+"""A text to pieces, and pieces to the ids of phones, in one language.
+
+Words are pronounced alone, so the ids of joined pieces are the joined ids, and a text can be cut
+anywhere between words. Knows no model; which program pronounces is in `phones.py`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.families.zonos.phones import Pronounce, check_language, espeak, phones
+from mamtra_cli.families.zonos.symbols import phone_ids
+
+ENDS = (  # where a text may be cut, best first
+    re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*"),
+    re.compile(r"(?<=[,;:—])\s+|(?<=[、，；：])\s*"),
+    re.compile(r"\s+"),
+)
+AROUND = 2  # begin and end
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZonosFrontEnd:
+    """See `families.base.FrontEnd`.
+
+    Attributes:
+        language: code of the language.
+        pronounce: words to phones.
+        given: phones to use in place of those of the text, "" for none.
+    """
+
+    language: str = "en-us"
+    pronounce: Pronounce = espeak
+    given: str = ""
+
+    def __post_init__(self) -> None:
+        check_language(self.language)
+
+    def split(self, text: str, max_ids: int) -> list[str]:
+        """Pieces of at most `max_ids` ids: sentences together where they fit, else cut smaller.
+
+        Raises:
+            TextError: there is nothing to speak, or a word that is too long.
+        """
+        text = " ".join(text.split())
+        if self.given:
+            if len(self.ids(text)) > max_ids:
+                raise TextError(
+                    f"the phones given are more than {max_ids - AROUND}", "give fewer at a time"
+                )
+            return [text]
+        return self._cut(text, max_ids, 0)
+
+    def ids(self, text: str) -> list[int]:
+        """Rows of the phones of one piece, between begin and end."""
+        return phone_ids(self.given or phones(text, self.language, self.pronounce))
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Rows of the phones of what a clip says."""
+        return phone_ids(phones(text, self.language, self.pronounce))
+
+    def instruction_ids(self, text: str) -> list[int]:
+        """Refuse: the model follows settings, not words.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "this model does not follow instructions in words", "use `--set`, such as emotion=..."
+        )
+
+    def _cut(self, text: str, limit: int, level: int) -> list[str]:
+        if not any(character.isalnum() for character in text):
+            raise TextError("there is nothing to speak", "give a text with words")
+        if self._length(text) <= limit:
+            return [text]
+        if level == len(ENDS):
+            raise TextError(f"`{text[:40]}` is too long for one word", "put spaces into it")
+        parts = [part for part in ENDS[level].split(text) if part and not part.isspace()]
+        pieces: list[str] = []
+        for part in parts:
+            if not any(character.isalnum() for character in part):
+                continue
+            joined = f"{pieces[-1]} {part}" if pieces else part
+            if pieces and self._length(joined) <= limit:
+                pieces[-1] = joined
+            else:
+                pieces += self._cut(part, limit, level + 1)
+        return pieces
+
+    def _length(self, text: str) -> int:
+        """Ids of a text."""
+        return len(phones(text, self.language, self.pronounce)) + AROUND
