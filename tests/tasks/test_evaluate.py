@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -123,6 +124,33 @@ def test_seeds_say_every_sentence_again(models: Path) -> None:
     assert result.scores.spread is not None
     assert once.scores.spread is None
     assert result.teacher is None
+
+
+@pytest.mark.usefixtures("parrot")
+def test_further_opinions_are_named_and_scored(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loudness:
+        about: ClassVar[dict[str, str]] = {"name": "ears", "identity": "sha256:1"}
+        measures = ("dnsmos_ovrl",)
+
+        def score(self, wave: NDArray[np.float32], rate: int) -> dict[str, float]:
+            assert rate == 24_000
+            return {"dnsmos_ovrl": 1.0 + float(np.abs(wave).max())}
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        evaluation, "open_opinions", lambda spec: (asked.append(spec), [Loudness()])[1]
+    )
+    result = evaluate(replace(RECIPE, model=str(models / "student"), mos="dnsmos"))
+    assert asked == ["dnsmos"]
+    assert result.mos == {"ears identity": "sha256:1"}
+    assert result.difference is not None
+    for scores in (result.scores, result.teacher, result.difference):
+        assert scores is not None
+        assert "dnsmos_ovrl" in scores.values
+        assert "dnsmos_ovrl" in scores.intervals
+    assert 1.0 < result.scores.values["dnsmos_ovrl"] < 2.0
 
 
 @pytest.mark.usefixtures("parrot")
@@ -290,7 +318,12 @@ def test_list_is_spoken_in_copied_voices_under_its_own_rules(tmp_path: Path) -> 
         f"a|{heard}|good.wav|The cat saw a tree!\nb|The|short.wav|The cat saw a tree!\n", "utf-8"
     )
     recipe = EvalRecipe(
-        list_file=path, device="cpu", records=tmp_path / "records.jsonl", rounds=50, threads=1
+        model="mini",
+        list_file=path,
+        device="cpu",
+        records=tmp_path / "records.jsonl",
+        rounds=50,
+        threads=1,
     )
     notes: list[Event] = []
     result = evaluate(recipe, notes.append)

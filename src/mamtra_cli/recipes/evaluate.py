@@ -64,15 +64,16 @@ class EvalRecipe:
     asr: Annotated[
         str,
         _judges(
-            "Who listens: pocketsphinx, whisper:MODEL (a folder or org/name[@revision]) or "
-            "command:CMD (WAV paths in, lines of text out).",
+            "Who listens: pocketsphinx, whisper-base or whisper-tiny.en (from packages), "
+            "whisper:MODEL (a folder or org/name[@revision]) or command:CMD (WAV paths in, lines "
+            "of text out).",
             "NAME",
         ),
     ] = "pocketsphinx"
     similarity: Annotated[
         str,
         _judges(
-            "Who compares voices: auto, own, campplus[:FILE], wavlm:MODEL or none.",
+            "Who compares voices: auto, own, campplus[:FILE], resemblyzer, wavlm:MODEL or none.",
             "NAME",
             names=("--sim",),
         ),
@@ -80,6 +81,9 @@ class EvalRecipe:
     utmos: Annotated[
         str, _judges("Weights that guess opinions (extra `utmos`), auto or none.", "FILE")
     ] = "auto"
+    mos: Annotated[
+        str, _judges("Who else guesses opinions, by commas: dnsmos, distillmos or none.", "NAMES")
+    ] = "none"
     rounds: Annotated[int, _judges("Drawings of the bootstrap.", "N", low=1)] = 2000
     max_wer: Annotated[
         float | None,
@@ -154,7 +158,7 @@ class EvalResult:
         difference: model less teacher, with paired intervals; and what compares the two directly
             (`ce`, `teacher_ce`, `kl`, `agreement`, `length_to_teacher`).
         absent: measures that could not be taken, and why.
-        recogniser, similarity, utmos: what judged, with its version or hash.
+        recogniser, similarity, utmos, mos: what judged, with its version or hash.
     """
 
     model: str
@@ -170,6 +174,7 @@ class EvalResult:
     recogniser: dict[str, str] = field(default_factory=dict)
     similarity: dict[str, str] = field(default_factory=dict)
     utmos: dict[str, str] = field(default_factory=dict)
+    mos: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     report: Path | None = None
     records: Path | None = None

@@ -19,6 +19,7 @@ from mamtra_cli.engine.judging.evaluation import (
     compare_models,
 )
 from mamtra_cli.engine.judging.metrics import plain_words
+from mamtra_cli.engine.judging.recognise import PACKAGED
 from mamtra_cli.engine.judging.report import KIND as REPORT
 from mamtra_cli.engine.judging.report import write_records, write_report
 from mamtra_cli.engine.judging.seed_tts import Sentence, read_list
@@ -62,12 +63,13 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
     listed = recipe.list_file is not None
     options = EvalOptions(
         sentences=said,
-        rules=f"seed-tts-{recipe.language}" if listed else "plain",
+        rules=rules(recipe),
         headline="wer_mean" if listed else "wer",
         voice=recipe.voice,
         recogniser=recipe.asr,
         similarity=recipe.similarity,
         utmos=recipe.utmos,
+        mos=recipe.mos,
         seed=recipe.seed,
         seeds=recipe.seeds,
         retries=recipe.retries,
@@ -109,10 +111,18 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
         recogniser=found.recogniser,
         similarity=found.similarity,
         utmos=found.utmos,
+        mos=found.mos,
         environment=facts,
         report=recipe.report,
         records=recipe.records,
     )
+
+
+def rules(recipe: EvalRecipe) -> str:
+    """What a word is: as the list's authors say, as Whisper writes, or plain."""
+    if recipe.list_file is not None:
+        return f"seed-tts-{recipe.language}"
+    return "whisper-en" if recipe.asr.partition(":")[0] in PACKAGED else "plain"
 
 
 def check(recipe: EvalRecipe) -> None:

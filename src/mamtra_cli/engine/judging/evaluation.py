@@ -14,6 +14,7 @@ import numpy as np
 from mamtra_cli.backbone import costs
 from mamtra_cli.engine.judging.bootstrap import ROUNDS, Ratio
 from mamtra_cli.engine.judging.metrics import CHARACTERS, RULES, count
+from mamtra_cli.engine.judging.opinion import OpinionJudge, identities, open_opinions
 from mamtra_cli.engine.judging.recognise import Recogniser, open_recogniser, transcribe_all
 from mamtra_cli.engine.judging.scoring import Record, Scored, difference_of, measured, scores_of
 from mamtra_cli.engine.judging.seed_tts import Sentence, simplified
@@ -63,6 +64,7 @@ class EvalOptions:
         recogniser: who listens, or its name as `--asr` takes it.
         similarity: who compares voices, or its name as `--sim` takes it.
         utmos: who guesses opinion scores, or a name as `--utmos` takes it.
+        mos: further judges of opinions, or their names as `--mos` takes them.
         seed, seeds: the first seed, and how many times everything is said.
         retries: new attempts for what a guard refused.
         rows: pieces decoded together.
@@ -77,6 +79,7 @@ class EvalOptions:
     recogniser: str | Recogniser = "pocketsphinx"
     similarity: str | SpeakerEncoder = "auto"
     utmos: str | QualityScorer = "auto"
+    mos: str | Sequence[OpinionJudge] = ""
     seed: int = 0
     seeds: int = 1
     retries: int = 2
@@ -105,6 +108,7 @@ class Evaluation:
             directly: `ce`, `teacher_ce`, `kl` (nats a token), `agreement`, `length_to_teacher`.
         absent: measures that could not be taken, and why.
         recogniser, similarity, utmos: what judged, with version, hash or revision.
+        mos: likewise, each judge of opinions by its name.
         samples: sound for the report.
         sample_rate: of that sound.
     """
@@ -120,6 +124,7 @@ class Evaluation:
     samples: tuple[Sample, ...]
     sample_rate: int
     utmos: dict[str, str] = field(default_factory=dict)
+    mos: dict[str, str] = field(default_factory=dict)
 
 
 def built_in(n: int) -> list[Sentence]:
@@ -180,6 +185,7 @@ def compare_models(
         samples=_samples(options, scored, other, (student, takes), (teacher, their_takes)),
         sample_rate=student.sample_rate,
         utmos=dict(judges.quality.about) if judges.quality else {},
+        mos=identities(judges.opinions),
     )
 
 
@@ -223,6 +229,10 @@ class _Judges:
             self.absent["utmos"] = scorer.reason
         else:
             self.quality = scorer
+        asked_for = self.options.mos
+        self.opinions: Sequence[OpinionJudge] = (
+            open_opinions(asked_for) if isinstance(asked_for, str) else asked_for
+        )
 
 
 def _score(
@@ -291,6 +301,9 @@ def _record(take: Take, heard: str, rate: int, options: EvalOptions, judges: _Ju
     opinion: float | None = None
     if judges.quality is not None and not take.refused:
         opinion = judges.quality.score(take.wave, rate)
+    opinions: dict[str, float] = {}
+    for judge in judges.opinions if not take.refused else ():
+        opinions |= judge.score(take.wave, rate)
     return Record(
         id=take.job.sentence.id,
         text=take.job.sentence.text,
@@ -305,6 +318,7 @@ def _record(take: Take, heard: str, rate: int, options: EvalOptions, judges: _Ju
         errors=count(take.job.sentence.text, heard, options.rules),
         similarity=likeness,
         utmos=opinion,
+        opinions=opinions,
     )
 
 

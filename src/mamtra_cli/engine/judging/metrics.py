@@ -8,6 +8,7 @@ the business of `recognise.py`.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,8 +44,30 @@ def plain_words(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text))
 
 
+def whisper_words(text: str) -> str:
+    """Reduce an English text to words as Whisper is scored: numbers as digits, one spelling.
+
+    Source: Radford et al. (arXiv:2212.04356), appendix C.
+    """
+    return _whisper_normaliser()(text)
+
+
+@lru_cache(maxsize=1)
+def _whisper_normaliser() -> Callable[[str], str]:
+    try:
+        from whisper_normalizer.english import EnglishTextNormalizer
+    except ImportError:
+        raise MissingDependencyError(
+            "these rules for words need the package whisper-normalizer",
+            "pip install 'mamtra-cli[eval]'",
+        ) from None
+    normaliser: Callable[[str], str] = EnglishTextNormalizer()
+    return normaliser
+
+
 RULES: Mapping[str, Callable[[str], list[str]]] = {
     "plain": lambda text: plain_words(text).split(),
+    "whisper-en": lambda text: whisper_words(text).split(),
     "seed-tts-en": english_words,
     "seed-tts-zh": chinese_characters,
 }

@@ -32,6 +32,7 @@ RATE = 16_000
 GRAMMAR_SEED = 0
 GRAMMAR = 8000  # built-in sentences that teach the recogniser the word order
 ACOUSTIC = "en-us/en-us"
+PACKAGED = ("whisper-base", "whisper-tiny.en")
 _DISCOUNT = 0.7
 # The dictionary's phones (CMU, without stress) by the names of our front end's.
 _PHONES = {
@@ -89,7 +90,8 @@ def open_recogniser(
     """The recogniser that a name means.
 
     Args:
-        spec: `pocketsphinx`, `whisper:NAME` (a folder or org/name[@revision]) or `command:CMD`.
+        spec: `pocketsphinx`, `whisper-base[:FOLDER]`, `whisper-tiny.en[:FOLDER]`, `whisper:NAME`
+            (a folder or org/name[@revision]) or `command:CMD`.
         texts: what will be said; pocketsphinx takes its vocabulary from them.
         engine: whose front end knows how words sound that no dictionary has, and whose device
             Whisper runs on.
@@ -100,13 +102,18 @@ def open_recogniser(
         from mamtra_cli.engine.judging.whisper import Whisper
 
         return Whisper(name, language=language, device=engine.device)
+    if kind in PACKAGED:
+        from mamtra_cli.engine.judging.faster_whisper import FasterWhisper
+
+        return FasterWhisper(kind, name, language=language)
     if kind == "command" and name.strip():
         from mamtra_cli.engine.judging.command_asr import CommandRecogniser
 
         return CommandRecogniser(name)
     if spec != "pocketsphinx":
         raise UsageError(
-            f"unknown recogniser `{spec}`", "pocketsphinx, whisper:NAME or command:CMD"
+            f"unknown recogniser `{spec}`",
+            f"pocketsphinx, {', '.join(PACKAGED)}, whisper:NAME or command:CMD",
         )
     if language != "en":
         raise UsageError(

@@ -137,6 +137,7 @@ def summary(
         "recogniser": evaluation.recogniser,
         "similarity": evaluation.similarity,
         "utmos": evaluation.utmos,
+        "mos": evaluation.mos,
         "environment": dict(environment or {}),
         "command": command,
     }
@@ -254,6 +255,7 @@ def _how_section(evaluation: Evaluation, command: str, environment: Mapping[str,
         ("recogniser", evaluation.recogniser),
         ("similarity", evaluation.similarity),
         ("utmos", evaluation.utmos),
+        ("mos", evaluation.mos),
         ("environment", environment),
     ):
         if facts:

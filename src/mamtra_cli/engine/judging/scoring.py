@@ -7,7 +7,7 @@ docs/evaluation.md. Knows records, not how they were made.
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Record:
     errors: ErrorCount
     similarity: float | None = None
     utmos: float | None = None
+    opinions: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -67,6 +68,7 @@ def _ratios(records: Sequence[Record], sentences: int) -> dict[str, Ratio]:
     def mean(value: Callable[[Record], float | None]) -> Ratio:
         return ratio(value, lambda record: None if value(record) is None else 1.0)
 
+    opinions = sorted({name for record in records for name in record.opinions})
     return {
         "wer": ratio(lambda r: r.errors.errors, lambda r: r.errors.words),
         "wer_mean": mean(lambda r: r.errors.rate),
@@ -81,6 +83,7 @@ def _ratios(records: Sequence[Record], sentences: int) -> dict[str, Ratio]:
         ),
         "similarity": mean(lambda r: r.similarity),
         "utmos": mean(lambda r: r.utmos),
+        **{name: mean(lambda r, name=name: r.opinions.get(name)) for name in opinions},  # type: ignore[misc]
     }
 
 

@@ -202,7 +202,7 @@ def open_similarity(spec: str, engine: Engine) -> SpeakerEncoder | Unavailable:
 
     Args:
         spec: `auto` (the own encoder, else the CAM++ of the folder), `own`, `campplus` or
-            `campplus:FILE`, `wavlm:NAME`, or `none`.
+            `campplus:FILE`, `resemblyzer[:FOLDER]`, `wavlm:NAME`, or `none`.
         engine: the model in question.
     """
     kind, _, name = spec.partition(":")
@@ -212,6 +212,10 @@ def open_similarity(spec: str, engine: Engine) -> SpeakerEncoder | Unavailable:
         return Unavailable(reason="not asked for")
     if kind == "wavlm" and name:
         return WavLM(name, engine.device)
+    if kind == "resemblyzer":
+        from mamtra_cli.engine.judging.resemblyzer import Resemblyzer
+
+        return Resemblyzer(name)
     if kind == "campplus":
         return CamPlus(Path(name) if name else beside)
     if kind in ("own", "auto") and OWN in parts:
@@ -224,7 +228,8 @@ def open_similarity(spec: str, engine: Engine) -> SpeakerEncoder | Unavailable:
             "name one: `--sim campplus:FILE` or `--sim wavlm:NAME`",
         )
     raise UsageError(
-        f"unknown speaker encoder `{spec}`", "auto, own, campplus[:FILE], wavlm:NAME or none"
+        f"unknown speaker encoder `{spec}`",
+        "auto, own, campplus[:FILE], resemblyzer[:FOLDER], wavlm:NAME or none",
     )
 
 
