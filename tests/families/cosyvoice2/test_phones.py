@@ -44,7 +44,7 @@ def test_vocabulary_has_no_symbol_twice(front: PhoneFrontEnd) -> None:
     [
         pytest.param("They record it.", "record", "r ax k ao1 r d", id="verb"),
         pytest.param("A record fell.", "record", "r eh1 k er d", id="noun"),
-        pytest.param("Live music.", "live", "l ih1 v", id="live-first"),
+        pytest.param("Live music.", "live", "l ay1 v", id="live-first"),
         pytest.param("A live show.", "live", "l ay1 v", id="live-adjective"),
         pytest.param("I want to read.", "read", "r iy1 d", id="read-infinitive"),
         pytest.param("She had read it.", "read", "r eh1 d", id="read-participle"),

@@ -15,24 +15,15 @@ from functools import cached_property
 from pathlib import Path
 
 from mamtra_cli.errors import CheckpointError, TextError, UsageError
+from mamtra_cli.text import homographs
 from mamtra_cli.text.english import normalise, sentences
 from mamtra_cli.text.letter_to_sound import LetterToSound
 
 LEXICON, SYMBOLS, LETTERS = "lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors"
 _LETTER_NAMES = {"a": "ey1"}
-_VERB_AFTER = frozenset(
-    "to will would can could shall should may might must not i you we they who let lets please "
-    "cannot can't won't don't doesn't didn't wouldn't couldn't shouldn't does do did never "
-    "i'll you'll we'll they'll he'll she'll i'd you'd we'd they'd always often help".split()
-)
-_SINGULAR_PRONOUNS = frozenset({"he", "she", "it", "that", "who", "which"})
-_ADJECTIVE_AFTER = frozenset(
-    {"a", "an", "the", "very", "so", "too", "more", "most", "quite", "is", "are", "was", "were"}
-)
-_VERB_START = frozenset({"", ",", ".", "?"})
-_OBJECT_STARTS = frozenset({"the", "a", "an", "my", "your", "it", "this", "them"})
 _SIBILANTS = frozenset({"s", "z", "sh", "zh", "ch", "jh"})
 _VOICELESS = frozenset({"p", "t", "k", "f", "th", "s", "sh", "ch", "hh"})
+_CLIPPED = {"th'": "dh ax", "o'": "ax v"}
 _SPELLINGS = (
     (r"our", "or"), (r"is(?=e|ing|ation)", "iz"), (r"ys(?=e|ing)", "yz"), (r"re\b", "er"),
     (r"ogue\b", "og"), (r"ll(?=ed|ing|er)", "l"), (r"ae|oe", "e"),
@@ -125,9 +116,10 @@ class PhoneFrontEnd:
                 last = index == len(spoken) - 1
                 result.append((token, [token if last else ","]))
             else:
+                sense = homographs.phones(token, spoken[:index], spoken[index + 1 :])
                 before = spoken[index - 1] if index else ""
                 after = spoken[index + 1]
-                result.append((token, self._pronounce(token, before, after)))
+                result.append((token, sense or self._pronounce(token, before, after)))
         return result
 
     def symbols(self, text: str) -> list[str]:
@@ -219,22 +211,8 @@ class PhoneFrontEnd:
         return found
 
     def _kind(self, word: str, before: str, after: str) -> str:
-        """Guess which reading of a homograph is meant from the word before it."""
         kinds = self.lexicon.readings(word)
-        if not kinds:
-            return ""
-        plural = word.endswith("s") and not word.endswith("ss")
-        if before in _VERB_AFTER and not (plural and before in ("to", "will")):
-            return "v" if "v" in kinds else kinds[0]
-        if plural and before in _SINGULAR_PRONOUNS and "v" in kinds:
-            return "v"
-        if before in _VERB_START and after in _OBJECT_STARTS:
-            return "v" if "v" in kinds else kinds[0]
-        if word == "live":
-            return "j" if before in _ADJECTIVE_AFTER else "v"
-        if "j" in kinds and "n" not in kinds:
-            return "j"
-        return "n" if "n" in kinds else kinds[0]
+        return homographs.kind(word, kinds, before, after) if kinds else ""
 
     def _formed(self, word: str, before: str, after: str) -> list[str] | None:
         """Build possessives, contractions and inflections of known words.
@@ -257,6 +235,8 @@ class PhoneFrontEnd:
     def _with_apostrophe(self, word: str, before: str, after: str) -> list[str]:
         if word.startswith("'"):
             return self._pronounce(word.lstrip("'"), before, after)
+        if word in _CLIPPED:
+            return _CLIPPED[word].split()
         if word.endswith("'"):
             return self._pronounce(word.rstrip("'"), before, after)
         for ending, sound in _ENDINGS.items():

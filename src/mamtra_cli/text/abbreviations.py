@@ -1,0 +1,172 @@
+"""Abbreviations: titles, streets, Latin, `No. 7`, `w/o`, degrees.
+
+The tables serve two: rules that write the words, and the cutter of sentences, which asks whether a
+stop ends anything.
+"""
+
+import re
+
+from mamtra_cli.text.rules import HIDDEN, Rule, after, said, show
+
+TITLES = {
+    "dr": "doctor", "mr": "mister", "mrs": "mrs", "ms": "ms", "prof": "professor",
+    "gen": "general", "sen": "senator", "rep": "representative", "gov": "governor",
+    "capt": "captain", "lt": "lieutenant", "col": "colonel", "sgt": "sergeant",
+    "rev": "reverend", "hon": "honorable", "pres": "president", "st": "saint", "mt": "mount",
+    "ft": "fort", "messrs": "messers", "fr": "father", "cpl": "corporal", "maj": "major",
+    "adm": "admiral", "cmdr": "commander", "supt": "superintendent", "insp": "inspector",
+}  # fmt: skip
+_BARE_TITLES = "Dr|Mr|Mrs|Ms|Prof|St|Mt|Lt|Sgt|Capt|Col|Gov|Sen|Rev"  # met without a stop
+STREETS = {
+    "st": "street", "dr": "drive", "rd": "road", "ave": "avenue", "blvd": "boulevard",
+    "ln": "lane", "hwy": "highway", "pl": "place", "sq": "square", "ct": "court",
+    "pkwy": "parkway", "expy": "expressway", "fwy": "freeway", "ter": "terrace", "cres": "crescent",
+}  # fmt: skip
+SHORT = {
+    "etc": "et cetera", "vs": "versus", "jr": "junior", "sr": "senior", "inc": "incorporated",
+    "ltd": "limited", "co": "company", "corp": "corporation", "bros": "brothers",
+    "dept": "department", "approx": "approximately", "est": "established", "tel": "telephone",
+    "al": "al", "ca": "circa", "cf": "compare", "misc": "miscellaneous", "max": "maximum",
+    "min": "minimum", "avg": "average", "temp": "temperature", "incl": "including",
+    "excl": "excluding", "intl": "international", "natl": "national", "assoc": "association",
+    "govt": "government", "univ": "university", "assn": "association", "jan": "january",
+    "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july",
+    "aug": "august", "sep": "september", "sept": "september", "oct": "october",
+    "nov": "november", "dec": "december", "mon": "monday", "tue": "tuesday", "tues": "tuesday",
+    "wed": "wednesday", "thu": "thursday", "thurs": "thursday", "fri": "friday",
+    "sat": "saturday", "sun": "sunday", "esp": "especially", "mgr": "manager", "asst": "assistant",
+}  # fmt: skip
+# Words of their own where they begin small.
+_WORDS_TOO = frozenset("sun sat mar al ca co est art wed mon dec temp max min".split())
+NUMBERED = {
+    "no": "number", "nos": "numbers", "fig": "figure", "figs": "figures", "vol": "volume",
+    "vols": "volumes", "ch": "chapter", "sec": "section", "p": "page", "pp": "pages",
+    "eq": "equation", "art": "article", "par": "paragraph", "para": "paragraph",
+    "apt": "apartment", "ext": "extension", "ep": "episode", "chap": "chapter", "ste": "suite",
+}  # fmt: skip
+DOTTED = {"e.g": "for example", "i.e": "that is", "a.k.a": "also known as", "ph.d": "^p ^h ^d"}
+NEVER_LAST = TITLES.keys() | NUMBERED.keys() | {"vs", "approx", "ca", "cf", "e.g", "i.e"}
+ALL = NEVER_LAST | STREETS.keys() | SHORT.keys() | DOTTED.keys()
+_SLASHED = {"w/o": "without", "w/": "with", "c/o": "care of", "b/c": "because",
+"n/a": "not applicable",
+            "w/in": "within"}  # fmt: skip
+
+
+def _street(match: re.Match[str]) -> str | None:
+    word = match["word"].lower()
+    doubtful = word in ("st", "dr", "pl", "sq", "ct", "ter", "cres")
+    if (
+        doubtful
+        and re.match(r"\s[A-Z]", after(match))
+        and not re.match(r"\s(?:[NSEW]|[A-Z]{2})\b", after(match))
+    ):
+        starts = match["stop"] and match["house"]
+        if not starts:
+            return None
+    rest = after(match).lstrip()
+    ends = bool(match["stop"]) and (not rest or rest[0].isupper() or rest[0] in "\"'")
+    return f"{match['name']} {said(STREETS[word])}" + (". " if ends else "")
+
+
+def _ranked_street(match: re.Match[str]) -> str | None:
+    """`5th Ave.`: the rank has been said."""
+    if not show(match["name"]).rstrip().endswith(("st", "nd", "rd", "th")):
+        return None
+    rest = after(match).lstrip()
+    ends = bool(match["stop"]) and (not rest or rest[0].isupper())
+    return f"{match['name']}{said(STREETS[match['word'].lower()])}" + (". " if ends else "")
+
+
+def _dotted(match: re.Match[str]) -> str:
+    words = DOTTED[match[1].lower().rstrip(".")]
+    return said(words if words[0] == "^" else words + ",")
+
+
+def _numbered(match: re.Match[str]) -> str:
+    return said(NUMBERED[match[1].lower()])
+
+
+def _counted(match: re.Match[str]) -> str:
+    return said(SHORT[(match[1] or match[2]).lower()])
+
+
+def _title(match: re.Match[str]) -> str:
+    return said(TITLES[match[1].lower()])
+
+
+def _short(match: re.Match[str]) -> str | None:
+    written, word = match[1], match[1].lower()
+    if word in _WORDS_TOO and not written[0].isupper():
+        return None
+    if word in ("ft", "st", "mt", "fr") and written.islower():
+        return None
+    words = SHORT.get(word) or TITLES.get(word) or STREETS.get(word)
+    rest = after(match).lstrip()
+    ends = not rest or rest[0].isupper()
+    return said(str(words)) + (". " if ends and word not in NEVER_LAST else "")
+
+
+def _month_range(match: re.Match[str]) -> str:
+    return ". to "
+
+
+def _alternatives(words: object) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))  # type: ignore[call-overload]
+
+
+RULES = (
+    Rule(r"(?<![\w/])(w/o|w/in|c/o|b/c|n/a)(?![\w/])", lambda m: said(_SLASHED[m[1]]), "/"),
+    Rule(r"(?<![\w/])w/\s?(?=[a-z\d])", lambda m: said("with"), "/"),
+    Rule(r"\b(?i:(e\.g|i\.e|a\.k\.a|ph\.d))\b\.?,?", _dotted, "."),
+    Rule(r"\bet al\b\.?", lambda m: said("et al"), "."),
+    Rule(r"(?<=[a-z])\.?-(?=[A-Z][a-z]{2}\.)", _month_range, "-"),
+    Rule(
+        rf"(?P<name>(?P<house>[{HIDDEN}]\s+(?:[A-Z][a-z']*\s)*)?\b(?:[A-Z][a-z]+(?:'s)?|\d+(?:st|nd|rd|th)))\s"
+        rf"(?P<word>{_alternatives(name.capitalize() for name in STREETS)})\b(?P<stop>\.)?",
+        _street,
+        "dtelywqxs",
+    ),
+    Rule(
+        rf"(?P<name>[{HIDDEN}]+\s+)(?P<word"
+        rf">{_alternatives(name.capitalize() for name in STREETS)})\b(?P<stop>\.)?",
+        _ranked_street,
+        "dtelywqxs",
+    ),
+    Rule(r"\bHwy\b\.?", lambda m: said("highway"), "H"),
+    Rule(
+        rf"\b(?:({_alternatives(name.capitalize() for name in TITLES)})\.|({_BARE_TITLES})\b)(?"
+        rf"=\s[A-Z])",
+        lambda m: said(TITLES[(m[1] or m[2]).lower()]),
+        "",
+    ),
+    Rule(
+        rf"\b((?i:{_alternatives(SHORT.keys() | STREETS.keys() | TITLES.keys())}))\.(?!\w)",
+        _short,
+        ".",
+    ),
+)
+BEFORE_NUMBERS = (
+    Rule(
+        r"\b([Mm]ax|[Mm]in|[Aa]vg)\.?(?=\s[$£€]?\d)|\b([Cc]a|[Aa]pprox)\.(?=\s[$£€]?\d)",
+        _counted,
+        "0",
+    ),
+    Rule(rf"\b((?i:{_alternatives(NUMBERED)}))\.\s?(?=\d)", _numbered, "."),
+    Rule(r"#(?=\d)", lambda m: said("number"), "#"),
+)
+DEGREES = (
+    Rule(r"\b(Ph|D)\.?Phil\b\.?", lambda m: said(f"^{m[1][0].lower()} phil"), "P"),
+    Rule(r"\bPh\.?\s?D('?s)?\b", lambda m: said("^p ^h ^d" + ("'s" if m[1] else "")), "P"),
+    Rule(
+        r"\b([BMD])\.?(Sc|Ed|Eng|Tech|Litt|Mus|Arch|Com|Phil|Res)\b(?:\.(?=\s[a-z]|,|\s?$))?",
+        lambda m: said(_degree(m)),
+        "BMD",
+    ),
+    Rule(r"\b(LL)\.?([BMD])\b\.?", lambda m: said(f"^l ^l ^{m[2].lower()}"), "L"),
+)
+
+
+def _degree(match: re.Match[str]) -> str:
+    subject = match[2].lower()
+    spoken = "^s ^c" if subject == "sc" else subject
+    return f"^{match[1].lower()} {spoken}"

@@ -1,0 +1,153 @@
+"""Code and formulas: operators, languages named with signs, powers, molecules, `A4`, "
+"`snake_case`."""
+
+import re
+
+from mamtra_cli.text.number_words import cardinal, digit_string, year
+from mamtra_cli.text.rules import HIDDEN, Rule, said
+
+_OPERATORS = {
+    "===": "is equal to", "!==": "is not equal to", "==": "equals", "!=": "is not equal to",
+    "<=": "less than or equal to", ">=": "greater than or equal to", "≤": "less than or equal to",
+    "≥": "greater than or equal to", "≠": "is not equal to", "->": "to", "=>": "to", "→": "to",
+    "⇒": "to",
+    "<-": "from", "←": "left arrow", "&&": "and", "||": "or", "++": "plus plus",
+    "+=": "plus equals",
+    "-=": "minus equals", "*=": "times equals", "/=": "divided by equals", ":=": "is set to",
+    "<<": "shifted left by", ">>": "shifted right by", "**": "to the power of",
+    "×": "times", "÷": "divided by", "±": "plus or minus", "≈": "approximately",
+    "√": "square root of",
+    "::": "colon colon", "Ω": "ohms", "µ": "micro",
+}  # fmt: skip
+_ELEMENTS = frozenset(
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As "
+    "Se Br "
+    "Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce W Re Os Ir Pt Au Hg Tl "
+    "Pb Bi "
+    "Po At Rn Fr Ra Ac Th Pa U Np Pu".split()
+)
+_SALTS = r"NaCl|NaOH|HCl|KCl|KOH|HBr|AgCl|CaO|MgO|ZnO|CuO|FeO|SiC|GaN|GaAs|NaF|LiCl|KBr|NaBr"
+_POWERS = {"2": "squared", "3": "cubed"}
+
+
+def _operator(match: re.Match[str]) -> str:
+    return said(_OPERATORS[match[0].strip()])
+
+
+def _power(match: re.Match[str]) -> str:
+    sign, digits = match["sign"], match["n"]
+    if digits in _POWERS and not sign and match["ten"] is None:
+        return said(_POWERS[digits])
+    if not digits.isdigit():
+        return said("to the power of") + f"{sign or ''}{digits}"
+    minus = "minus " if sign == "-" else ""
+    to = "to the" if match["ten"] is not None or minus else "to the power of"
+    return said(f"{to} {minus}{cardinal(digits)}")
+
+
+def _formula(match: re.Match[str]) -> str | None:
+    """`H2SO4`: letters by name, numbers between; only where every part is an element."""
+    parts = re.findall(r"([A-Z][a-z]?)(\d*)", match[0])
+    if any(element not in _ELEMENTS for element, _ in parts):
+        return None
+    mixed = any(len(element) > 1 for element, _ in parts)
+    if mixed and len(parts) == 1 and parts[0][0] not in ("Cl", "Br"):
+        return None
+    words = []
+    for element, digits in parts:
+        words += [f"^{letter}" for letter in element.lower()]
+        if digits:
+            words.append(cardinal(digits))
+    return said(" ".join(words))
+
+
+def _salt(match: re.Match[str]) -> str:
+    return said(" ".join(f"^{letter}" for letter in match[0].lower()))
+
+
+def _digits(digits: str) -> str:
+    """A number in a name: `A380` as `three eighty`, `4090` as `forty ninety`."""
+    if digits[0] == "0" or len(digits) > 4:
+        return digit_string(digits)
+    if len(digits) == 3 and digits[1:] != "00":
+        return year(digits)
+    return year(digits) if len(digits) == 4 else cardinal(digits)
+
+
+def _name(match: re.Match[str]) -> str | None:
+    """Letters and digits in one word; the letters are left to be read as words or names."""
+    text = match[0]
+    if re.fullmatch(r"\d[\d.,]*(?:[kKmMb]n?|[.,]\d+B|st|nd|rd|th|ST|ND|RD|TH|'?s|x|e\d+)", text):
+        return None
+    if re.fullmatch(r"[A-Za-z]+\d+s", text):
+        return None
+    out = []
+    for part in re.findall(r"\d+|[A-Za-z]+", text):
+        if part.isdigit():
+            out.append(said(_digits(part)))
+        elif part.islower() and (len(part) == 1 or not re.search(r"[aeiouy]", part)):
+            out.append(said(" ".join(f"^{letter}" for letter in part)))
+        elif len(part) == 1:
+            out.append(said(f"^{part.lower()}"))
+        else:
+            out.append(f" {part} ")
+    return "".join(out)
+
+
+def _sharp(match: re.Match[str]) -> str:
+    return said(f"^{match[1].lower()} sharp")
+
+
+def _call(match: re.Match[str]) -> str:
+    return f"{match[1]} {match[2]} "
+
+
+def _root(match: re.Match[str]) -> str:
+    return said("square root of")
+
+
+def _slash(match: re.Match[str]) -> str | None:
+    """Between two words a slash is not said; in a path it is."""
+    text = match.string
+    left = text[max(0, match.start() - 60) : match.start()].split(" ")[-1]
+    right = text[match.end() : match.end() + 60].split(" ")[0]
+    path = left[:1] in ("/", ".", "~", "\\") or f"{left}/{right}".count("/") > 2
+    return None if path else " "
+
+
+_SIGNS = "".join(sorted({sign for key in _OPERATORS for sign in key}))
+RULES = (
+    Rule(r"(?<![\w^])\bC\+\+", lambda m: said("^c plus plus"), "+"),
+    Rule(r"(?<![\w^])([A-GJXQ])#(?![\w#])", _sharp, "#"),
+    Rule(r"#(?=[A-Za-z])", lambda m: said("hashtag"), "#"),
+    Rule(r"\bObjective-C\b", lambda m: said("objective ^c"), "-"),
+    Rule(r"√\s?", _root, "√"),
+    Rule(r"\+/-\s?", lambda m: said("plus or minus"), "+"),
+    Rule(
+        r"(?P<ten>(?<=[×x*]10)|(?<=[×x*]\s10))?(?<=[\w)\]])\^\(?(?P<sign>[-+])?(?P<n>\d+|[a-z](?![a-z]))\)?(?!\w|\^)(?<!m\^2)(?<!m\^3)"
+        r"(?<!t\^2)(?<!n\^2)(?<!t\^3)(?<!n\^3)(?<!s\^2)",
+        _power,
+        "^",
+    ),
+    Rule(r"(?<=\bc)\^2(?!\d)|(?<=\b[a-ln-z])\^2(?!\d)", lambda m: said("squared"), "^"),
+    Rule(r"(?<=[\w)])\^(?=[\w(-])(?![23]\b)", lambda m: said("to the power of"), "^"),
+    Rule(r"\b([a-z])\(([a-z])\)", _call, "("),
+    Rule(
+        r"(?:===|!==|==|!=|<=|>=|->|=>|<-|&&|\|\||\+\+|[-+*/:]=|<<|>>|::)(?![=<>|&])",
+        _operator,
+        _SIGNS,
+    ),
+    Rule(r"[≤≥≠→⇒←÷≈]", _operator, "≤≥≠→⇒←÷≈"),
+    Rule(rf"\b(?:{_SALTS})\b", _salt, "aCBgnuei"),
+    Rule(r"(?<![\w^.])(?=[A-Za-z]*\d)(?:[A-Z][a-z]?\d{0,3}){2,}(?![\w]|[.]\d)", _formula, "0"),
+)
+NAMES = (
+    Rule(r"(?<=[A-Za-z])[-–](?=\d)|(?<=\d)-(?=[A-Za-z])", lambda m: " ", "-–"),
+    Rule(r"(?<![\w^.,$£€])(?=\w*[A-Za-z])(?=\w*\d)[A-Za-z\d]{2,}(?![\w]|\.\d)", _name, "0"),
+)
+LAST = (
+    Rule(r"\^(?P<n>[23])", lambda m: said(_POWERS[m["n"]]), "^"),
+    Rule(rf"(?<=[{HIDDEN}]\s)\s*[×x]\s*(?=\s[{HIDDEN}])", lambda m: said("times"), "×x"),
+    Rule(r"[×±√Ωµ]", _operator, "×±√Ωµ"),
+    Rule(r"(?<=[A-Za-z])/(?=[A-Za-z])", _slash, "/"),
+)

@@ -1,0 +1,207 @@
+"""Which signs can be read as English, and what becomes of the others.
+
+`fold` writes a text with ASCII and the few signs that rules read. `Sieve` takes unreadable signs
+out of a text (or spells them by name, or refuses them) and remembers every one with its sentence:
+nothing is dropped in silence. Which signs are unreadable is the business of the front end.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mamtra_cli.errors import TextError
+
+OnUnreadable = Literal["skip", "spell", "refuse"]
+KEPT = frozenset("£€¥₹₩₽₺₪₫₴₦₱฿°¢–×÷±≈≠≤≥√µΩ→←⇒")
+_LEVELS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_FOLDED = {
+    **dict.fromkeys("‘’‛′ʼ`´", "'"),
+    **dict.fromkeys("“”„‟″«»‹›", '"'),
+    **dict.fromkeys("‐‑‒−", "-"),
+    **dict.fromkeys("—―⸺", " - "),
+    **dict.fromkeys("•·‣◦▪●‧※", ", "),
+    **dict.fromkeys("¿¡", " "),
+    **dict.fromkeys("、，", ", "),
+    **dict.fromkeys("。｡", ". "),
+    **dict.fromkeys("‚¸", ","),
+    "…": "... ", "‽": "?", "⁄": "/", "∕": "/",
+    "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ß": "ss", "ẞ": "SS",
+    "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ł": "l", "Ł": "L",
+    "ı": "i", "ħ": "h", "Ħ": "H", "ŋ": "ng", "μ": "µ", "\u2126": "Ω",
+    "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
+    "⅜": " 3/8", "⅝": " 5/8", "⅞": " 7/8", "⅕": " 1/5",
+    "∞": " infinity ", "π": " pi ",
+    "™": " trademark", "®": " registered trademark", "©": " copyright ", "§": " section ",
+    "¶": " paragraph ", "№": " number ", "‰": " per mille ", "º": "°", "℃": "°C", "℉": "°F",
+    "†": ", ", "‡": ", ",
+}  # fmt: skip
+_WIDE_BLANKS = "\u00a0\u202f\u2009\u2007"  # between the thousands of a number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A sign that was not spoken: itself, its name, and the sentence it stood in."""
+
+    sign: str
+    name: str
+    sentence: str
+
+
+def fold(text: str) -> str:
+    """Write a text with ASCII and the signs in `KEPT` only.
+
+    Raises:
+        TextError: characters that English has no reading for, named with their script.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    folded: list[str] = []
+    strange: list[str] = []
+    raised = False
+    composed = unicodedata.normalize("NFC", text)
+    for place, character in enumerate(composed):
+        level = character.translate(_LEVELS)
+        if level != character:
+            written = "".join(folded[-1:])
+            stands = bool(written) and (written[-1].isalnum() or written[-1] in ")µΩ")
+            folded.append(("" if raised else "^" if stands else " ") + level)
+            raised = True
+            continue
+        raised = False
+        if character in _WIDE_BLANKS and _in_number(composed, place):
+            folded.append(",")
+            continue
+        written_as = _folded(character)
+        if written_as is None:
+            strange.append(character)
+        else:
+            folded.append(written_as)
+    if strange:
+        raise refusal(strange)
+    return "".join(folded)
+
+
+def unreadable(character: str) -> bool:
+    """Whether `fold` has no reading for a character."""
+    return character.translate(_LEVELS) == character and _folded(character) is None
+
+
+def refusal(signs: list[str]) -> TextError:
+    """The error that names signs and their scripts."""
+    shown = list(dict.fromkeys(c if c.isprintable() else f"U+{ord(c):04X}" for c in signs))
+    letters = " ".join(shown[:8]) + (" ..." if len(shown) > 8 else "")
+    scripts = " and ".join(dict.fromkeys(map(script_of, signs)))
+    return TextError(
+        f"cannot speak `{letters}` ({scripts}): this voice reads English",
+        "write it in English words, or leave it out",
+    )
+
+
+def _in_number(text: str, place: int) -> bool:
+    digits = text[place + 1 : place + 4]
+    return text[:place][-1:].isdigit() and len(digits) == 3 and digits.isdigit()
+
+
+def _folded(character: str) -> str | None:
+    """What stands for one character; `None` where English has no reading for it."""
+    if character.isspace():
+        return "\n" if character in "\n\r\u2028\u2029" else " "
+    if character in _FOLDED:
+        return _FOLDED[character]
+    if character in KEPT or " " <= character <= "~":
+        return character
+    category = unicodedata.category(character)
+    if category == "Cc":
+        return None
+    if category == "No" and (digit := unicodedata.digit(character, None)) is not None:
+        return str(digit)
+    if category == "Cf" or "\ufe00" <= character <= "\ufe0f":
+        return ""
+    parts = unicodedata.normalize("NFKD", character)
+    plain = "".join(
+        _FOLDED.get(part, part)
+        for part in parts
+        if not unicodedata.name(part, "").startswith("COMB")
+    )
+    return plain if plain.isascii() and plain.isprintable() and (plain or parts) else None
+
+
+def script_of(character: str) -> str:
+    """Name the script of a character, such as `Cyrillic` or `emoji or symbol`."""
+    category = unicodedata.category(character)
+    if category in ("So", "Sk", "Sm", "Sc"):
+        return "emoji or symbol"
+    if category in ("Cc", "Cn", "Co", "Cs"):
+        return "control or unassigned character"
+    first = unicodedata.name(character, "unknown").split(" ")[0]
+    return {"CJK": "Chinese", "HANGUL": "Korean"}.get(first, first.capitalize())
+
+
+def sign_name(character: str) -> str:
+    """The name of a sign in small letters, `thumbs up sign`; its number where it has none."""
+    return unicodedata.name(character, f"character U+{ord(character):04X}").lower()
+
+
+class Sieve:
+    """Takes the signs out of a text that a front end cannot read, and remembers them.
+
+    Works on a text that comes in parts: what a part gives does not depend on the others.
+
+    Args:
+        cannot: whether the front end has no reading for a character.
+        policy: `skip` leaves the sign out, `spell` puts its name there, `refuse` raises.
+    """
+
+    def __init__(self, cannot: Callable[[str], bool], policy: OnUnreadable = "skip") -> None:
+        self._cannot = cannot
+        self._policy = policy
+        self._seen: list[str] = []
+        self._found: list[tuple[int, str]] = []
+        self._length = 0
+
+    def take(self, text: str) -> str:
+        """The readable form of a part of the text.
+
+        Raises:
+            TextError: an unreadable sign, with the policy `refuse`; it names all of this part.
+        """
+        text = unicodedata.normalize("NFC", text)
+        kept: list[str] = []
+        strange: list[tuple[int, str]] = []
+        for place, character in enumerate(text):
+            if not self._cannot(character):
+                kept.append(character)
+                continue
+            strange.append((self._length + place, character))
+            named = self._policy == "spell" and unicodedata.category(character)[0] not in "CM"
+            kept.append(f" {_plain_name(character)} " if named else _gap(kept))
+        if strange and self._policy == "refuse":
+            raise refusal([character for _, character in strange])
+        self._found += strange
+        self._seen.append(text)
+        self._length += len(text)
+        return "".join(kept)
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Every sign that was left out or spelled so far, with its sentence."""
+        if not self._found:
+            return ()
+        from mamtra_cli.text.cutting import sentence_at
+
+        whole = "".join(self._seen)
+        return tuple(
+            Skipped(sign=sign, name=sign_name(sign), sentence=sentence_at(whole, place))
+            for place, sign in self._found
+        )
+
+
+def _gap(kept: list[str]) -> str:
+    """A blank in the place of a sign, where none stands before it."""
+    return "" if not kept or kept[-1][-1:].isspace() else " "
+
+
+def _plain_name(character: str) -> str:
+    """The name of a sign as words: no `sign`, no hyphens."""
+    name = sign_name(character).removesuffix(" sign").removesuffix(" symbol")
+    return name.replace("-", " ").replace("u+", "")

@@ -1,0 +1,75 @@
+"""Times of day and lengths of time in figures: `10:30 am`, `5-6pm`, `1h 30m`."""
+
+import re
+
+from mamtra_cli.text.number_words import cardinal, two_digits
+from mamtra_cli.text.rules import HIDDEN, Rule, said
+
+_HALF = rf"(?i:[ap])(?:\.m\.(?=\s+[a-z0-9]|,|\s*[-–{HIDDEN}])|\.?\s?(?i:m)\b)"
+_HOUR = r"1[0-2]|0?[1-9]"
+
+
+def _half(written: str | None) -> str:
+    if not written:
+        return ""
+    return " ^a ^m" if written[0] in "aA" else " ^p ^m"
+
+
+def _clock(match: re.Match[str]) -> str:
+    hour, minute, second, half = match["h"], match["m"], match["s"], match["half"]
+    words = cardinal(hour)
+    if minute != "00":
+        words += f" {two_digits(minute)}"
+    elif not half:
+        words += " hundred" if int(hour) > 12 else " o'clock"
+    if second:
+        words += f" and {cardinal(second)} second" + ("s" if int(second) != 1 else "")
+    return said(words + _half(half))
+
+
+def _hours(match: re.Match[str]) -> str:
+    return said(f"{cardinal(match[1])} to {cardinal(match[2])}{_half(match[3])}")
+
+
+def _length(match: re.Match[str]) -> str:
+    hours, minutes, seconds = match["h"], match["m"], match["s"]
+    parts = {"hour": hours, "minute": minutes, "second": seconds}
+    return said(
+        " ".join(
+            f"{cardinal(count)} {name}" + ("s" if int(count) != 1 else "")
+            for name, count in parts.items()
+            if count
+        )
+    )
+
+
+LENGTHS = (
+    Rule(
+        r"\b(?P<h>\d{1,2})\s?h(?:rs?)?\.?\s?(?P<m>[0-5]?\d)\s?m(?:ins?)?\b(?:\s?(?P<s>[0-5]?\d)\s?s(?:ecs?)?\b)?",
+        _length,
+        "h",
+    ),
+    Rule(
+        r"\b(?P<h>)(?P<m>\d{1,3})\s?m(?:ins?)?\s(?P<s>[0-5]?\d)\s?s(?:ecs?)?\b",
+        _length,
+        "m",
+    ),
+)
+RULES = (
+    Rule(
+        r"(?<=\d:\d\d)\s?[-–]\s?(?=\d)|(?<=\d[apAP][mM])\s?[-–]\s?(?=\d)"
+        r"|(?<=\d [apAP][mM])\s?[-–]\s?(?=\d)|(?<=[apAP]\.[mM]\.)\s?[-–]\s?(?=\d)",
+        lambda m: said("to"),
+        "-–",
+    ),
+    Rule(
+        r"(?<![\d:.])(?P<h>[01]?\d|2[0-4]):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))?(?![\d:])"
+        rf"(?:\s?(?P<half>{_HALF}))?",
+        _clock,
+        ":",
+    ),
+    Rule(rf"(?<![\w.,$£€-])({_HOUR})\s?[-–]\s?({_HOUR})\s?({_HALF})", _hours, "-–"),
+    Rule(
+        rf"(?<![\w.,$£€])({_HOUR})\s?({_HALF})", lambda m: said(cardinal(m[1]) + _half(m[2])), "0"
+    ),
+)

@@ -1,0 +1,30 @@
+"""Code and formulas."""
+
+import pytest
+from tests.text.said import said
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("a != b", "a is not equal to b ."),
+        ("x >= 3", "x greater than or equal to three ."),
+        ("x -> y", "x to y ."),
+        ("a || b", "a or b ."),
+        ("C# and F#", "^c sharp and ^f sharp ."),
+        ("C++", "^c plus plus ."),
+        ("#winning and #3", "hashtag winning and number three ."),
+        ("CO2", "^c ^o two ."),
+        ("H2SO4", "^h two ^s ^o four ."),
+        ("Fe2O3", "^f ^e two ^o three ."),
+        ("NaCl", "^n ^a ^c ^l ."),
+        ("x²+y³", "x squared plus y cubed ."),
+        ("10⁶", "ten to the power of six ."),
+        ("the A380", "the ^a three eighty ."),
+        ("a B-52", "a ^b fifty two ."),
+        ("he/she", "he she ."),
+        ("/usr/bin", "slash usr slash bin ."),
+    ],
+)
+def test_reading(text: str, spoken: str) -> None:
+    assert said(text) == spoken
