@@ -63,3 +63,13 @@ def test_leave_to_replace_is_given_on_the_command_line_only(
     assert run(["convert", "-c", str(recipe)]) == 1
     assert "is not empty" in capsys.readouterr().err
     assert (tmp_path / "out" / "precious").read_text() == "mine"
+
+
+def test_recipe_alone_runs_no_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'model = "mini"\nsentences = 1\nasr = "command:touch {tmp_path / "ran"}"\n')
+    assert run(["eval", "-c", str(recipe)]) == 2
+    said = capsys.readouterr().err
+    assert "runs a program" in said
+    assert "--asr 'command:touch" in said
+    assert not (tmp_path / "ran").exists()

@@ -5,6 +5,7 @@ gave it, so 0 and "" are valid answers. What a flag refuses, a recipe file may n
 """
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from inspect import Parameter, Signature, getdoc
@@ -20,6 +21,7 @@ from mamtra_cli.recipes.knob import OUTPUT, Knob, check_bounds, knobs
 
 T = TypeVar("T")
 Words = Callable[[], list[str]]
+PROGRAM = "command:"  # what a value begins with that names a program to run
 GIVEN = frozenset({"COMMANDLINE", "ENVIRONMENT", "PROMPT"})
 JSON = Knob("Print the result as JSON.", panel=OUTPUT)
 CONFIG = Knob(
@@ -150,6 +152,12 @@ def read_recipe(
         if source_of is not None and source_of.name in GIVEN:
             values[name] = ctx.params[name]
             read.discard(name)
+    for name in sorted(read):
+        if isinstance(values[name], str) and values[name].startswith(PROGRAM):
+            raise UsageError(
+                f"`{name}` in {where} runs a program: a recipe alone may not",
+                f"say it on the command line too: --{name} {shlex.quote(values[name])}",
+            )
     preset = values.get("preset")
     if presets is not None and preset:
         if preset not in presets:

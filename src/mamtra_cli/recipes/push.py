@@ -61,6 +61,7 @@ class PushResult:
     dry_run: bool
     files: tuple[FileEntry, ...]
     bytes: int
+    stays: dict[str, str]  # names of other files there, and why they do not go
     commit: str | None  # None on a dry run
     unchanged: bool  # the hub already had exactly these files
     tag: str

@@ -33,6 +33,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.privacy import redacted
 from mamtra_cli.publish import check_free
 from mamtra_cli.recipes import EvalRecipe, EvalResult
 from mamtra_cli.recipes.evaluate import LimitCheck
@@ -205,11 +206,11 @@ def own_teacher(engine: Engine) -> str:
 
 
 def command_line() -> str:
-    """The command that runs, where it is `mamtra`; "" where a program called the task."""
+    """The command that runs, without secrets, where it is `mamtra`; "" in another program."""
     program = Path(sys.argv[0]).name
     if program not in ("mamtra", "mamtra.exe", "__main__.py"):
         return ""
-    return shlex.join(["mamtra", *sys.argv[1:]])
+    return redacted(shlex.join(["mamtra", *sys.argv[1:]]))
 
 
 def limits(recipe: EvalRecipe, found: Evaluation) -> list[LimitCheck]:

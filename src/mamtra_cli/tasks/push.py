@@ -1,24 +1,38 @@
 """A model folder to the hub: what would go, under which licence, and then the upload.
 
-Refuses what should not be published: a folder whose licence nobody states, damaged weights,
-pickles. Voices go along only when named: a voice belongs to someone. Local paths in the
-provenance shrink to their last name: a home folder is nobody else's business.
+Only files that a model consists of go, by name and by content; what stays is told. Refuses what
+should not be published: a folder whose licence nobody states, damaged weights, pickles, texts that
+seem to hold a secret. Voices go along only when named: a voice belongs to someone. Local paths
+shrink to their last name: a home folder is nobody else's business.
 """
 
+import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
 
 from mamtra_cli import card, hub
-from mamtra_cli.checkpoint import PROVENANCE, SUFFIX, ModelFolder, read_json, read_model_folder
-from mamtra_cli.config import dump_json, nearest
+from mamtra_cli.checkpoint import (
+    CONFIG,
+    MODEL,
+    PROVENANCE,
+    SUFFIX,
+    ModelFolder,
+    read_json,
+    read_model_folder,
+)
+from mamtra_cli.config import dump_json, from_dict, nearest, reason
 from mamtra_cli.errors import CheckpointError, MamtraError, ModelNotFoundError, UsageError
-from mamtra_cli.events import Report, Stage, ignore
+from mamtra_cli.events import Note, Report, Stage, ignore
+from mamtra_cli.families import registry
+from mamtra_cli.ownership import entries, owned
+from mamtra_cli.privacy import cut_paths, find_secret, is_pickle, without_paths
+from mamtra_cli.publish import HOST, dead
 from mamtra_cli.recipes import FileEntry, PushRecipe, PushResult
 from mamtra_cli.tensor_header import read_header
 
@@ -27,7 +41,17 @@ README = "README.md"
 VOICES = "voices"
 BRANCH = re.compile(r"\w[\w./-]*")
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
-STAYS = ("trainer.safetensors", "metrics.jsonl")  # of a training run, not of the model
+STAYS = ("trainer.safetensors", "trainer.previous.safetensors")  # of a training run
+KNOWN = (  # beside the parts of the model and what its family reads
+    *(CONFIG, PROVENANCE, README, "LICENSE*", "NOTICE*", "curves.png", "symbols.json"),
+    *("lexicon.txt", "lexicon.txt.xz", "vocab.json", "merges.txt", "tokenizer*.json"),
+    *("special_tokens_map.json", "added_tokens.json", "generation_config.json"),
+)
+REPORT = re.compile(
+    r"report/(report\.md|result\.json|records\.jsonl|audio/[\w-]+\.(flac|opus|wav)|plots/[\w-]+\.png)"
+)
+TEXTS = (".md", ".json", ".jsonl", ".yaml")
+STAGING = "mamtra-push-"
 
 
 def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
@@ -53,13 +77,14 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
     report(Stage(name="checking", detail=str(recipe.folder)))
     folder = read_model_folder(recipe.folder)
     license = licence_of(folder)
-    names = files_of(folder.path, recipe.voices)
+    names, stay = files_of(folder, recipe.voices)
+    for name, why in stay.items():
+        report(Note(text=f"`{name}` stays here: {why}"))
+    for name in names:
+        check_content(folder.path / name, name)
     files = tuple(FileEntry(name=name, bytes=(folder.path / name).stat().st_size) for name in names)
     commit, unchanged = None, False
     if not recipe.dry_run:
-        for name in names:
-            if name.endswith(SUFFIX):
-                read_header(folder.path / name)
         with public_copy(folder.path, names) as ready:
             done = hub.upload(
                 ready,
@@ -79,6 +104,7 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
         dry_run=recipe.dry_run,
         files=files,
         bytes=sum(file.bytes for file in files),
+        stays=stay,
         commit=commit,
         unchanged=unchanged,
         tag=recipe.tag,
@@ -96,7 +122,12 @@ def check_reference(option: str, name: str) -> None:
 def licence_of(folder: ModelFolder) -> str:
     """Return the licence that the card states, or refuse."""
     path = folder.path / README
-    license = card.read_license(path.read_text(encoding="utf-8")) if path.is_file() else ""
+    try:
+        license = card.read_license(path.read_text(encoding="utf-8")) if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"cannot read `{path}`: {reason(error)}", "save it as UTF-8 text"
+        ) from error
     if license in ("", card.UNKNOWN):
         raise MamtraError(
             f"the licence of `{folder.path}` is not known, and the hub must state one",
@@ -105,45 +136,104 @@ def licence_of(folder: ModelFolder) -> str:
     return license
 
 
-def files_of(folder: Path, voices: tuple[str, ...]) -> list[str]:
-    """Return the names of the files to upload, sorted.
+def files_of(folder: ModelFolder, voices: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Return the names of the files to upload, sorted, and of others with why they stay.
 
     Args:
         folder: the model folder.
         voices: names of the voices that go along.
+
+    Raises:
+        ModelNotFoundError: there is no such voice.
+        CheckpointError: a file is a pickle, or a needed one a link that leads out.
     """
-    there = {path.stem for path in (folder / VOICES).glob(f"*{SUFFIX}")}
+    there = {path.name.removesuffix(SUFFIX) for path in (folder.path / VOICES).glob(f"*{SUFFIX}")}
     for voice in voices:
         if voice not in there:
             near = nearest(voice, there)
             known = ", ".join(sorted(there)) or "none"
             hint = f"did you mean `{near}`?" if near else f"voices: {known}"
-            raise ModelNotFoundError(f"`{folder}` has no voice `{voice}`", hint)
-    names = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        hidden = any(part.startswith(".") for part in name.split("/"))
-        unnamed = name.startswith(f"{VOICES}/") and path.name.split(".")[0] not in voices
-        if path.is_dir() or hidden or unnamed or name in STAYS:
+            raise ModelNotFoundError(f"`{folder.path}` has no voice `{voice}`", hint)
+    belongs, root = model_files(folder), folder.path.resolve()
+    go, stay = [], {}
+    for name in entries(folder.path):
+        path = folder.path / name
+        if any(part.startswith(".") for part in name.split("/")) or name.endswith("/"):
             continue
-        if path.suffix in PICKLES:
+        if name.startswith(f"{VOICES}/"):
+            wanted = name in {f"{VOICES}/{voice}{SUFFIX}" for voice in voices}
+            why = "" if wanted else "voices go along only when named, with `--voice`"
+        elif path.suffix in PICKLES or (path.is_file() and is_pickle(path)):
             raise CheckpointError(
                 f"`{name}` is a pickle, which can carry code", "publish safetensors files only"
             )
-        names.append(name)
-    return names
+        else:
+            why = "" if belongs(name) and name not in STAYS else "it is no file of the model"
+        if not path.is_file() or not path.resolve().is_relative_to(root):
+            if not why and (name in (CONFIG, README) or name.endswith(SUFFIX)):
+                raise CheckpointError(
+                    f"`{name}` is a link that leads out of `{folder.path}`",
+                    f"put the file itself there: cp -L {folder.path} COPY -r",
+                )
+            why = why or "it is a link that leads out of the folder, or no file"
+        if why:
+            stay[name] = why
+        else:
+            go.append(name)
+    return sorted(go), stay
+
+
+def model_files(folder: ModelFolder) -> Callable[[str], bool]:
+    """Return what tells whether a name is one of a model's files."""
+    parts = {name for name in owned(folder.path, MODEL) or () if name.endswith(SUFFIX)}
+    rules = list(KNOWN)
+    with suppress(MamtraError):
+        family = registry.family(folder.family)
+        rules += family.text_files
+        rules += [name for known in registry.repositories() for name in known.wanted]
+        config = from_dict(family.config_class, folder.config, CONFIG)
+        parts |= {f"{part}{SUFFIX}" for part in family.part_names(config)}
+
+    def belongs(name: str) -> bool:
+        if name.endswith(SUFFIX):
+            return name in parts and "/" not in name
+        whole = "/" not in name and any(fnmatch(name, rule) for rule in rules)
+        return whole or name in rules or REPORT.fullmatch(name) is not None
+
+    return belongs
+
+
+def check_content(path: Path, name: str) -> None:
+    """Refuse weights that are damaged, and texts that are none or seem to hold a secret."""
+    if name.endswith(SUFFIX):
+        read_header(path)
+    if path.suffix not in TEXTS:
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"cannot read `{path}`: {reason(error)}", "save it as UTF-8 text"
+        ) from error
+    secret = find_secret(text) if name not in ("vocab.json", "tokenizer.json") else None
+    if secret:
+        raise CheckpointError(
+            f"`{name}` holds what looks like {secret}", "take it out before anybody reads it"
+        )
 
 
 @contextmanager
 def public_copy(folder: Path, names: list[str]) -> Iterator[Path]:
-    """Give a folder with these files for the time of an upload, its provenance without paths."""
-    with tempfile.TemporaryDirectory(prefix="mamtra-push-") as temporary:
+    """Give a folder with these files for the time of an upload, their texts without local paths."""
+    remove_staged()
+    with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-{HOST}-") as temporary:
         ready = Path(temporary)
         for name in names:
             target = ready / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if name == PROVENANCE:
-                target.write_text(dump_json(without_paths(read_json(folder / name))), "utf-8")
+            text = public_text(folder / name, name)
+            if text is not None:
+                target.write_text(text, "utf-8")
             elif os.name == "nt":  # links need a privilege there
                 shutil.copyfile(folder / name, target)
             else:
@@ -151,18 +241,33 @@ def public_copy(folder: Path, names: list[str]) -> Iterator[Path]:
         yield ready
 
 
-def without_paths(value: Any) -> Any:
-    """Return JSON data in which each local path is its last name only; org/name stays."""
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_paths(item) for item in value]
-    if isinstance(value, str):
-        for kind in (PurePosixPath, PureWindowsPath):
-            path = kind(value)
-            if path.is_absolute() or path.parts[:1] in (("..",), ("~",)):
-                return path.name
-    return value
+def public_text(path: Path, name: str) -> str | None:
+    """What a text is without local paths; `None` for a file that goes as it is."""
+    if name == PROVENANCE or name == "report/result.json":
+        return dump_json(without_paths(read_json(path)))
+    if name != README and not (name.startswith("report/") and path.suffix in TEXTS):
+        return None
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        lines = [
+            json.dumps(without_paths(json.loads(line)), ensure_ascii=False)
+            for line in text.split("\n")
+            if line.strip()
+        ]
+        return "".join(f"{line}\n" for line in lines)
+    return cut_paths(text)
+
+
+def remove_staged() -> None:
+    """Remove what killed uploads of this user left in the folder for temporary files."""
+    pattern = re.compile(rf"{STAGING}(\d+)-{re.escape(HOST)}-\w+")
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as there:
+        for entry in there:
+            match = pattern.fullmatch(entry.name)
+            if not match or not dead(int(match[1])) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if os.name == "nt" or entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def subject(folder: ModelFolder) -> str:

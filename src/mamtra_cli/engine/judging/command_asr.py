@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.audio import AudioWriter, resample
 from mamtra_cli.errors import DataError, UsageError
+from mamtra_cli.privacy import redacted
 
 RATE = 16_000
 
@@ -46,7 +47,7 @@ class CommandRecogniser:
             for path in files
             if path.is_file()
         }
-        self.about: Mapping[str, str] = {"name": command, **hashes}
+        self.about: Mapping[str, str] = {"name": redacted(command), **hashes}
 
     def transcribe(self, wave: NDArray[np.float32], rate: int) -> str:
         """Give the words of a mono wave (T,) between -1 and 1."""

@@ -21,6 +21,7 @@ from mamtra_cli.engine.training.stages import ALIGN, BOARD, OWN, STAGES
 from mamtra_cli.engine.training.trainer import METRICS_FILE, read_metrics
 from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.events import Note, Report, Stage
+from mamtra_cli.privacy import without_paths
 from mamtra_cli.publish import output_errors
 from mamtra_cli.recipes import DistillRecipe, DistillResult
 from mamtra_cli.recipes.shared import stored
@@ -78,7 +79,7 @@ def write_student(
             summary=f"A hybrid of {pair.teacher.name}, distilled for {result.steps} steps.",
             plan=str(pair.student.config.lm.hybrid.plan),
             tables={"Against the teacher": measures(result)},
-            recipe=stored(recipe),
+            recipe=without_paths(stored(recipe)),
         )
         writer.write_text(README, model_card(facts))
         drawn = copy_records(recipe, run, writer, report)
