@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,6 +63,28 @@ class Repo:
 
 
 @dataclass
+class Lie:
+    """Answer matching requests wrongly, for as long as it is among the hub's lies.
+
+    Attributes:
+        path: a pattern of the paths it is about.
+        body: to send instead; `None` sends the true one.
+        headers: to send beside, or instead of, the true ones.
+        endless: after its body an answer goes on, without a length, to so many bytes.
+        silent: seconds to wait before anything is sent.
+        status: of the answer; 0 is the true one.
+    """
+
+    path: str
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    endless: int = 0
+    silent: float = 0.0
+    status: int = 0
+    method: str = ""
+
+
+@dataclass
 class Fault:
     """Answer the next matching request by `status`, or cut the connection when it is 0.
 
@@ -86,6 +109,8 @@ class Hub(ThreadingHTTPServer):
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, bytes] = {}
         self.faults: list[Fault] = []
+        self.lies: list[Lie] = []
+        self.sent = 0  # bytes of endless answers
         self.log: list[str] = []
 
     @property
@@ -163,6 +188,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+        path = unquote(urlsplit(self.path).path)
+        for lie in self.server.lies:
+            if re.search(lie.path, path) and lie.method in ("", self.command):
+                time.sleep(lie.silent)
+                raw = raw if lie.body is None else lie.body
+                status = lie.status or status
+                headers = {**(headers or {}), **lie.headers}
+                if lie.endless and self.command == "GET":
+                    return self.go_on(raw, headers, lie.endless)
         self.send_response(status)
         for name, value in {"Content-Length": str(len(raw)), **(headers or {})}.items():
             self.send_header(name, value)
@@ -172,6 +206,19 @@ class Handler(BaseHTTPRequestHandler):
             self.cut, self.close_connection = 0, True
         elif self.command != "HEAD":
             self.wfile.write(raw)
+
+    def go_on(self, raw: bytes, headers: dict[str, str], least: int) -> None:
+        """Send a body in pieces without a length, and then zeros."""
+        self.send_response(200)
+        for name, value in {**headers, "Transfer-Encoding": "chunked"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        piece = bytes(1 << 20)
+        self.close_connection = True
+        while self.server.sent < least:
+            self.wfile.write(b"%x\r\n" % len(piece) + piece + b"\r\n")
+            self.server.sent += len(piece)
+        self.wfile.write(b"0\r\n\r\n")
 
     @property
     def known(self) -> bool:

@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.config import nearest, reason
-from mamtra_cli.errors import HubError, ModelNotFoundError
+from mamtra_cli.errors import HubError, MamtraError, ModelNotFoundError
 from mamtra_cli.events import Advance, Report, Stage, ignore
+from mamtra_cli.hub_guard import (
+    HINT,
+    install,
+    leads_out,
+    misunderstood,
+    patience,
+    shown,
+    verify,
+)
 from mamtra_cli.publish import heal
 
 BUILT_IN = {"mini": Path(__file__).parent / "models" / "mini"}
 MEGA = 1_000_000
+SLACK = 1 << 20  # bytes by which a download may pass what was announced
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 CONFIGS = ["*.json", "*.yaml", "README.md"]
@@ -108,26 +118,61 @@ def fetch(
     report: Report = ignore,
 ) -> Path:
     """Download a snapshot into the hub cache, or find it there, and return its folder."""
-    hub = client()
+    if revision is not None and leads_out(revision):
+        raise ModelNotFoundError(
+            f"`{revision}` is no name of a commit, branch or tag", "write org/name@revision"
+        )
     wanted = [*WANTED, *(name for known in repositories for name in known.wanted)]
-    asked: dict[str, Any] = {
-        "revision": revision,
-        "cache_dir": os.environ.get("MAMTRA_CACHE"),
-        "allow_patterns": CONFIGS if configs_only else wanted,
-        "ignore_patterns": [name for known in repositories for name in known.unwanted],
-    }
+    return download(
+        repo,
+        revision,
+        {
+            "allow_patterns": CONFIGS if configs_only else wanted,
+            "ignore_patterns": [name for known in repositories for name in known.unwanted],
+        },
+        report,
+    )
+
+
+def download(repo: str, revision: str | None, asked: dict[str, Any], report: Report) -> Path:
+    """Fetch a snapshot into the hub cache, check its hashes, and return its folder.
+
+    Args:
+        repo: org/name.
+        revision: commit, branch or tag; `None` for the newest of `main`.
+        asked: further arguments of the hub client's `snapshot_download`.
+        report: hears of the download.
+
+    Raises:
+        ModelNotFoundError, HubError: see `hub_errors`.
+    """
+    hub = client()
+    asked = {"revision": revision, "cache_dir": os.environ.get("MAMTRA_CACHE"), **asked}
     at = f"{repo}@{revision}" if revision else repo
-    with hub_errors(repo, revision):
-        size = missing_bytes(hub, repo, asked)
+    report(Stage(name="asking", detail=at))
+    with hub_errors(repo, revision), patience(report, "the hub"):
+        size, failure = missing_bytes(hub, repo, asked)
+        if failure is not None:
+            return from_cache(hub, repo, asked, failure)
         if size:
             check_room(size, asked["cache_dir"] or hub.constants.HF_HUB_CACHE)
             megabytes = size / MEGA
             detail = f"{at}  {megabytes:.1f} MB"
             report(Stage(name="fetching", total=megabytes, unit="MB", detail=detail))
-        else:
-            report(Stage(name="fetching", detail=at))
-        folder = hub.snapshot_download(repo, **asked, tqdm_class=progress_class(report))
-    return Path(folder)
+        folder = Path(hub.snapshot_download(repo, **asked, tqdm_class=progress_class(report, size)))
+        verify(folder)
+    return folder
+
+
+def from_cache(hub: Any, repo: str, asked: dict[str, Any], failure: Exception) -> Path:
+    """The snapshot that is in the cache, where the hub gives none; else what the hub said."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hub.snapshot_download(repo, **asked, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        told = isinstance(failure, HfHubHTTPError)
+        raise (failure if told else error) from failure.__cause__
 
 
 def cached(repository: Repository, file: str) -> Path | None:
@@ -142,15 +187,18 @@ def cached(repository: Repository, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def missing_bytes(hub: Any, repo: str, asked: dict[str, Any]) -> int:
-    """Bytes that a download would fetch; 0 where the hub cannot be asked and the cache must do."""
+def missing_bytes(hub: Any, repo: str, asked: dict[str, Any]) -> tuple[int, Exception | None]:
+    """Bytes that a download would fetch; or why the hub cannot be asked and the cache must do."""
     from huggingface_hub.errors import DryRunError, HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         files = hub.snapshot_download(repo, **asked, dry_run=True)
-    except (DryRunError, HfHubHTTPError, OfflineModeIsEnabled):
-        return 0  # the download itself finds the files in the cache, or says what is wrong
-    return sum(file.file_size or 0 for file in files if file.will_download)
+    except DryRunError as error:
+        cause = error.__cause__
+        return 0, cause if isinstance(cause, Exception) else error
+    except (HfHubHTTPError, OfflineModeIsEnabled) as error:
+        return 0, error
+    return sum(file.file_size or 0 for file in files if file.will_download), None
 
 
 def check_room(size: int, cache: str) -> None:
@@ -166,8 +214,9 @@ def check_room(size: int, cache: str) -> None:
         )
 
 
-def progress_class(report: Report) -> Any:
-    """A progress bar for the hub client that draws nothing and reports megabytes."""
+def progress_class(report: Report, size: int) -> Any:
+    """A progress bar for the hub client that draws nothing, reports megabytes, and lets no more
+    bytes come than were announced."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     class Counter(tqdm):  # type: ignore[misc]
@@ -177,11 +226,15 @@ def progress_class(report: Report) -> Any:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
+            self.came = 0.0
             self.counts = kwargs.get("unit") == "B" and kwargs.get("desc") != "Downloading bytes"
             super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> None:
             if self.counts and n:
+                self.came += n
+                if self.came > size + SLACK:
+                    raise HubError(f"the hub sends more than the {size} bytes it announced", HINT)
                 report(Advance(amount=n / MEGA))
 
     return Counter
@@ -253,6 +306,7 @@ def client() -> Any:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     import huggingface_hub
 
+    install(huggingface_hub)
     return huggingface_hub
 
 
@@ -291,6 +345,8 @@ def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except known.OfflineModeIsEnabled as error:
         raise HubError("offline mode is on", "unset `HF_HUB_OFFLINE`") from error
     except known.LocalEntryNotFoundError as error:
+        if isinstance(error.__cause__, known.HfHubHTTPError):
+            raise _refused(error.__cause__, repo, login) from error
         raise HubError(
             f"`{at}` is not in the cache, and the hub cannot be reached",
             "check the connection, or unset `HF_HUB_OFFLINE`",
@@ -303,13 +359,17 @@ def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         raise _refused(error, repo, login) from error
     except OSError as error:
         raise HubError(f"cannot transfer `{at}`: {reason(error)}") from error
+    except (MamtraError, KeyboardInterrupt, MemoryError):
+        raise
     except Exception as error:
         # The client's transport is httpx in 1.x and httpx2 in 2.x: known by where it comes from.
-        if not type(error).__module__.startswith(("httpx", "httpcore")):
-            raise
-        raise HubError(
-            f"the hub cannot be reached: {reason(error)}", "check the connection and `HF_ENDPOINT`"
-        ) from error
+        if type(error).__module__.startswith(("httpx", "httpcore")):
+            said = reason(error) or type(error).__name__
+            raise HubError(
+                f"the hub cannot be reached: {said}", "check the connection and `HF_ENDPOINT`"
+            ) from error
+        # The client takes answers for what they should be; what follows from others is not ours.
+        raise misunderstood() from error
 
 
 def _status(error: Any) -> int:
@@ -322,8 +382,16 @@ def _refused(error: Exception, repo: str, login: str) -> HubError:
     if status == 401:
         return HubError(f"the hub wants a login for `{repo}`", login)
     if status == 403:
-        return HubError(f"this login may not write to `{repo}`", "use a token with write access")
+        asked = getattr(getattr(error, "response", None), "_request", None)
+        method = getattr(asked, "method", "GET")
+        verb, right = ("read", "read") if method in ("GET", "HEAD") else ("write to", "write")
+        return HubError(f"this login may not {verb} `{repo}`", f"use a token with {right} access")
     if status == 412:
         return HubError(f"`{repo}` changed during the upload", "run the same command again")
-    said = str(getattr(error, "server_message", "") or "").strip() or f"status {status}"
-    return HubError(f"the hub refused the request for `{repo}`: {said}", "try again later")
+    if status == 429:
+        return HubError("the hub is busy (429): too many requests", "try again in some minutes")
+    if status >= 500:
+        return HubError(f"the hub has a fault of its own (status {status})", "try again later")
+    said = shown(str(getattr(error, "server_message", "") or "").strip()) or f"status {status}"
+    hint = "check the name and the revision" if status == 400 else "try again later"
+    return HubError(f"the hub refused the request for `{repo}`: {said}", hint)

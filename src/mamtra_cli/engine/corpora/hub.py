@@ -1,12 +1,12 @@
 """Datasets on the Hugging Face Hub: their Parquet files (or tars) in the local cache."""
 
-import os
 from fnmatch import fnmatch
 from pathlib import Path
 
 from mamtra_cli.errors import DataError, ModelNotFoundError
-from mamtra_cli.events import Report, Stage, ignore
-from mamtra_cli.hub import HUB_NAME, client, hub_errors
+from mamtra_cli.events import Report, ignore
+from mamtra_cli.hub import HUB_NAME, client, download, hub_errors
+from mamtra_cli.hub_guard import leads_out, patience
 
 ENDS = (".parquet", ".tar", ".jsonl", ".jsonl.gz")  # the first kind that is there is fetched
 
@@ -27,27 +27,22 @@ def fetch(name: str, pattern: str = "", report: Report = ignore) -> Path | None:
     if match is None or name.startswith(("./", "../", "~")):
         return None
     repo, revision = match[1], match[2]
+    if revision is not None and leads_out(revision):
+        raise DataError(f"`{revision}` is no name of a commit, branch or tag")
     hub = client()
     try:
-        with hub_errors(repo, revision):
+        with hub_errors(repo, revision), patience(report, "the hub"):
             files = hub.HfApi().list_repo_files(repo, revision=revision, repo_type="dataset")
-            wanted = choose(files, pattern)
-            if not wanted:
-                what = f"that match `{pattern}`" if pattern else f"({', '.join(ENDS)})"
-                raise DataError(f"dataset `{repo}` has no files {what}")
-            report(Stage(name="fetching", detail=f"{len(wanted)} files of {repo}"))
-            folder = hub.snapshot_download(
-                repo,
-                revision=revision,
-                repo_type="dataset",
-                cache_dir=os.environ.get("MAMTRA_CACHE"),
-                allow_patterns=wanted,
-            )
+        wanted = choose(files, pattern)
+        if not wanted:
+            what = f"that match `{pattern}`" if pattern else f"({', '.join(ENDS)})"
+            raise DataError(f"dataset `{repo}` has no files {what}")
+        asked = {"repo_type": "dataset", "allow_patterns": wanted}
+        return download(repo, revision, asked, report)
     except ModelNotFoundError as error:
         raise DataError(
             f"there is no corpus `{name}`, neither here nor on the hub", error.hint
         ) from error
-    return Path(folder)
 
 
 def choose(files: list[str], pattern: str) -> list[str]:
