@@ -11,13 +11,14 @@ from torch import Tensor
 from mamtra_cli.families.zonos.config import LMConfig
 from mamtra_cli.families.zonos.delay import delayed
 from mamtra_cli.families.zonos.lm import ZonosLM, guided
-from mamtra_cli.families.zonos.script import DelayScript, Frame
+from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.ops.shaping import draw, shaped
 
 RUNS = ("greedy", "minp_prefix", "unified", "maxlen")
 SMALL = LMConfig(codebooks=3, codes=8)
 EOS, MASK = 8, 9
+PROMPT = Prompt(ids=(2, 3))
 
 
 def speak(script: DelayScript, ids: list[Frame]) -> DelayScript:
@@ -28,7 +29,7 @@ def speak(script: DelayScript, ids: list[Frame]) -> DelayScript:
 
 def test_the_end_walks_through_the_codebooks() -> None:
     script = speak(
-        DelayScript.begin(SMALL, "prompt", 9), [(1, 7, 7), (2, 1, 7), (3, 2, 1), (EOS, 3, 2)]
+        DelayScript.begin(SMALL, PROMPT, 9), [(1, 7, 7), (2, 1, 7), (3, 2, 1), (EOS, 3, 2)]
     )
     assert script.frames == ((1, 1, 1), (2, 2, 2))
     assert not script.ended
@@ -43,20 +44,21 @@ def test_the_end_walks_through_the_codebooks() -> None:
 
 def test_the_limit_ends_with_whole_frames_by_codebook() -> None:
     drawn = [(1, 7, 7), (2, 1, 7), (7, 2, 1), (EOS, 7, 2)]
-    script = speak(DelayScript.begin(SMALL, "prompt", 2), drawn)
+    script = speak(DelayScript.begin(SMALL, PROMPT, 2), drawn)
     assert script.frames == ((1, 1, 1), (2, 2, 2))
     assert (script.ended, script.capped) == (True, True)
     assert script.columns[-2:] == ((MASK, 2, 1), (MASK, MASK, 2))
-    scrambled = speak(DelayScript.begin(SMALL, "prompt", 2, scrambled=True), drawn)
+    scrambled = speak(DelayScript.begin(SMALL, PROMPT, 2, scrambled=True), drawn)
     assert scrambled.columns[3] == (MASK, 7, 2)
 
 
 def test_given_frames_are_read_delayed_and_not_spoken_again() -> None:
     given = [(1, 2, 3), (4, 5, 6)]
-    script = DelayScript.begin(SMALL, "prompt", 5, given)
+    script = DelayScript.begin(SMALL, PROMPT, 5, given)
     columns = delayed(torch.tensor(given).T[None], MASK)[0].T.tolist()
     assert script.columns == tuple(tuple(column) for column in columns[:3])
-    assert (script.reads, script.history, script.barred) == ("prompt", (), ())
+    assert (script.history, script.barred) == ((), ())
+    assert script.reads == Reads(prompt=PROMPT, columns=script.columns, room=8)
     script = script.accept((7, 0, 0))
     assert script.column == (7, 5, 3)
     assert script.reads is None
@@ -110,7 +112,7 @@ def test_whole_runs_are_the_published_ones(goldens: Path, kind: str, name: str) 
     given = tensors.get("in.audio_prefix_codes", torch.zeros(1, 9, 0, dtype=torch.long))
     frames = [tuple(frame) for frame in given[0].T.tolist()]
     sampling = Sampling(repetition_penalty=3.0, **info["sampling_params"])
-    exact = DelayScript.begin(lm.config, "prompt", info["max_new_tokens"], frames, scrambled=True)
+    exact = DelayScript.begin(lm.config, PROMPT, info["max_new_tokens"], frames, scrambled=True)
     script, raw = run(lm, tensors, exact, sampling, info["cfg_scale"])
     # The published loop draws once more than anyone needs.
     assert len(raw) == info["steps_sampled"] - 1
@@ -121,7 +123,7 @@ def test_whole_runs_are_the_published_ones(goldens: Path, kind: str, name: str) 
     assert torch.equal(said, tensors["out.codes"])
     assert script.capped is not info["ended_by_eos"]
     # Ours differs at the limit alone, where every codebook keeps its own ids.
-    ours = DelayScript.begin(lm.config, "prompt", info["max_new_tokens"], frames)
+    ours = DelayScript.begin(lm.config, PROMPT, info["max_new_tokens"], frames)
     plain, _ = run(lm, tensors, ours, sampling, info["cfg_scale"])
     assert len(plain.frames) == len(script.frames)
     if info["ended_by_eos"]:

@@ -8,12 +8,42 @@ After Zyphra/Zonos, zonos/model.py (`generate`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from mamtra_cli.families.zonos.config import LMConfig
+from mamtra_cli.families.zonos.manner import Manner
 
 Frame = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What stands before the columns.
+
+    Attributes:
+        ids: phones.
+        voice: numbers of the voice vector, None for a voice of the model's choice.
+        manner: how to speak.
+    """
+
+    ids: tuple[int, ...]
+    voice: tuple[float, ...] | None = None
+    manner: Manner = field(default_factory=Manner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    """What the model reads in one go.
+
+    Attributes:
+        prompt: the conditions.
+        columns: that follow them.
+        room: columns that may follow, for memory.
+    """
+
+    prompt: Prompt
+    columns: tuple[Frame, ...]
+    room: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +64,7 @@ class DelayScript:
     """
 
     config: LMConfig
-    prompt: Any
+    prompt: Prompt | None
     given: tuple[Frame, ...] = ()
     most: int
     expected: float | None = None
@@ -48,7 +78,7 @@ class DelayScript:
     def begin(
         cls,
         config: LMConfig,
-        prompt: Any,
+        prompt: Prompt,
         most: int,
         given: Sequence[Frame] = (),
         *,
@@ -79,9 +109,12 @@ class DelayScript:
         return replace(script, columns=tuple(columns))
 
     @property
-    def reads(self) -> Any:
-        """What the model reads before `columns`; None where the last column is all."""
-        return self.prompt
+    def reads(self) -> Reads | None:
+        """The prompt and the given columns; None where the last column is all."""
+        if self.prompt is None:
+            return None
+        room = self.most + self.config.codebooks
+        return Reads(prompt=self.prompt, columns=self.columns, room=room)
 
     @property
     def column(self) -> Frame:
@@ -111,12 +144,7 @@ class DelayScript:
         return None
 
     @property
-    def least(self) -> int:
-        """The end may come at once."""
-        return 0
-
-    @property
-    def prompt_frames(self) -> tuple[Frame, ...]:
+    def heard(self) -> tuple[Frame, ...]:
         """Frames of the clip."""
         return self.given
 
