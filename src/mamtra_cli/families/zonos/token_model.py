@@ -31,7 +31,7 @@ def prefixes(lm: ZonosLM, prompt: Prompt) -> Tensor:
     heard = {
         name: None if value is None else value.to(place.device) for name, value in heard.items()
     }
-    said = lm.prefix_conditioner(heard)
+    said: Tensor = lm.prefix_conditioner(heard)
     if prompt.manner.guidance == 1.0:
         return said
     return torch.cat((said, lm.prefix_conditioner.unsaid(heard)))
