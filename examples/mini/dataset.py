@@ -1,7 +1,8 @@
 """Reads the rendered corpus: samples, features and phones of any sentence. Run: computes features.
 
-`Corpus` holds every sentence of the folders written by `corpus.py`; mel, log-mel and (once
-`tokens.py` ran) speech tokens lie beside each batch as float16 and int16 arrays, computed once.
+`Corpus` holds every sentence of the folders written by `corpus.py` and `natural.py`; mel, log-mel,
+pitch and (once the tokenizer is trained) speech tokens lie beside each batch as float16 and int16
+arrays, computed once.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
+from pitch import track
 
 from mamtra_cli import features
 from mamtra_cli.codecs.flow_hift.config import MelConfig
@@ -138,13 +140,18 @@ class Corpus:
         at = s.mel_start
         return self._map(s, "flowmel.")[at : at + 2 * s.tokens].astype(np.float32)
 
+    def pitch(self, s: Sentence) -> np.ndarray:
+        """Return the pitch in Hz of each mel frame, 0 where unvoiced, float32 (2 * tokens,)."""
+        at = s.mel_start
+        return self._map(s, "pitch.")[at : at + 2 * s.tokens].astype(np.float32)
+
     def codes(self, s: Sentence) -> np.ndarray:
         """Return the speech tokens, int64 (tokens,)."""
         at = s.token_start
         return self._map(s, "codes.")[at : at + s.tokens].astype(np.int64)
 
     def compute_features(self, jobs: int) -> None:
-        """Write the mel and log-mel arrays of every batch that lacks them."""
+        """Write the mel, log-mel and pitch arrays of every batch that lacks them."""
         groups: dict[Path, list[Sentence]] = {}
         for s in self.sentences:
             groups.setdefault(s.batch, []).append(s)
@@ -171,6 +178,14 @@ def _batch_features(job: tuple[Path, list[Sentence]]) -> None:
         logmels.append(logmel[: 4 * s.tokens].half().numpy())
         if len(mels[-1]) != 2 * s.tokens or len(logmels[-1]) != 4 * s.tokens:
             raise RuntimeError(f"{s.id}: {len(mels[-1])} and {len(logmels[-1])} frames")
+    if not rows[0].batch.with_suffix(".pitch.npy").exists():  # natural speech brings its own
+        waves = [
+            torch.from_numpy(audio[s.start : s.start + s.samples] / np.float32(32768)) for s in rows
+        ]
+        pitches = [
+            track(wave)[: 2 * s.tokens].half().numpy() for wave, s in zip(waves, rows, strict=True)
+        ]
+        np.save(rows[0].batch.with_suffix(".pitch.npy"), np.concatenate(pitches))
     for what, arrays in (("mel", mels), ("logmel", logmels)):
         temporary = rows[0].batch.with_suffix(f".{what}.tmp.npy")
         np.save(temporary, np.concatenate(arrays))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 from dataset import Corpus
-from sizes import mini
+from sizes import SOURCE_FILTER, mini
 from train_flow import FlowTrainer, speaker_features
 from train_lm import LMTrainer
 from train_tokenizer import VOICES, TokenizerTrainer
 
 from mamtra_cli import config as configs
 from mamtra_cli.checkpoint import FolderWriter
-from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 
 FRONT_END = ("lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors")
 VOICE_CLIPS = 24
@@ -52,8 +52,8 @@ def main() -> None:
     flow = FlowTrainer()
     flow.load_state_dict(weights("flow"))
     flow.eval()
-    hift = HiFT(config.hift)
-    hift.load_state_dict(weights("vocoder2"))
+    vocoder = SourceFilter(SOURCE_FILTER)
+    vocoder.load_state_dict(weights("vocoder2"))
     saved = weights("tokenizer")
     phones = len(saved["phone.2.bias"])
     tokenizer = TokenizerTrainer(phones)
@@ -61,7 +61,7 @@ def main() -> None:
     parts = {
         "lm": lm.folded(),
         "flow": flow.flow,
-        "hift": hift,
+        "source_filter": vocoder,
         "speaker_encoder": flow.speaker,
         "speech_tokenizer": tokenizer.tokenizer,
     }

@@ -4,7 +4,7 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
-    HiFTConfig,
+    SourceFilterConfig,
 )
 from mamtra_cli.families.cosyvoice2.config import (
     CosyVoice2Config,
@@ -23,13 +23,7 @@ FLOW = FlowConfig(
     encoder=FlowEncoderConfig(width=160, heads=4, d_ff=480, blocks=3, up_blocks=1),
     estimator=FlowEstimatorConfig(channels=112, heads=2, head_dim=56, n_blocks=1, mid_blocks=4),
 )
-HIFT = HiFTConfig(
-    base_channels=128,
-    f0_channels=128,
-    harmonics=30,
-    resblock_kernels=(3, 7),
-    source_resblock_kernels=(5, 5, 5),
-)
+SOURCE_FILTER = SourceFilterConfig()
 LM = LMConfig(
     d_model=256,
     n_layers=8,
@@ -57,7 +51,7 @@ def mini(durations: tuple[float, ...]) -> CosyVoice2Config:
         text="phones",
         lm=replace(LM, durations=durations),
         flow=FLOW,
-        hift=HIFT,
+        source_filter=SOURCE_FILTER,
         speech_tokenizer=TOKENIZER,
         speaker_encoder=SPEAKER,
         temperature=0.2,  # clearest on sentences kept for choosing it (docs/mini.md)

@@ -1,9 +1,12 @@
-"""Stage 4: the HiFT vocoder, without adversarial training.
+"""Stage 7: the source-filter vocoder, without an adversary.
 
-Losses: log-magnitude and spectral convergence at four resolutions, mels at three (what a listener
-of cepstra hears; these weigh most), and the F0 predictor against the tracked pitch. The source runs
-on the tracked pitch for the first part of the training and on the predicted one, as in use, for the
-rest.
+Each step draws from three kinds of speech: the main voice, the other voices, and natural speech
+(`natural.py`), which keeps the vocoder from learning the flaws of one synthesizer. A share of the
+first two is read as the flow's mel (`flow_mels.py`), which lies on the time axis of the true
+speech. Losses: log-magnitude and spectral convergence at four resolutions, mels at three of them
+(what a listener of cepstra hears; these weigh most), the mel that the model reads, and voicing and
+pitch against the true ones. Every other step speaks with the true pitch, so that high harmonics
+are learned sharp, the rest with the predicted one, as in use.
 """
 
 import argparse
@@ -13,117 +16,126 @@ import numpy as np
 import torch
 from dataset import Corpus, Sentence, draw
 from loop import Losses, bf16_is_fast, train
-from pitch import track
-from sizes import HIFT
+from sizes import SOURCE_FILTER
 from torch import Tensor
 from torch.nn import functional as F
 
 from mamtra_cli import features
-from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import PITCH_ZERO, SourceFilter
 
-FRAMES = 32
-RESOLUTIONS = ((512, 120), (1024, 240), (2048, 480), (256, 60))
-MELS = ((512, 120, 32), (1024, 240, 64), (2048, 480, 80))  # FFT size, hop, bands
-MEL_WEIGHT = 4.0
+FRAMES = 48
+BATCH = (3, 2, 3)  # main voice, other voices, natural speech
+RESOLUTIONS = ((512, 120, 32), (1024, 240, 64), (2048, 480, 80), (256, 60, 0))  # bands 0: no mel
+MEL_WEIGHT, PITCH_WEIGHT = 4.0, 5.0
 MEL_FLOOR = 1e-3  # about the mel of white noise 66 dB under full scale
+QUIET = float(np.log(1e-5))  # of the mel
+UNVOICED_WEIGHT = 0.05  # of the pitch between voiced sounds, which the filters read too
+OCTAVE_ERROR = 0.5
 
 
-def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
-    """Return the mean over resolutions of convergence and log-magnitude distance."""
-    total = made.new_zeros(())
-    for size, hop in RESOLUTIONS:
-        window = torch.hann_window(size)
-        spectra = [
-            torch.stft(x, size, hop, window=window, return_complex=True).abs().clamp_min(1e-5)
-            for x in (made, real)
-        ]
-        distance = (spectra[1] - spectra[0]).norm() / spectra[1].norm().clamp_min(1e-3)
-        total = total + distance + (spectra[1].log() - spectra[0].log()).abs().mean()
-    return total / len(RESOLUTIONS)
+class SpectralLosses:
+    """Distances of spectra and of mels between two waves, at every resolution."""
+
+    def __init__(self) -> None:
+        self.windows = {size: torch.hann_window(size) for size, _, _ in RESOLUTIONS}
+        self.bands = {
+            size: features.slaney_filters(24_000, size, bands, 0.0, 8000.0)
+            for size, _, bands in RESOLUTIONS
+            if bands
+        }
+
+    def __call__(self, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Means over resolutions for (B, S): spectra, and mels in nepers."""
+        spectra, mels = [], []
+        for size, hop, bands in RESOLUTIONS:
+            ours, true = (
+                torch.stft(x, size, hop, window=self.windows[size], return_complex=True)
+                .abs()
+                .clamp_min(1e-5)
+                for x in (made, real)
+            )
+            convergence = (true - ours).norm() / true.norm().clamp_min(1e-3)
+            spectra.append(convergence + (true.log() - ours.log()).abs().mean())
+            if bands:
+                floor = MEL_FLOOR * size / 1920
+                logs = [(self.bands[size] @ x).clamp_min(floor).log() for x in (ours, true)]
+                mels.append((logs[0] - logs[1]).abs().mean())
+        return torch.stack(spectra).mean(), torch.stack(mels).mean()
 
 
-def mel_loss(made: Tensor, real: Tensor) -> Tensor:
-    """Return the mean distance in nepers between mels of three resolutions up to 8 kHz."""
-    total = made.new_zeros(())
-    for size, hop, bands in MELS:
-        window = torch.hann_window(size)
-        basis = features.slaney_filters(24_000, size, bands, 0.0, 8000.0)
-        mels = [
-            torch.matmul(basis, torch.stft(x, size, hop, window=window, return_complex=True).abs())
-            for x in (made, real)
-        ]
-        logs = [mel.clamp_min(MEL_FLOOR * size / 1920).log() for mel in mels]
-        total = total + (logs[0] - logs[1]).abs().mean()
-    return total / len(MELS)
+def log_pitch(pitch: np.ndarray) -> np.ndarray:
+    """Log2 of pitch over the vocoder's zero, drawn through what is unvoiced: (T,)."""
+    voiced = pitch > 0
+    if not voiced.any():
+        return np.zeros_like(pitch)
+    places = np.arange(len(pitch))
+    known = np.log2(pitch[voiced] / PITCH_ZERO)
+    return np.interp(places, places[voiced], known).astype(np.float32)
 
 
 def main() -> None:
     """Train the vocoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--name", default="vocoder", help="of the file to write")
-    parser.add_argument("--init", type=Path, help="vocoder.pt to start from, of any harmonics")
-    parser.add_argument("--lr", type=float, default=8e-4)
-    parser.add_argument("--flow-mels", action="store_true", help="read the mels of flow_mels.py")
+    parser.add_argument("--init", type=Path, help="an earlier vocoder to start from")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--flow-share", type=float, default=0.5, help="of mels, where there are")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     corpus = Corpus(args.out)
-    main_rows = corpus.select("closed", "open")[:3000]
-    other_rows = corpus.select("mixed")
-    valid = corpus.select("valid")[:16]
-    if args.flow_mels:
-        main_rows = [s for s in corpus.select("closed", "open") if corpus.has(s, "flowmel.")]
-        other_rows = [s for s in corpus.select("mixed") if corpus.has(s, "flowmel.")]
-    model = HiFT(HIFT)
+    kinds = [
+        [s for s in corpus.select(*names) if corpus.has(s, "pitch.")]
+        for names in (("closed", "open", "strings"), ("mixed",), ("natural",))
+    ]
+    kinds[2] = kinds[2] or kinds[0]  # without natural speech the main voice stands for it
+    valid = [*corpus.select("valid")[:6], *(rows.pop() for rows in kinds[1:] for _ in range(4))]
+    model, spectral = SourceFilter(SOURCE_FILTER), SpectralLosses()
     if args.init:
-        known = torch.load(args.init, weights_only=True)["model"]
-        mixer = model.m_source.l_linear.weight
-        fresh = torch.full_like(mixer, float(known["m_source.l_linear.weight"].mean()))
-        fresh[:, : known["m_source.l_linear.weight"].shape[1]] = known["m_source.l_linear.weight"]
-        model.load_state_dict(known | {"m_source.l_linear.weight": fresh})
+        model.load_state_dict(torch.load(args.init, weights_only=True)["model"])
 
-    def crops(batch: list[Sentence], seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    def crop(s: Sentence, rng: np.random.Generator, share: float) -> tuple[np.ndarray, ...]:
+        start = int(rng.integers(0, max(1, 2 * s.tokens - FRAMES)))
+        flowed = corpus.has(s, "flowmel.") and rng.random() < share
+        mel = (corpus.flow_mel(s) if flowed else corpus.mel(s))[start : start + FRAMES]
+        pitch = corpus.pitch(s)
+        rows = (pitch > 0, log_pitch(pitch))
+        wave = corpus.audio(s)[480 * start : 480 * (start + FRAMES)]
+        pad = FRAMES - len(mel)
+        return (
+            np.pad(wave, (0, 480 * FRAMES - len(wave))),
+            np.pad(mel, ((0, pad), (0, 0)), constant_values=QUIET).T,
+            *(np.pad(row[start : start + FRAMES].astype(np.float32), (0, pad)) for row in rows),
+        )
+
+    def losses(batch: list[Sentence], seed: int, share: float, true_pitch: bool) -> Losses:
         rng = np.random.default_rng(seed)
-        need = FRAMES * 480
-        waves, pitches, mels = [], [], []
-        for s in batch:
-            wave = corpus.audio(s)
-            start = 480 * int(rng.integers(0, max(1, len(wave) // 480 - FRAMES)))
-            low = max(0, start - 960)
-            piece = torch.from_numpy(wave[low : start + need + 960])
-            f0 = track(piece)[(start - low) // 480 :][:FRAMES]
-            pitches.append(F.pad(f0, (0, FRAMES - len(f0))))
-            cut = torch.from_numpy(wave[start : start + need])
-            waves.append(F.pad(cut, (0, need - len(cut))))
-            mel = features.mel24k(waves[-1])
-            if args.flow_mels and rng.random() < 0.7 and corpus.has(s, "flowmel."):
-                made = torch.from_numpy(corpus.flow_mel(s)[start // 480 :][:FRAMES]).T
-                mel[:, : made.shape[1]] = made
-            mels.append(mel)
-        return torch.stack(waves), torch.stack(pitches), torch.stack(mels)
-
-    def losses(batch: list[Sentence], step: int) -> Losses:
-        wave, pitch, mel = crops(batch, step)
+        crops = zip(*(crop(s, rng, share) for s in batch), strict=True)
+        wave, mel, voiced, pitch = (torch.from_numpy(np.stack(part)) for part in crops)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            predicted = model.f0(mel).float()
-            followed = pitch if not args.init and step < 0.4 * args.steps else predicted.detach()
-            made = model.decode(mel, model.source(followed)).float()
+            logit, found = model.pitch_of(mel)
+            known = (voiced, pitch) if true_pitch else (torch.sigmoid(logit), found)
+            made = model.render(mel, *known)
+        made, wave = made[:, 480:-480], wave[:, 480:-480]  # the ends lack their neighbours
         mel_error = (features.mel24k(made) - features.mel24k(wave)).abs().mean()
-        spectral = spectral_loss(made, wave)
-        f0_error = (predicted - pitch).abs().mean() / 100
-        mels = mel_loss(made, wave)
-        loss = spectral + mel_error + MEL_WEIGHT * mels + f0_error
-        parts = {"mel": mel_error, "mels": mels, "spectral": spectral, "f0": f0_error}
-        return {"loss": loss} | parts
+        spectra, mels = spectral(made, wave)
+        voicing = F.binary_cross_entropy_with_logits(logit, voiced)
+        weight = voiced + UNVOICED_WEIGHT
+        pitch_error = ((found - pitch).abs() * weight).sum() / weight.sum()
+        wrong = ((found - pitch).abs() * voiced > OCTAVE_ERROR).float().sum() / voiced.sum()
+        loss = spectra + mel_error + MEL_WEIGHT * mels + voicing + PITCH_WEIGHT * pitch_error
+        parts = {"mel": mel_error, "mels": mels, "spectral": spectra, "voicing": voicing}
+        return {"loss": loss, **parts, "pitch": pitch_error, "octave": wrong}
 
     def batch_loss(step: int) -> Losses:
-        half = args.batch // 2
-        batch = draw(main_rows, step, half) + draw(other_rows, step, args.batch - half)
-        return losses(batch, step)
+        batch: list[Sentence] = []
+        for seed, (rows, n) in enumerate(zip(kinds, BATCH, strict=True)):
+            batch += draw(rows, step, n, seed)
+        first = not args.init and step < 0.15 * args.steps
+        return losses(batch, step, args.flow_share, true_pitch=first or step % 2 == 0)
 
     train(
         args.name,
@@ -134,7 +146,7 @@ def main() -> None:
         lr=args.lr,
         betas=(0.8, 0.99),
         weight_decay=0.01,
-        validate=lambda: {k: float(v) for k, v in losses(valid, args.steps).items()},
+        validate=lambda: {k: float(v) for k, v in losses(valid, 0, 0.5, False).items()},
     )
 
 
