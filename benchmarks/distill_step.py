@@ -36,8 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamtra_cli.engine.lessons.examples import BatchSource, Example
-from mamtra_cli.engine.lessons.layouts import lay_out
+from mamtra_cli.engine.lessons.examples import BatchSource
 from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
@@ -47,7 +46,9 @@ from mamtra_cli.engine.training.losses import IGNORE, Divergence
 from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.engine.training.trainer import Loss
 from mamtra_cli.families.cosyvoice2.config import LMConfig
+from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import preset
 
 WEIGHTS = LossWeights()
@@ -70,23 +71,25 @@ HALF_BILLION = {
 }
 
 
-def models(shape: str, device: str, separate: bool) -> tuple[SpeechLM, SpeechLM]:
+def models(shape: str, device: str, separate: bool) -> tuple[SpeechLessons, SpeechLessons]:
     """Teacher and 1:1 student; with `separate` the student has tensors of its own."""
     torch.manual_seed(0)
     if shape == "mini":
         teacher = Engine.load("mini", device=device, dtype="float32").lm
     else:
         teacher = SpeechLM(LMConfig(**HALF_BILLION)).to(device)  # type: ignore[arg-type]
-    teacher.eval().requires_grad_(False)
-    kinds = "TM" * (teacher.config.n_layers // 2)
+    teacher = SpeechLessons(teacher.eval().requires_grad_(False))
+    kinds = "TM" * (teacher.stack.config.n_layers // 2)
     student = hybrid_of(teacher, kinds, preset("mamba2-gqa"))
     if separate:
-        own = SpeechLM(student.config)
-        own.load_state_dict({name: value.clone() for name, value in student.state_dict().items()})
-        student = own.to(device)
-    for name, parameter in student.named_parameters():
+        own = SpeechLM(student.lm.config)
+        state = student.lm.state_dict()
+        own.load_state_dict({name: value.clone() for name, value in state.items()})
+        student = SpeechLessons(own.to(device))
+    for name, parameter in student.lm.named_parameters():
         parameter.requires_grad_(".mixer." in name)
-    return teacher, student.train()
+    student.lm.train()
+    return teacher, student
 
 
 def source(config: LMConfig, positions: int) -> BatchSource:
@@ -116,28 +119,29 @@ def source(config: LMConfig, positions: int) -> BatchSource:
 class PlainLoss:
     """The first loop one writes."""
 
-    def __init__(self, teacher: SpeechLM, student: SpeechLM, text_head: bool) -> None:
+    def __init__(self, teacher: SpeechLessons, student: SpeechLessons, text_head: bool) -> None:
         self.teacher, self.student = teacher, student
         self.heads = None
         if text_head:  # tied to the text embedding in the published model
             self.heads = [lm.stack.embed_tokens.weight for lm in (teacher, student)]
         student.stack.recompute = "none"
-        kinds = student.config.hybrid.layer_kinds
+        kinds = student.stack.config.layer_kinds
         self.inner = [i + 1 for i, kind in enumerate(kinds) if kind != "T" and i + 1 < len(kinds)]
 
     def __call__(self, batch: object) -> Loss:
-        laid = lay_out(batch, self.student)  # type: ignore[arg-type]
-        capture = range(len(self.student.config.hybrid.layer_kinds))
+        laid = self.student.lay_out(batch.examples)  # type: ignore[attr-defined]
+        capture = range(len(self.student.stack.config.layer_kinds))
         outs, unused = [], []
         for i, lm in enumerate((self.teacher, self.student)):
             with torch.set_grad_enabled(lm is self.student):
-                out = lm.stack(lm.embed(laid.sequence), **laid.reading, capture=capture)
+                out = lm.stack(lm.embed(laid.inputs), **laid.reading, capture=capture)
                 if self.heads is not None:
                     unused.append(F.linear(out.hidden, self.heads[i]))  # (B, T, text vocabulary)
-                outs.append((out, lm.llm_decoder(out.hidden)))  # (B, T, V)
+                outs.append((out, lm.heads(out.hidden)[..., 0, :]))  # (B, T, V)
         (theirs, p_logits), (ours, q_logits) = outs
-        mask = laid.targets != IGNORE
-        ce = F.cross_entropy(q_logits.flatten(0, 1), laid.targets.flatten(), ignore_index=IGNORE)
+        targets = laid.targets[..., 0]
+        mask = targets != IGNORE
+        ce = F.cross_entropy(q_logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         log_p, log_q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)
         mixed = (0.1 * log_p.exp() + 0.9 * log_q.exp()).log()
         kl = (log_p.exp() * (log_p - mixed)).sum(-1)[mask].mean()
@@ -219,7 +223,7 @@ def measured(name: str, options: argparse.Namespace, folder: str) -> dict[str, f
     device = options.device
     base = Peak("cpu").before
     teacher, student = models(options.shape, device, separate=name.startswith("plain"))
-    found = source(teacher.config, options.positions)
+    found = source(teacher.lm.config, options.positions)
     clock = time.process_time if device == "cpu" else wall
     storing = 0.0
     if name.startswith("plain"):
@@ -232,7 +236,7 @@ def measured(name: str, options: argparse.Namespace, folder: str) -> dict[str, f
         begun = clock()
         store(loss, found, folder)  # type: ignore[arg-type]
         storing = clock() - begun
-    learning = [p for p in student.parameters() if p.requires_grad]
+    learning = [p for p in student.lm.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-4)
     seconds, tokens, values = [], [], []
     batches = found.batches()
@@ -247,7 +251,7 @@ def measured(name: str, options: argparse.Namespace, folder: str) -> dict[str, f
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         values.append(float(made.value.detach()))
-        return int(batch.token_lengths.sum())
+        return batch.frames
 
     with Peak(device) as peak:
         for step in range(options.steps + 1):
@@ -259,7 +263,7 @@ def measured(name: str, options: argparse.Namespace, folder: str) -> dict[str, f
     speeds = [count / spent for count, spent in zip(tokens, seconds, strict=True)]
     live = peak.most
     if not peak.cuda:
-        own = held(teacher, student, optimizer)
+        own = held(teacher.lm, student.lm, optimizer)
         live = own + live_peak(lambda: update(options.steps + 1))[0]
     return {
         "tokens_per_second": statistics.median(speeds),

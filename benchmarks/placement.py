@@ -89,7 +89,7 @@ def main() -> None:
     asked = arguments()
     begun, cpu = time.perf_counter(), time.process_time()
     engine = Engine.load(asked.model, device="cpu", dtype="float32")
-    lm, n = engine.lm, engine.lm.config.n_layers
+    lm, n = engine.lessons, engine.lessons.stack.config.n_layers
     to_fit = make_tokens(engine, asked.fit_tokens, seed=asked.seed)
     spoken = make_tokens(engine, asked.tokens, seed=asked.seed + SCORE_SEED)
     to_score = take_tokens(spoken, asked.tokens)

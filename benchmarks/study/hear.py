@@ -52,7 +52,9 @@ def hear(
     lab.say(f"{name}: {how.sentences} sentences")
     engine = lab.teacher
     if folder is not None:
-        engine = engine.with_lm(Engine.load(str(folder), device="cpu", dtype="float32").lm, name)
+        engine = engine.with_lessons(
+            Engine.load(str(folder), device="cpu", dtype="float32").lessons, name
+        )
     texts = closed(how.sentence_seed, how.sentences) * how.seeds
     heard, lengths = _speak(engine, ears, texts, how)
     return lab.ledger.put("heard", key, row=name, said=texts, heard=heard, tokens=lengths)

@@ -16,11 +16,11 @@ from typing import Any
 from safetensors import safe_open
 
 from mamtra_cli.engine.lessons.agreement import compare, take_tokens
-from mamtra_cli.engine.lessons.examples import Example, read_examples, write_examples
+from mamtra_cli.engine.lessons.examples import read_examples, write_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.events import Event, Metrics
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import Example, Lessons
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
 from study.ledger import Ledger
@@ -52,7 +52,7 @@ class Lab:
     @property
     def n_layers(self) -> int:
         """Layers of the teacher."""
-        return self.teacher.lm.config.n_layers
+        return self.teacher.lessons.stack.config.n_layers
 
     def hash_of(self, *parts: str) -> str:
         """Hash of the files of some of the teacher's parts."""
@@ -79,10 +79,7 @@ class Lab:
 
     def read(self, path: Path) -> list[Example]:
         """Examples of a file."""
-        lm = self.teacher.lm.config
-        return read_examples(
-            path, self.teacher.encode, speech_vocab=lm.speech_vocab, text_vocab=lm.vocab_size
-        )
+        return read_examples(path, self.teacher.encode, **self.teacher.facts.sizes)
 
     def training_file(self, tokens: int) -> Path:
         """A file of the first `tokens` training tokens; 0 is all."""
@@ -105,7 +102,7 @@ class Lab:
         return self.folder / "students" / run.digest
 
 
-def closeness(teacher: SpeechLM, student: SpeechLM, held: Sequence[Example]) -> dict[str, Any]:
+def closeness(teacher: Lessons, student: Lessons, held: Sequence[Example]) -> dict[str, Any]:
     """Sums of each sentence, so that intervals can be had: tokens, CE, KL, same first choice."""
     rows: dict[str, list[float]] = {"tokens": [], "ce_teacher": [], "ce": [], "kl": [], "same": []}
     for example in held:
@@ -121,7 +118,7 @@ def closeness(teacher: SpeechLM, student: SpeechLM, held: Sequence[Example]) -> 
 class Curve:
     """Listens to a run and measures each weight file it saves."""
 
-    def __init__(self, lab: Lab, student: SpeechLM, run_folder: Path) -> None:
+    def __init__(self, lab: Lab, student: Lessons, run_folder: Path) -> None:
         self.lab, self.student, self.folder = lab, student, run_folder
         self.held = take_tokens(lab.held_out(), lab.data.curve_tokens)
         self.points: dict[int, dict[str, float]] = {}
@@ -138,13 +135,13 @@ class Curve:
                 return
             names = [name for name in file.keys() if name.startswith(WEIGHT)]  # noqa: SIM118
             tensors = {name.removeprefix(WEIGHT): file.get_tensor(name) for name in names}
-        wrong = self.student.load_state_dict(tensors, strict=False).unexpected_keys
+        wrong = self.student.lm.load_state_dict(tensors, strict=False).unexpected_keys
         assert not wrong, wrong
         self.add(step)
 
     def add(self, step: int) -> None:
         """Measure the student as it is."""
-        found = compare(self.lab.teacher.lm, self.student, self.held)
+        found = compare(self.lab.teacher.lessons, self.student, self.held)
         self.points[step] = {"ce": found.ce_student, "kl": found.kl, "same": found.agreement}
 
 
@@ -164,8 +161,8 @@ def train(lab: Lab, run: Run) -> dict[str, Any]:
         replace(run.convert, teacher=lab.name, output=raw, data=file, check_tokens=0, **options)
     )
     held = lab.held_out()
-    student = Engine.load(str(raw), device="cpu", dtype="float32").lm
-    start = closeness(lab.teacher.lm, student, held)
+    student = Engine.load(str(raw), device="cpu", dtype="float32").lessons
+    start = closeness(lab.teacher.lessons, student, held)
     end, points, metrics = start, {}, {}
     if run.distill.steps:
         lesson = replace(
@@ -176,8 +173,8 @@ def train(lab: Lab, run: Run) -> dict[str, Any]:
             curve = Curve(lab, student, folder.with_name(f"{folder.name}.run"))
             lesson = replace(lesson, log_every=run.row.curve, save_every=run.row.curve)
         result = distill(lesson, curve or (lambda event: None))
-        trained = Engine.load(str(folder), device="cpu", dtype="float32").lm
-        end = closeness(lab.teacher.lm, trained, held)
+        trained = Engine.load(str(folder), device="cpu", dtype="float32").lessons
+        end = closeness(lab.teacher.lessons, trained, held)
         metrics = {"seconds": result.seconds, "tokens": result.tokens, "loss": result.loss}
         if curve is not None:
             curve.student = trained

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tests.families.cosyvoice2.tiny import write_qwen, write_random_checkpoint, yaml_text
 from tests.tiny_model import write_tiny_model
+from torch import nn
 
 from mamtra_cli.checkpoint import FolderWriter, read_model_folder, sha256
 from mamtra_cli.config import from_dict
@@ -19,8 +20,8 @@ from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import CheckpointError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Note, Stage
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
+from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
@@ -183,11 +184,11 @@ def test_check_can_be_skipped(teacher: Path, tmp_path: Path) -> None:
 def test_neither_model_is_in_memory_while_the_student_is_written(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[weakref.ref[SpeechLM]] = []
+    made: list[weakref.ref[nn.Module]] = []
 
-    def making(lm: SpeechLM, *args: Any, **options: Any) -> SpeechLM:
-        student = hybrid_of(lm, *args, **options)
-        made.extend((weakref.ref(lm), weakref.ref(student)))
+    def making(teacher: Lessons, *args: Any, **options: Any) -> Lessons:
+        student = hybrid_of(teacher, *args, **options)
+        made.extend((weakref.ref(teacher.lm), weakref.ref(student.lm)))
         return student
 
     plain, alive = FolderWriter.write_tensors, []

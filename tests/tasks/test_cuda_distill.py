@@ -15,12 +15,13 @@ from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 from torch import Tensor, nn
 
 from mamtra_cli.engine.choosing.bench import align_pool, make_pool
-from mamtra_cli.engine.lessons.examples import BatchSource, Example, write_examples
+from mamtra_cli.engine.lessons.examples import BatchSource, write_examples
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.training.optimization import TrainOptions
 from mamtra_cli.engine.training.parallel import own_device
 from mamtra_cli.engine.training.trainer import Loss, Trainer
 from mamtra_cli.errors import UsageError
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import preset
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, DistillResult
 from mamtra_cli.tasks.convert import convert
@@ -163,10 +164,10 @@ def test_random_state_is_that_of_the_trained_device(
 
 def test_pool_of_mixers_is_aligned_on_the_device(models: Path) -> None:
     with pretended_cuda():
-        teacher = Engine.load(str(models / "teacher"), dtype="float32").lm
+        teacher = Engine.load(str(models / "teacher"), dtype="float32").lessons
         pool = make_pool(teacher, preset("mamba2-gqa"), examples()[:4])
         align_pool(teacher, pool, examples()[:8], steps=2)
-        found: dict[str, Tensor] = dict(pool.named_parameters())
+        found: dict[str, Tensor] = dict(pool.lm.named_parameters())
         assert {value.device.type for value in found.values()} == {"cuda"}
 
 

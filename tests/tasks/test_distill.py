@@ -12,11 +12,12 @@ from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 from mamtra_cli.checkpoint import read_model_folder
 from mamtra_cli.cli.app import run
 from mamtra_cli.config import read_data
-from mamtra_cli.engine.lessons.examples import Example, write_examples
+from mamtra_cli.engine.lessons.examples import write_examples
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.training.trainer import Trainer
 from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
 from mamtra_cli.events import Event, Metrics, Note
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
 from mamtra_cli.recipes.distill import PRESETS
 from mamtra_cli.tasks.convert import convert

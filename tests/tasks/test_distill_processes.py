@@ -13,7 +13,8 @@ from tests.forks import Forks
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.checkpoint import read_model_folder
-from mamtra_cli.engine.lessons.examples import Example, write_examples
+from mamtra_cli.engine.lessons.examples import write_examples
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
 

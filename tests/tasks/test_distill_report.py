@@ -14,8 +14,9 @@ from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.judging import evaluation
-from mamtra_cli.engine.lessons.examples import Example, write_examples
+from mamtra_cli.engine.lessons.examples import write_examples
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks import distill as task
 from mamtra_cli.tasks.convert import convert

@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine.lessons.examples import Example, write_examples
+from mamtra_cli.engine.lessons.examples import write_examples
 from mamtra_cli.engine.training.curves import draw_curves
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.trainer import Trainer
 from mamtra_cli.errors import CheckpointError, OutputError, PlanError, TrainingError, UsageError
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, DistillResult
 from mamtra_cli.tasks import distill as task
 from mamtra_cli.tasks.convert import convert

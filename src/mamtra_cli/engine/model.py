@@ -23,7 +23,7 @@ from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
 from mamtra_cli.engine.decoding.loop import Utterance
-from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.errors import CheckpointError, PlanError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
 from mamtra_cli.families.base import Facts, Family, FrontEnd, Model
@@ -38,6 +38,7 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     length_limits,
 )
 from mamtra_cli.families.cosyvoice2.text_table import TextTable
+from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import check_fit, library_folder
@@ -129,10 +130,13 @@ class Engine:
             lean=lean,
         )
 
-    def with_lm(self, lm: SpeechLM, name: str) -> "Engine":
+    def with_lessons(self, lessons: Lessons, name: str) -> "Engine":
         """The same model with another language model in place of its own."""
-        config = dataclasses.replace(self.config, lm=lm.config)
-        parts = {**self._parts, "lm": lm.to(self.device).eval()}
+        stack = lessons.stack.config
+        conversion = self.family.conversion(self.config)
+        assert conversion is not None
+        config = conversion.with_mixers(self.config, stack.layer_kinds, stack.mixer.to_dict())
+        parts = {**self._parts, conversion.part: lessons.lm.to(self.device).eval()}
         return Engine(
             config,
             family=self.family,
@@ -158,6 +162,27 @@ class Engine:
                 if not bool(weight.isfinite().all()):
                     return f"{part}.{name}"
         return None
+
+    @cached_property
+    def lm_part(self) -> str:
+        """The part that holds the language model; "" where the model has none."""
+        conversion = self.family.conversion(self.config)
+        return "" if conversion is None else conversion.part
+
+    @cached_property
+    def lessons(self) -> Lessons:
+        """The language model as something to be taught, in evaluation mode.
+
+        Raises:
+            PlanError: the model has none.
+        """
+        found = self.lm_part and self.family.lessons(self.config, self.part(self.lm_part))
+        if not found:
+            raise PlanError(
+                f"`{self.name}` is a {self.family.name} model, which does not speak token by token",
+                "name a model that has a language model",
+            )
+        return found
 
     @property
     def lm(self) -> SpeechLM:

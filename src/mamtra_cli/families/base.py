@@ -17,6 +17,7 @@ from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.costs import Head
 from mamtra_cli.checkpoint import ModelFolder, sha256
 from mamtra_cli.errors import CheckpointError, PlanError
+from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource, load_module
 
@@ -101,6 +102,15 @@ class Facts:
     stack: HybridConfig | None = None
     head: Head = field(default_factory=Head)
     learned: Learned = field(default_factory=Learned)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What readers of data ask of them."""
+        return {
+            "text_vocab": self.text_ids,
+            "speech_vocab": self.codes,
+            "codebooks": self.codebooks,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +236,10 @@ class Family(Protocol):
 
     def conversion(self, config: Any) -> Conversion | None:
         """How its layers are exchanged; `None` where there are none to exchange."""
+        ...
+
+    def lessons(self, config: Any, lm: nn.Module) -> Lessons | None:
+        """A loaded language model as something to be taught; `None` where there is none."""
         ...
 
     def fingerprint(self, folder: Path, config: Any, part: str) -> str:

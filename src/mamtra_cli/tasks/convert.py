@@ -31,7 +31,7 @@ from mamtra_cli.checkpoint import (
 from mamtra_cli.config import dump_json, nearest, to_dict
 from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores
 from mamtra_cli.engine.lessons.agreement import compare_with, predictions, take_tokens
-from mamtra_cli.engine.lessons.examples import Example, hold_out, read_examples
+from mamtra_cli.engine.lessons.examples import hold_out, read_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import fit, hybrid_of
@@ -48,7 +48,7 @@ from mamtra_cli.engine.students.folder import (
 from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.base import Model
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.registry import locate, open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.publish import check_free, check_space
@@ -194,16 +194,18 @@ def make(
     to_fit, to_check = examples(design, recipe, engine, report)
     kinds = design.plan.kinds
     report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
-    student = hybrid_of(engine.lm, kinds, design.mixer, init=INITS[recipe.init], seed=recipe.seed)
+    student = hybrid_of(
+        engine.lessons, kinds, design.mixer, init=INITS[recipe.init], seed=recipe.seed
+    )
     fits: tuple[LayerFit, ...] = ()
     if to_fit:
-        tokens = sum(len(example.tokens) for example in to_fit)
+        tokens = sum(example.frames for example in to_fit)
         report(Stage(name="fitting", detail=f"{recipe.calibrate} on {tokens} speech tokens"))
-        fits = fit(engine.lm, student, to_fit, mode=recipe.calibrate, ridge=recipe.ridge)
-    told = list(predictions(engine.lm, to_check)) if to_check else []
+        fits = fit(engine.lessons, student, to_fit, mode=recipe.calibrate, ridge=recipe.ridge)
+    told = list(predictions(engine.lessons, to_check)) if to_check else []
     report(Stage(name="writing", detail=str(recipe.output)))
     writer.write_config(model.family.name, design.config)
-    changes, placed = changes_of(model, student), engine.device
+    changes = changes_of(model, student.lm)
     # Two models do not fit where one does: the teacher goes before its file is read again, and
     # before its student is.
     del student, engine
@@ -213,9 +215,8 @@ def make(
     check = None
     if to_check:
         report(Stage(name="checking", detail=f"{len(to_check)} held-out sentences"))
-        written = open_model(writer.path).load(part)
-        assert isinstance(written, SpeechLM)
-        check = compare_with(told, written.to(placed), to_check)
+        written = Engine.load(str(writer.path), device=recipe.device, dtype="float32")
+        check = compare_with(told, written.lessons, to_check)
     return check, describe(design, recipe, writer, check, fits)
 
 
@@ -232,10 +233,7 @@ def examples(
             for tokens, seed in zip((fit_tokens, recipe.check_tokens), seeds, strict=True)
         )
         return to_fit, take_tokens(to_check, recipe.check_tokens)
-    lm = engine.config.lm
-    given = read_examples(
-        recipe.data, engine.encode, speech_vocab=lm.speech_vocab, text_vocab=lm.vocab_size
-    )
+    given = read_examples(recipe.data, engine.encode, **engine.facts.sizes)
     rest, held = hold_out(given, len(given) // 5 if recipe.check_tokens else 0, seed=recipe.seed)
     return take_tokens(rest, fit_tokens), take_tokens(held, recipe.check_tokens)
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mamtra_cli.checkpoint import MODEL
 from mamtra_cli.config import from_dict
 from mamtra_cli.engine.lessons.agreement import compare, take_tokens
-from mamtra_cli.engine.lessons.examples import Example, hold_out, write_examples
+from mamtra_cli.engine.lessons.examples import hold_out, write_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.students.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.students.trained import write_student
@@ -46,7 +46,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Note, Report, ignore
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import Example, Lessons
 from mamtra_cli.publish import check_free, written_whole
 from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
 from mamtra_cli.stopping import interruptible
@@ -95,7 +95,7 @@ def _distill(
     """Open both models, train, write."""
     check_world(recipe, world)
     pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
-    trainable = choose_trainable(pair.student.lm, recipe)
+    trainable = choose_trainable(pair.student.lessons, recipe)
     share_frozen(pair)
     planned = _planned(recipe, pair, trainable)
     if recipe.dry_run:
@@ -104,7 +104,9 @@ def _distill(
     if output is None:
         raise UsageError("no output folder is given", "name one, `-o student-tuned`")
     for engine in (pair.teacher, pair.student):
-        refuse_broken(engine.lm.named_parameters(), f"`{engine.name}` holds", "make it again")
+        refuse_broken(
+            engine.lessons.lm.named_parameters(), f"`{engine.name}` holds", "make it again"
+        )
     # Data that cannot be used are refused before there is a run.
     given = None if recipe.data is None else divided(recipe, read_data_of(recipe.data, pair))
     run = recipe.resume or output.with_name(f"{output.name}.run")
@@ -138,7 +140,7 @@ def _trained(
         sources = sources_of(pair, [*training, *kept])
         check_sources(run, read_run(run).get("sources") or {}, sources)
         if told.before is None and kept:
-            told = replace(told, before=compare(pair.teacher.lm, pair.student.lm, kept))
+            told = replace(told, before=compare(pair.teacher.lessons, pair.student.lessons, kept))
         write_run(run, {"recipe": recipe, "before": told.before, "sources": sources})
     world.wait()
     stages = Run.of(recipe, pair, training, run, world, report)
@@ -149,8 +151,8 @@ def _trained(
         if stages.objective.divided:
             # A divided student cannot be run alone: take a whole one.
             pair = open_pair(recipe.student, recipe.teacher, recipe.device, report)
-        set_weights(pair.student.lm, weights)
-        after = compare(pair.teacher.lm, pair.student.lm, kept) if kept else None
+        set_weights(pair.student.lessons.lm, weights)
+        after = compare(pair.teacher.lessons, pair.student.lessons, kept) if kept else None
         told = replace(told, after=after)
         told = write_student(recipe, pair, told, weights, run, report)
     return told
@@ -163,7 +165,7 @@ def refuse_broken(named: Iterable[tuple[str, Tensor]], who: str, hint: str) -> N
             raise TrainingError(f"{who} values that are not finite, in `{name}`", hint)
 
 
-def set_weights(student: SpeechLM, weights: Mapping[str, Tensor]) -> None:
+def set_weights(student: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put what was trained into a student, which is then only read."""
     named = dict(student.named_parameters())
     with torch.no_grad():
@@ -192,13 +194,13 @@ def resumed(recipe: DistillRecipe) -> tuple[DistillRecipe, StartCheck | None]:
     ), check
 
 
-def choose_trainable(student: SpeechLM, recipe: DistillRecipe) -> int:
+def choose_trainable(student: Lessons, recipe: DistillRecipe) -> int:
     """Let the new layers learn, and the rest where it has a rate; return the trainable count."""
-    for name, parameter in student.named_parameters():
+    for name, parameter in student.lm.named_parameters():
         parameter.requires_grad_(NEW in name or recipe.lr_rest > 0)
-    count = sum(p.numel() for p in student.parameters() if p.requires_grad)
+    count = sum(p.numel() for p in student.lm.parameters() if p.requires_grad)
     alone = recipe.calibrate or recipe.align_steps
-    if not count or (alone and not student.config.hybrid.plan.converted):
+    if not count or (alone and not student.stack.config.plan.converted):
         raise PlanError(
             "the student has no new layers to train",
             "convert it first, or train everything, in stage 1 or 2, with `--lr-rest 1e-5`",
@@ -226,7 +228,7 @@ def divided(recipe: DistillRecipe, examples: list[Example]) -> tuple[list[Exampl
     """Training and held-out examples."""
     if not recipe.check_tokens:
         return examples, []
-    mean = sum(len(example.tokens) for example in examples) / len(examples)
+    mean = sum(example.frames for example in examples) / len(examples)
     # One more than the mean asks for: `take_tokens` gives back what is too much.
     wanted = math.ceil(recipe.check_tokens / mean) + 1
     training, held = hold_out(examples, wanted, seed=recipe.seed)
@@ -278,7 +280,7 @@ def reported(recipe: DistillRecipe, result: DistillResult, report: Report) -> Di
 
 def _planned(recipe: DistillRecipe, pair: Pair, trainable: int) -> DistillResult:
     """What is known before anything is trained."""
-    frozen = sum(p.numel() for p in pair.student.lm.parameters()) - trainable
+    frozen = sum(p.numel() for p in pair.student.lessons.lm.parameters()) - trainable
     steps = recipe.align_steps + recipe.steps + recipe.own_steps
     return DistillResult(
         output=recipe.output,

@@ -95,10 +95,9 @@ def open_engines(recipe: ProfileRecipe, report: Report) -> list[Engine]:
 def converted(teacher: Engine, ratio: str, mixer: MixerConfig | None = None) -> Engine:
     """A hybrid of a model, converted in memory and not calibrated: its speed, not its speech."""
     mixer = mixer or MixerConfig()
-    config = teacher.config.lm
-    kinds = LayerPlan.parse(ratio, config.n_layers).kinds
-    lm = hybrid_of(teacher.lm, kinds, mixer)
-    return teacher.with_lm(lm, f"{teacher.name} {ratio}")
+    lessons = teacher.lessons
+    kinds = LayerPlan.parse(ratio, lessons.stack.config.n_layers).kinds
+    return teacher.with_lessons(hybrid_of(lessons, kinds, mixer), f"{teacher.name} {ratio}")
 
 
 def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[ProfileRow]:

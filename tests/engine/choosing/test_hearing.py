@@ -37,11 +37,11 @@ def test_candidate_is_spoken_and_what_is_not_heard_counts(
 ) -> None:
     ears = Ears()
     monkeypatch.setattr(selection_hearing, "ears", lambda: ears)
-    candidate = hybrid_of(engine.lm, "TMTM", MixerConfig())
+    candidate = hybrid_of(engine.lessons, "TMTM", MixerConfig())
     assert word_errors(engine, candidate, sentences=2) == 1.0
     assert len(ears.waves) <= 2
     assert all(wave.ndim == 1 and len(wave) for wave in ears.waves)
-    assert engine.lm is not candidate
+    assert engine.lessons.lm is not candidate.lm
 
 
 def test_refused_sentences_count_as_nothing_heard(
@@ -52,7 +52,7 @@ def test_refused_sentences_count_as_nothing_heard(
 
     monkeypatch.setattr(selection_hearing, "ears", Ears)
     monkeypatch.setattr(selection_hearing, "decode", nothing)
-    assert word_errors(engine, engine.lm, sentences=3) == 1.0
+    assert word_errors(engine, engine.lessons, sentences=3) == 1.0
 
 
 def test_sentences_are_the_same_ones_every_time() -> None:

@@ -13,17 +13,18 @@ from mamtra_cli.backbone.auto import METHODS, AutoRequest
 from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
 from mamtra_cli.engine.choosing.search import select, spaced
 from mamtra_cli.engine.lessons.agreement import compare
-from mamtra_cli.engine.lessons.examples import Example
 from mamtra_cli.engine.students.fitting import fit, hybrid_of
 from mamtra_cli.events import Advance, Event
+from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 
 LAYERS = 4
 MIXER = MixerConfig()
 
 
-def teacher(seed: int = 0, **sizes: Any) -> SpeechLM:
+def teacher(seed: int = 0, **sizes: Any) -> SpeechLessons:
     """Random weights large enough for layers to matter, and unlike each other."""
     torch.manual_seed(seed)
     made = SpeechLM(tiny_config(n_layers=LAYERS, **sizes).lm)
@@ -32,7 +33,7 @@ def teacher(seed: int = 0, **sizes: Any) -> SpeechLM:
             for value in block.parameters():
                 value.add_(torch.randn_like(value) * (0.1 + 0.1 * i))
         made.llm_decoder.weight.mul_(20)
-    return made.eval().requires_grad_(False)
+    return SpeechLessons(made.eval().requires_grad_(False))
 
 
 def speech(count: int = 12, seed: int = 1) -> list[Example]:
@@ -48,12 +49,12 @@ def speech(count: int = 12, seed: int = 1) -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def lm() -> SpeechLM:
+def lm() -> SpeechLessons:
     return teacher()
 
 
 @pytest.fixture(scope="module")
-def bench(lm: SpeechLM) -> Bench:
+def bench(lm: SpeechLessons) -> Bench:
     return Bench(lm, make_pool(lm, MIXER, speech()), speech(seed=2))
 
 
@@ -63,7 +64,7 @@ def request(method: str, kept: int = 2, **knobs: Any) -> AutoRequest:
 
 @pytest.mark.parametrize("kinds", ["MTTT", "TMTM", "MMMM", "TTTM"])
 def test_measure_of_a_plan_is_that_of_the_student_made_from_it(
-    lm: SpeechLM, bench: Bench, kinds: str
+    lm: SpeechLessons, bench: Bench, kinds: str
 ) -> None:
     student = hybrid_of(lm, kinds, MIXER)
     fit(lm, student, speech(), mode="ls")
@@ -75,13 +76,13 @@ def test_measure_of_a_plan_is_that_of_the_student_made_from_it(
     assert bench.tokens == wanted.tokens
 
 
-def test_assembled_model_is_the_plan_that_was_measured(lm: SpeechLM, bench: Bench) -> None:
+def test_assembled_model_is_the_plan_that_was_measured(lm: SpeechLessons, bench: Bench) -> None:
     got = compare(lm, bench.assemble("TMMT"), speech(seed=2))
     assert got.kl == pytest.approx(bench.measure(["TMMT"])[0].kl, rel=1e-4)
 
 
 def test_dropped_layer_is_a_layer_whose_output_projection_is_zero(
-    lm: SpeechLM, bench: Bench
+    lm: SpeechLessons, bench: Bench
 ) -> None:
     without = teacher()
     core = list(without.stack.blocks())[1].core
@@ -91,7 +92,7 @@ def test_dropped_layer_is_a_layer_whose_output_projection_is_zero(
     assert bench.measure(["T-TT"])[0].kl == pytest.approx(wanted.kl, rel=1e-4)
 
 
-def test_measures_do_not_depend_on_company_or_order(lm: SpeechLM, bench: Bench) -> None:
+def test_measures_do_not_depend_on_company_or_order(lm: SpeechLessons, bench: Bench) -> None:
     plans = ["".join(letters) for letters in itertools.product("TM-", repeat=LAYERS)]
     fresh = Bench(lm, bench.pool, speech(seed=2))
     together = dict(zip(plans, fresh.measure(plans[::-1])[::-1], strict=True))
@@ -100,7 +101,7 @@ def test_measures_do_not_depend_on_company_or_order(lm: SpeechLM, bench: Bench) 
         assert alone.kl == pytest.approx(together[plan].kl, rel=1e-6, abs=1e-9)
 
 
-def test_known_plan_is_not_run_again(lm: SpeechLM, bench: Bench, monkeypatch: Any) -> None:
+def test_known_plan_is_not_run_again(lm: SpeechLessons, bench: Bench, monkeypatch: Any) -> None:
     bench.measure(["TTMM"])
     monkeypatch.setattr(Bench, "_layer", lambda *_: pytest.fail("ran a layer"))
     events: list[Event] = []
@@ -124,17 +125,17 @@ def test_turns_of_text_and_speech_are_among_what_plans_are_compared_on() -> None
     assert ce[0] == ce[2] != ce[1]
 
 
-def test_alignment_brings_every_mixer_nearer(lm: SpeechLM) -> None:
+def test_alignment_brings_every_mixer_nearer(lm: SpeechLessons) -> None:
     pool = make_pool(lm, MIXER, speech(), calibrate="none")
     before = Bench(lm, pool, speech(seed=2)).measure(["MMMM"])[0].kl
     align_pool(lm, pool, speech(), steps=15)
     after = Bench(lm, pool, speech(seed=2)).measure(["MMMM"])[0].kl
     assert after < before
-    assert not any(value.requires_grad for value in pool.parameters())
-    assert not any(value.requires_grad for value in lm.parameters())
+    assert not any(value.requires_grad for value in pool.lm.parameters())
+    assert not any(value.requires_grad for value in lm.lm.parameters())
 
 
-def test_window_wider_than_the_speech_costs_nothing(lm: SpeechLM) -> None:
+def test_window_wider_than_the_speech_costs_nothing(lm: SpeechLessons) -> None:
     pool = make_pool(lm, preset("swa"), [], letter="S")
     found = Bench(lm, pool, speech()).measure(["SSSS", "TSTS"])
     assert all(score.kl < 1e-6 for score in found)
@@ -170,7 +171,7 @@ def test_scores_are_the_damage_of_one_layer(bench: Bench, method: str) -> None:
     assert found.kept == tuple(sorted(best))
 
 
-def test_cosine_is_the_turn_of_the_hidden_state(lm: SpeechLM, bench: Bench) -> None:
+def test_cosine_is_the_turn_of_the_hidden_state(lm: SpeechLessons, bench: Bench) -> None:
     got = bench.cosine()
     one = Bench(lm, bench.pool, speech(count=1))
     batch = one._batches[0]

@@ -10,14 +10,14 @@ import torch
 from mamtra_cli.engine.lessons.examples import (
     BatchOrder,
     BatchSource,
-    Example,
     Position,
-    collate,
     hold_out,
+    positions_of,
     read_examples,
     write_examples,
 )
 from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.families.lessons import Example
 
 
 def encode(text: str) -> list[int]:
@@ -79,20 +79,21 @@ def test_empty_or_missing_file_is_an_error(tmp_path: Path) -> None:
             read_examples(path, encode, speech_vocab=9, text_vocab=9)
 
 
-def test_collate_pads_right_with_zeros() -> None:
-    batch = collate(
-        [
-            Example(id="a", text_ids=(1, 2), tokens=(3,)),
-            Example(id="b", text_ids=(4,), tokens=(5, 6, 7)),
-        ]
-    )
-    assert batch.text_ids.tolist() == [[1, 2], [4, 0]]
-    assert batch.tokens.tolist() == [[3, 0, 0], [5, 6, 7]]
-    assert batch.token_lengths.tolist() == [1, 3]
+def test_frames_of_several_codebooks_are_written_and_read_back(tmp_path: Path) -> None:
+    made = [Example(id="a", text_ids=(1,), tokens=(1, 2, 3, 4, 5, 6), codebooks=3)]
+    write_examples(tmp_path / "a.jsonl", made)
+    assert json.loads((tmp_path / "a.jsonl").read_text())["tokens"] == [[1, 2, 3], [4, 5, 6]]
+    sizes = {"speech_vocab": 9, "text_vocab": 9}
+    assert read_examples(tmp_path / "a.jsonl", encode, codebooks=3, **sizes) == made
+    assert made[0].frames == 2
+    with pytest.raises(DataError, match="not a list of integers"):
+        read_examples(tmp_path / "a.jsonl", encode, **sizes)
+    with pytest.raises(DataError, match="frames of 2 ids"):
+        read_examples(tmp_path / "a.jsonl", encode, codebooks=2, **sizes)
 
 
 def test_order_takes_each_example_once_under_the_budget() -> None:
-    positions = [example.positions for example in examples(200)]
+    positions = [positions_of(example) for example in examples(200)]
     order = BatchOrder(positions, budget=300, seed=1)
     batches = order.epoch(0)
     assert sorted(itertools.chain(*batches)) == list(range(200))
@@ -103,7 +104,7 @@ def test_order_takes_each_example_once_under_the_budget() -> None:
 
 
 def test_order_keeps_padding_low() -> None:
-    positions = [example.positions for example in examples(500)]
+    positions = [positions_of(example) for example in examples(500)]
     batches = BatchOrder(positions, budget=600, seed=0).epoch(0)
     padded = sum(len(b) * max(positions[i] for i in b) for b in batches)
     assert sum(positions) / padded > 0.9

@@ -172,7 +172,7 @@ def test_state_of_another_language_model_is_not_used(language_model: str, dtype:
 def test_language_model_put_in_place_uses_no_state(engine: Engine, tmp_path: Path) -> None:
     voice = clone(engine, clip_of(tmp_path), "ann", transcript=TEXT, prefill=True)
     assert engine.utterance([3], voice).start is not None
-    assert engine.with_lm(engine.lm, "same").utterance([3], voice).start is None
+    assert engine.with_lessons(engine.lessons, "same").utterance([3], voice).start is None
 
 
 def test_mono_and_equal_stereo_give_one_voice(engine: Engine, tmp_path: Path) -> None:

@@ -7,39 +7,42 @@ import pytest
 import torch
 from tests.engine.tiny import tiny_config
 
-from mamtra_cli.engine.lessons.examples import Batch, BatchSource, Example, collate
-from mamtra_cli.engine.lessons.layouts import count_targets, lay_out
+from mamtra_cli.engine.lessons.examples import Batch, BatchSource
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.engine.training.distillation import (
     LAST,
     AlignLoss,
     DistillLoss,
     compared_layers,
+    count_targets,
     shared_layers,
 )
 from mamtra_cli.engine.training.head_loss import LossWeights
-from mamtra_cli.engine.training.losses import IGNORE, Divergence
+from mamtra_cli.engine.training.losses import Divergence
 from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.engine.training.trainer import Loss
+from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import IGNORE, Example, Lessons
 from mamtra_cli.layers.mixer_config import preset
 
 WEIGHTS = LossWeights(ce=0.3, divergence=1.0, hidden=0.2)
 
 
-def models(kinds: str = "TTMM", **sizes: object) -> tuple[SpeechLM, SpeechLM]:
+def models(kinds: str = "TTMM", **sizes: object) -> tuple[Lessons, Lessons]:
     """A teacher with weights far from their start, and a student that shares them."""
     config = tiny_config(n_layers=len(kinds), **sizes)
     torch.manual_seed(0)
     teacher = SpeechLM(config.lm).eval().requires_grad_(False)
     for parameter in teacher.parameters():
         parameter += 0.1 * torch.randn_like(parameter)
-    student = hybrid_of(teacher, kinds, preset("mamba2-gqa"))
-    for name, parameter in student.named_parameters():
+    student = hybrid_of(SpeechLessons(teacher), kinds, preset("mamba2-gqa"))
+    for name, parameter in student.lm.named_parameters():
         if ".mixer." in name:
             parameter += 0.02 * torch.randn_like(parameter)
             parameter.requires_grad_(True)
-    return teacher, student.train()
+    student.lm.train()
+    return SpeechLessons(teacher), student
 
 
 def examples(count: int = 7, seed: int = 0) -> list[Example]:
@@ -60,18 +63,18 @@ def examples(count: int = 7, seed: int = 0) -> list[Example]:
 
 
 def batch(turns: bool = False, count: int = 7) -> Batch:
-    found = collate(examples(count))
     flags = tuple(i % 2 == 0 for i in range(count)) if turns else ()
-    return replace(found, indices=tuple(range(count)), bistream=flags)
+    return Batch(examples=tuple(examples(count)), indices=tuple(range(count)), turns=flags)
 
 
-def gradients(loss: Loss, student: SpeechLM) -> dict[str, torch.Tensor]:
-    student.zero_grad(set_to_none=True)
+def gradients(loss: Loss, student: Lessons) -> dict[str, torch.Tensor]:
+    student.lm.zero_grad(set_to_none=True)
     torch.autograd.backward(loss.value)
-    return {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    named = student.lm.named_parameters()
+    return {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
-def same(one: Loss, two: Loss, student: SpeechLM, tolerance: float = 1e-5) -> None:
+def same(one: Loss, two: Loss, student: Lessons, tolerance: float = 1e-5) -> None:
     """Losses, parts and gradients agree."""
     torch.testing.assert_close(one.value, two.value, rtol=tolerance, atol=tolerance)
     for name, value in one.parts.items():
@@ -99,14 +102,16 @@ def test_packed_loss_equals_the_padded_one(positions: str, turns: bool, stage: s
         return made(batch(turns))
 
     same(loss(False), loss(True), student)
-    assert lay_out(batch(turns), teacher, packed=True).sequence.ids.shape[0] == 1
+    found = batch(turns)
+    assert len(teacher.lay_out(found.examples, turns=found.turns, packed=True).real) == 1
 
 
 def test_targets_are_counted_without_laying_out() -> None:
     teacher, _ = models()
     for turns in (False, True):
-        laid = lay_out(batch(turns), teacher)
-        assert count_targets(batch(turns), teacher.config) == int((laid.targets != IGNORE).sum())
+        found = batch(turns)
+        laid = teacher.lay_out(found.examples, turns=found.turns)
+        assert count_targets(found, teacher) == int((laid.targets != IGNORE).sum())
 
 
 def test_shared_first_layers_change_nothing() -> None:
@@ -158,8 +163,8 @@ def test_stored_teacher_with_every_token_is_the_live_one(
     loss = DistillLoss(teacher, student, packed=packed, **options)  # type: ignore[arg-type]
     live = loss(batch(turns))
     layers = [*loss.inner, LAST]
-    flags = batch(turns).bistream or [False] * 7
-    size = teacher.config.head_size
+    flags = batch(turns).turns or [False] * 7
+    size = tiny_config().lm.head_size
     loss.cache = TeacherCache(tmp_path, examples(), flags, k=size, temperature=1.3, layers=layers)
     loss.cache.make(teacher)
     same(live, loss(batch(turns)), student, 2e-3)
@@ -228,10 +233,10 @@ def test_shares_of_a_batch_add_up_to_it() -> None:
     below = [sum(totals[i::2], torch.zeros(())) for i in range(2)]
     calls = iter(range(10_000))
     loss.total = lambda value: below[next(calls) % 2]
-    student.zero_grad(set_to_none=True)
+    student.lm.zero_grad(set_to_none=True)
     for share in shares:
         torch.autograd.backward(loss(share).value)
-    for name, parameter in student.named_parameters():
+    for name, parameter in student.lm.named_parameters():
         if parameter.requires_grad:
             torch.testing.assert_close(parameter.grad, want[name], rtol=1e-3, atol=1e-5)
 
@@ -244,4 +249,4 @@ def test_layouts_in_turns_are_a_share_and_change_with_the_epoch() -> None:
     settled = BatchSource(examples(40), budget=200, seed=3, bistream=0.5, settled=True)
     assert settled.flags(0) == settled.flags(1) == flags[0]
     found, _ = next(source.batches())
-    assert found.bistream == tuple(flags[0][i] for i in found.indices)
+    assert found.turns == tuple(flags[0][i] for i in found.indices)

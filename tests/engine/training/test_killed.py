@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 from mamtra_cli.engine.training import savepoint
-from mamtra_cli.engine.lessons.examples import BatchSource, Example
+from mamtra_cli.engine.lessons.examples import BatchSource
 from mamtra_cli.engine.training.optimization import TrainOptions
 from mamtra_cli.engine.training.trainer import Loss, Trainer
+from mamtra_cli.families.lessons import Example
 
 class Toy(torch.nn.Module):
     def __init__(self):
@@ -27,9 +28,10 @@ class Toy(torch.nn.Module):
         self.embed = torch.nn.Embedding(16, 8)
         self.head = torch.nn.Linear(8, 16)
     def loss(self, batch):
-        logits = self.head(F.dropout(self.embed(batch.tokens[:, :-1]), 0.2))
-        value = F.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten())
-        return Loss(value=value, tokens=batch.tokens.numel())
+        tokens = torch.tensor([example.tokens for example in batch.examples])
+        logits = self.head(F.dropout(self.embed(tokens[:, :-1]), 0.2))
+        value = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        return Loss(value=value, tokens=tokens.numel())
 
 def train(folder, die):
     torch.manual_seed(1)

@@ -202,15 +202,16 @@ def test_micro_batches_with_a_common_count_sum_to_the_whole() -> None:
     close(torch.as_tensor(parts), whole, 1e-6)
 
 
-def run_distillation(chunk: int, weights: LossWeights) -> dict[str, float]:
+def run_distillation(chunk: int, weights: LossWeights, codebooks: int = 1) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64).requires_grad_()
     aim = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64)
     table = torch.randn(6, 4, generator=generator, dtype=torch.float64)
     targets = torch.tensor([[0, 1, IGNORE, 3, 4], [5, 0, 0, IGNORE, IGNORE]])
+    targets = torch.stack([targets.roll(k, 1) for k in range(codebooks)], -1)  # (2, 5, K)
 
     def head(value: Tensor) -> Tensor:
-        return value @ table.T
+        return torch.stack([value @ table.T * (k + 1) for k in range(codebooks)], -2)
 
     losses = distillation_loss(
         hidden,
@@ -236,9 +237,11 @@ def run_distillation(chunk: int, weights: LossWeights) -> dict[str, float]:
     return dict(losses.parts)
 
 
+@pytest.mark.parametrize("codebooks", [1, 3], ids=["one-codebook", "three-codebooks"])
 @pytest.mark.parametrize("chunk", [1, 3, 1024])
-def test_chunked_total_equals_the_plain_sum(chunk: int) -> None:
-    parts = run_distillation(chunk, LossWeights(ce=0.3, divergence=1.1, hidden=0.2))
+def test_chunked_total_equals_the_plain_sum(chunk: int, codebooks: int) -> None:
+    weights = LossWeights(ce=0.3, divergence=1.1, hidden=0.2)
+    parts = run_distillation(chunk, weights, codebooks)
     assert set(parts) == {"ce", "skew_forward", "hidden_nmse"}
 
 

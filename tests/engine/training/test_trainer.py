@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mamtra_cli.engine.lessons.examples import Batch, BatchSource, Example
+from mamtra_cli.engine.lessons.examples import Batch, BatchSource
 from mamtra_cli.engine.training.optimization import TrainOptions, decays, parameter_groups, rate_at
 from mamtra_cli.engine.training.savepoint import STATE_FILE
 from mamtra_cli.engine.training.trainer import Loss, Trainer
 from mamtra_cli.errors import OutOfMemoryError, TrainingError
+from mamtra_cli.families.lessons import Example
 
 
 class Toy(nn.Module):
@@ -31,10 +32,11 @@ class Toy(nn.Module):
         self.A_log = nn.Parameter(torch.zeros(2, 2))
 
     def loss(self, batch: Batch) -> Loss:
-        hidden = F.dropout(self.norm(self.embed(batch.tokens[:, :-1])), 0.1)
+        tokens = torch.tensor([example.tokens for example in batch.examples])
+        hidden = F.dropout(self.norm(self.embed(tokens[:, :-1])), 0.1)
         logits = self.head(hidden) * self.A_log.exp().mean()
-        value = F.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten())
-        return Loss(value=value, tokens=batch.tokens.numel(), parts={"ce": float(value.detach())})
+        value = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        return Loss(value=value, tokens=tokens.numel(), parts={"ce": float(value.detach())})
 
 
 def source(seed: int = 0) -> BatchSource:

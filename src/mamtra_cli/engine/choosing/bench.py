@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli.backbone.calibrate import RIDGE
+from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.backbone.kinds import kind_of
-from mamtra_cli.engine.lessons.examples import BatchOrder, BatchSource, Example
+from mamtra_cli.engine.lessons.agreement import batches
+from mamtra_cli.engine.lessons.examples import BatchSource
 from mamtra_cli.engine.students.fitting import fit, hybrid_of
 from mamtra_cli.engine.training.distillation import AlignLoss
 from mamtra_cli.engine.training.trainer import Trainer, TrainOptions
 from mamtra_cli.events import Advance, Report, ignore
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import IGNORE, LMBatch, is_aligned, lay_out
+from mamtra_cli.families.lessons import IGNORE, Example, Layout, Lessons, counted
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.rotary import RopeTable
 
@@ -42,18 +43,23 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    """A batch as the stack reads it; wanted: (B, T) bool, final: (M, D) of the teacher."""
+    """A batch as the stack reads it.
+
+    wanted: (B, T) bool, N positions that predict; counted: (N, K) bool, M targets at them;
+    targets: (M,) long; final: (N, D) of the teacher.
+    """
 
     x: Tensor
     positions: Tensor
     rope: RopeTable | None
     wanted: Tensor
+    counted: Tensor
     targets: Tensor
     final: Tensor
 
 
 def make_pool(
-    teacher: SpeechLM,
+    teacher: Lessons,
     mixer: MixerConfig,
     examples: Sequence[Example],
     *,
@@ -62,7 +68,7 @@ def make_pool(
     calibrate: str = "ls",
     ridge: float = RIDGE,
     seed: int = 0,
-) -> SpeechLM:
+) -> Lessons:
     """A student with every layer converted and fitted, sharing the rest with its teacher.
 
     Args:
@@ -73,15 +79,15 @@ def make_pool(
         init, calibrate, ridge: as in `hybrid_of` and `fit`.
         seed: of whatever is drawn.
     """
-    pool = hybrid_of(teacher, letter * teacher.config.n_layers, mixer, init=init, seed=seed)
+    pool = hybrid_of(teacher, letter * teacher.stack.config.n_layers, mixer, init=init, seed=seed)
     if kind_of(letter).fitted and calibrate != "none":
         fit(teacher, pool, examples, mode=calibrate, ridge=ridge)
     return pool
 
 
 def align_pool(
-    teacher: SpeechLM,
-    pool: SpeechLM,
+    teacher: Lessons,
+    pool: Lessons,
     examples: Sequence[Example],
     *,
     steps: int,
@@ -91,13 +97,15 @@ def align_pool(
     """Train every mixer of the pool on its own, on what the teacher gives its layer."""
     for block in pool.stack.blocks():
         cast(nn.Module, block.core).requires_grad_(True)
-    longest = max(example.positions for example in examples)
-    source = BatchSource(examples, budget=max(ALIGN_POSITIONS, longest), seed=seed)
+    longest = max(map(teacher.size, examples))
+    source = BatchSource(
+        examples, budget=max(ALIGN_POSITIONS, longest), seed=seed, size=teacher.size
+    )
     options = TrainOptions(
         steps=steps, lr=ALIGN_LR, warmup=max(1, steps // 10), log_every=max(1, steps // 5)
     )
-    Trainer(pool, AlignLoss(teacher, pool), source, options, report=report).run()
-    pool.eval().requires_grad_(False)
+    Trainer(pool.lm, AlignLoss(teacher, pool), source, options, report=report).run()
+    pool.lm.eval().requires_grad_(False)
 
 
 class Bench:
@@ -113,18 +121,18 @@ class Bench:
 
     def __init__(
         self,
-        teacher: SpeechLM,
-        pool: SpeechLM,
+        teacher: Lessons,
+        pool: Lessons,
         examples: Sequence[Example],
         *,
         bistream: int = -1,
     ) -> None:
         self.teacher, self.pool = teacher, pool
-        self.letter = pool.config.hybrid.layer_kinds[0]
-        self.n_layers = teacher.config.n_layers
+        self.letter = pool.stack.config.layer_kinds[0]
+        self.n_layers = teacher.stack.config.n_layers
         self._theirs, self._ours = list(teacher.stack.blocks()), list(pool.stack.blocks())
         self._known: dict[str, Score] = {}
-        share = (0 if is_aligned(teacher.config) else 50) if bistream < 0 else bistream
+        share = (50 if teacher.in_turns else 0) if bistream < 0 else bistream
         self._batches = self._prepare(examples, share)
         self.tokens = sum(len(batch.targets) for batch in self._batches)
         self.reference = self.measure(["T" * self.n_layers])[0]
@@ -141,18 +149,19 @@ class Bench:
             if plan.count("T") == count and DROPPED not in plan
         }
 
-    def assemble(self, kinds: str) -> SpeechLM:
+    def assemble(self, kinds: str) -> Lessons:
         """A language model of its own for a plan, sharing every tensor."""
-        config = replace(self.teacher.config, kinds=kinds, mixer=self.pool.config.mixer)
+        theirs = self.teacher.stack
         with torch.device("meta"):
-            made = SpeechLM(config)
-        for name in ("llm_embedding", "llm_decoder", "speech_embedding"):
-            setattr(made, name, getattr(self.teacher, name))
-        stack = made.stack
-        stack.embed_tokens, stack.norm = self.teacher.stack.embed_tokens, self.teacher.stack.norm
+            stack = HybridStack(
+                replace(theirs.config, kinds=kinds, mixer=self.pool.stack.config.mixer)
+            )
+        for name, module in theirs.named_children():
+            if name != "layers":
+                stack.set_submodule(name, module)
         for i, letter in enumerate(kinds):
             stack.layers[i] = self._theirs[i] if letter == "T" else self._ours[i]
-        return made.eval().requires_grad_(False)
+        return self.teacher.around(stack)
 
     @torch.inference_mode()
     def measure(self, plans: Sequence[str], report: Report = ignore) -> list[Score]:
@@ -168,7 +177,7 @@ class Bench:
         new = sorted(set(plans) - self._known.keys())
         sums = dict.fromkeys(new, torch.zeros(2, dtype=torch.float64))
         for number, batch in enumerate(self._batches):
-            log_p = self._log_probs(batch.final)
+            log_p = self._log_probs(batch.final, batch)
             states, before = [batch.x], ""
             for plan in new:
                 shared = next(
@@ -180,7 +189,7 @@ class Bench:
                     states.append(self._layer(i, plan[i], states[-1], batch))
                 before = plan
                 hidden = self.teacher.stack.norm(states[-1])[batch.wanted]
-                sums[plan] = sums[plan] + self._compare(log_p, hidden, batch.targets)
+                sums[plan] = sums[plan] + self._compare(log_p, hidden, batch)
                 if number == len(self._batches) - 1:
                     report(Advance())
         for plan, total in sums.items():
@@ -200,7 +209,7 @@ class Bench:
                 pair = x[batch.wanted].float(), after[batch.wanted].float()
                 sums[i] += float((1 - F.cosine_similarity(*pair, dim=-1)).double().sum())
                 x = after
-        return (sums / self.tokens).tolist()
+        return (sums / sum(len(batch.final) for batch in self._batches)).tolist()
 
     def _layer(self, i: int, letter: str, x: Tensor, batch: _Prepared) -> Tensor:
         """Run one layer: x (B, T, D) to (B, T, D)."""
@@ -211,46 +220,45 @@ class Bench:
         out, _ = block(x, None, batch.positions, None, None, batch.rope)
         return cast(Tensor, out)
 
-    def _log_probs(self, hidden: Tensor) -> Tensor:
-        return torch.log_softmax(self.teacher.llm_decoder(hidden).float(), dim=-1)
+    def _log_probs(self, hidden: Tensor, batch: _Prepared) -> Tensor:
+        """(M, V) of the last states (N, D) of a batch."""
+        logits = counted(self.teacher.heads(hidden), batch.counted)
+        return torch.log_softmax(logits.float(), dim=-1)
 
-    def _compare(self, log_p: Tensor, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Sums of KL and cross entropy, (2,) float64, over hidden: (M, D)."""
-        log_q = self._log_probs(hidden)
+    def _compare(self, log_p: Tensor, hidden: Tensor, batch: _Prepared) -> Tensor:
+        """Sums of KL and cross entropy, (2,) float64, over log_p: (M, V) and hidden: (N, D)."""
+        log_q = self._log_probs(hidden, batch)
         kl = (log_p.exp() * (log_p - log_q)).sum(-1)
-        ce = -log_q.gather(1, targets[:, None])[:, 0]
+        ce = -log_q.gather(1, batch.targets[:, None])[:, 0]
         return torch.stack((kl.double().sum(), ce.double().sum())).cpu()
 
     @torch.inference_mode()
     def _prepare(self, examples: Sequence[Example], share: int) -> list[_Prepared]:
         """Lay examples out in batches and run the teacher once."""
-        lengths = [example.positions for example in examples]
-        order = BatchOrder(lengths, budget=max(POSITIONS, max(lengths)), seed=0)
         turns = [(i + 1) * share // 100 > i * share // 100 for i in range(len(examples))]
         made = []
-        for indices in order.epoch(0):
-            laid = lay_out(
-                self.teacher.config,
-                [examples[i].text_ids for i in indices],
-                [examples[i].tokens for i in indices],
-                [turns[i] for i in indices],
-            ).to(self.teacher.speech_embedding.weight.device)
+        for indices in batches(self.teacher, examples, POSITIONS):
+            laid = self.teacher.lay_out(
+                [examples[i] for i in indices], turns=[turns[i] for i in indices]
+            )
             made.append(self._prepare_one(laid))
         return made
 
-    def _prepare_one(self, laid: LMBatch) -> _Prepared:
-        x = self.teacher.embed(laid)
+    def _prepare_one(self, laid: Layout) -> _Prepared:
+        x = self.teacher.embed(laid.inputs)
         positions = laid.positions
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)
-        wanted = laid.targets != IGNORE
         stack = self.teacher.stack
+        targets = laid.targets != IGNORE  # (B, T, K)
+        wanted = targets.any(-1)
         out = stack(x, positions=positions, keep_state=False)
         return _Prepared(
             x=stack.placed(x, positions),
             positions=positions,
             rope=stack.rope(positions, x.dtype),
             wanted=wanted,
-            targets=laid.targets[wanted],
+            counted=targets[wanted],
+            targets=laid.targets[targets],
             final=out.hidden[wanted],
         )

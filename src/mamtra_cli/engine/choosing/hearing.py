@@ -12,7 +12,7 @@ from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import speak_tokens
 from mamtra_cli.events import Advance, Report, Stage, ignore
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.text.sentences import closed
 
 TEXT_SEED = 3000  # of the sentences; no training, fit or final check uses it
@@ -27,7 +27,7 @@ def ears() -> WordRecogniser:
 
 def word_errors(
     engine: Engine,
-    lm: SpeechLM,
+    lessons: Lessons,
     *,
     sentences: int,
     seed: int = 0,
@@ -37,13 +37,13 @@ def word_errors(
 
     Args:
         engine: the teacher, with every part.
-        lm: what takes the place of its language model; the first voice speaks.
+        lessons: what takes the place of its language model; the first voice speaks.
         sentences: how many are spoken.
         seed: of the draws.
         report: hears of the progress.
     """
     recogniser = ears()
-    candidate = engine.with_lm(lm, engine.name)
+    candidate = engine.with_lessons(lessons, engine.name)
     speaker = engine.voice()
     texts = closed(TEXT_SEED, sentences)
     heard = [""] * len(texts)

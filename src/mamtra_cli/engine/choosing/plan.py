@@ -21,12 +21,13 @@ from mamtra_cli.engine.choosing.hearing import ears, word_errors
 from mamtra_cli.engine.choosing.heat_map import check_heat_map, draw_selection
 from mamtra_cli.engine.choosing.search import Hear, select
 from mamtra_cli.engine.lessons.agreement import take_tokens
-from mamtra_cli.engine.lessons.examples import Example, hold_out, read_examples
+from mamtra_cli.engine.lessons.examples import hold_out, read_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.base import Model
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ConvertRecipe, LayerSelection
 
@@ -128,7 +129,7 @@ def measured(
     key = selection_cache.key_of(
         {
             "mamtra": __version__,
-            "teacher": selection_cache.weights_hash(engine.lm),
+            "teacher": selection_cache.weights_hash(engine.lessons.lm),
             "request": request,
             "start": start,
             "mixer": mixer.to_dict(),
@@ -147,13 +148,14 @@ def measured(
     hear: Hear | None = None
     if request.method == "wer":
         ears()  # a missing package should be told of before anything is measured
-        engine.ready(*engine.config.speaking_parts)
+        engine.ready(*engine.family.speech_parts)
     to_fit, to_score = speech(recipe, engine, request.tokens, report)
     letter = letter_of(mixer.mixer)
-    lm = engine.lm
-    report(Stage(name="fitting", detail=f"all {lm.config.n_layers} layers, {recipe.calibrate}"))
+    teacher = engine.lessons
+    layers = teacher.stack.config.n_layers
+    report(Stage(name="fitting", detail=f"all {layers} layers, {recipe.calibrate}"))
     pool = make_pool(
-        lm,
+        teacher,
         mixer,
         to_fit,
         letter=letter,
@@ -163,8 +165,8 @@ def measured(
         seed=recipe.seed,
     )
     if request.method in ALIGNED and request.steps:
-        align_pool(lm, pool, to_fit, steps=request.steps, seed=recipe.seed, report=report)
-    bench = Bench(lm, pool, to_score, bistream=request.bistream)
+        align_pool(teacher, pool, to_fit, steps=request.steps, seed=recipe.seed, report=report)
+    bench = Bench(teacher, pool, to_score, bistream=request.bistream)
     if request.method == "wer":
 
         def hear(kinds: str) -> float:
@@ -207,8 +209,5 @@ def speech(
 
 def given(recipe: ConvertRecipe, path: Path, engine: Engine) -> list[Example]:
     """The user's utterances but for those that the final check keeps."""
-    lm = engine.config.lm
-    found = read_examples(
-        path, engine.encode, speech_vocab=lm.speech_vocab, text_vocab=lm.vocab_size
-    )
+    found = read_examples(path, engine.encode, **engine.facts.sizes)
     return hold_out(found, len(found) // 5 if recipe.check_tokens else 0, seed=recipe.seed)[0]

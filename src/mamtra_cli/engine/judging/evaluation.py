@@ -239,7 +239,7 @@ def _score(
     engine: Engine, options: EvalOptions, judges: _Judges, report: Report
 ) -> tuple[Scored, list[Take]]:
     """Speak and judge everything; returns the scores and the takes, without their sound."""
-    engine.ready(*engine.config.speaking_parts)
+    engine.ready(*engine.family.speech_parts)
     usual = engine.voice(options.voice)
     chosen = [_voice(engine, sentence, usual, report) for sentence in options.sentences]
     jobs = [
@@ -328,11 +328,9 @@ def _costs(
     """Seconds and bytes; no intervals, for they depend on the machine or not at all on luck."""
     seconds = sum(record.seconds for record in records)
     lengths = [
-        sum(example.positions for example in examples_of(take))
-        for take in takes
-        if not take.refused
+        sum(map(engine.lessons.size, examples_of(take))) for take in takes if not take.refused
     ]
-    element = next(engine.lm.parameters()).element_size()
+    element = next(engine.lessons.lm.parameters()).element_size()
     precision = costs.Precision(weights=element, cache=element, conv=element)
     length = round(sum(lengths) / len(lengths))
     return {
@@ -340,8 +338,8 @@ def _costs(
         "words": float(sum(record.errors.words for record in records)),
         "rtf": (clock.tokens + clock.sound) / seconds,
         "rtf_tokens": clock.tokens / seconds,
-        "lm_bytes": float(tensor_bytes(list(engine.lm.state_dict().values()))),
-        "cache_bytes": float(costs.cache_bytes(engine.config.lm.hybrid, length, precision)),
+        "lm_bytes": float(tensor_bytes(list(engine.lessons.lm.state_dict().values()))),
+        "cache_bytes": float(costs.cache_bytes(engine.lessons.stack.config, length, precision)),
     }
 
 
@@ -356,7 +354,7 @@ def _closeness(
     report(Stage(name="reading", total=size, unit="sentences", detail="the teacher's speech"))
     for index, take in enumerate(takes[:size]):
         for example in examples_of(take) if not take.refused else ():
-            check = compare(teacher.lm, student.lm, [example])
+            check = compare(teacher.lessons, student.lessons, [example])
             found = (check.ce_student, check.ce_teacher, check.kl, check.agreement)
             sums[:, index] += [check.tokens * value for value in found]
             tokens[index] += check.tokens

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from mamtra_cli.engine.decoding.guards import Rejection, check_audio
 from mamtra_cli.engine.decoding.loop import Outcome, Utterance, decode
 from mamtra_cli.engine.judging.seed_tts import Sentence
-from mamtra_cli.engine.lessons.examples import Example
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.cloning import clone
 from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_tokens
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.voices.clip import read_clip
 from mamtra_cli.voices.voice import Voice
 

@@ -10,33 +10,35 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mamtra_cli.engine.lessons.examples import BatchOrder, Example, collate
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import LMBatch, lay_out_padded
+from mamtra_cli.engine.lessons.examples import BatchOrder
+from mamtra_cli.families.lessons import IGNORE, Example, Layout, Lessons, counted
 from mamtra_cli.recipes import StartCheck
 
 POSITIONS = 512  # padded positions of one batch
 
 
 def take_tokens(examples: Sequence[Example], tokens: int) -> list[Example]:
-    """The first examples that hold at least so many speech tokens together."""
+    """The first examples that hold at least so many frames together."""
     taken: list[Example] = []
     said = 0
     for example in examples:
         if said >= tokens:
             break
         taken.append(example)
-        said += len(example.tokens)
+        said += example.frames
     return taken
 
 
-def teacher_forced(lm: SpeechLM, examples: Sequence[Example]) -> LMBatch:
-    """Examples as a batch on a language model's device."""
-    batch = collate(examples)
-    laid = lay_out_padded(
-        lm.config, batch.text_ids, batch.text_lengths, batch.tokens, batch.token_lengths
-    )
-    return laid.to(lm.speech_embedding.weight.device)
+def scores(lessons: Lessons, laid: Layout) -> tuple[Tensor, Tensor]:
+    """What a model expects where it must predict: (M, V) float32 log-probabilities, (M,) targets.
+
+    M counts targets in the order of rows, positions and codebooks.
+    """
+    out = lessons.stack(lessons.embed(laid.inputs), positions=laid.positions, keep_state=False)
+    wanted = laid.targets != IGNORE  # (B, T, K)
+    some = wanted.any(-1)
+    logits = counted(lessons.heads(out.hidden[some]), wanted[some])
+    return torch.log_softmax(logits.float(), dim=-1), laid.targets[wanted]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,24 +53,27 @@ class Prediction:
     indices: tuple[int, ...]
 
 
-def predictions(teacher: SpeechLM, examples: Sequence[Example]) -> Iterator[Prediction]:
+def predictions(teacher: Lessons, examples: Sequence[Example]) -> Iterator[Prediction]:
     """What a teacher expects of every speech token, batch by batch; 26 kB a token at full size."""
-    positions = [example.positions for example in examples]
-    budget = max(POSITIONS, max(positions))
-    for batch in BatchOrder(positions, budget=budget, seed=0).epoch(0):
+    for batch in batches(teacher, examples, POSITIONS):
         with torch.inference_mode():
-            out = teacher(teacher_forced(teacher, [examples[index] for index in batch]))
-            log_p = torch.log_softmax(out.logits.float(), dim=-1)
-        yield Prediction(log_p=log_p, targets=out.targets, indices=tuple(batch))
+            log_p, targets = scores(teacher, teacher.lay_out([examples[i] for i in batch]))
+        yield Prediction(log_p=log_p, targets=targets, indices=tuple(batch))
 
 
-def compare(teacher: SpeechLM, student: SpeechLM, examples: Sequence[Example]) -> StartCheck:
+def batches(lessons: Lessons, examples: Sequence[Example], budget: int) -> list[list[int]]:
+    """Places of examples that go together: as many as the budget of positions allows."""
+    sizes = [lessons.size(example) for example in examples]
+    return BatchOrder(sizes, budget=max(budget, max(sizes)), seed=0).epoch(0)
+
+
+def compare(teacher: Lessons, student: Lessons, examples: Sequence[Example]) -> StartCheck:
     """Compare two language models on examples, in nats a token."""
     return compare_with(predictions(teacher, examples), student, examples)
 
 
 def compare_with(
-    told: Iterable[Prediction], student: SpeechLM, examples: Sequence[Example]
+    told: Iterable[Prediction], student: Lessons, examples: Sequence[Example]
 ) -> StartCheck:
     """Compare a student with what its teacher said of the same examples: one model is enough."""
     totals = torch.zeros(4, dtype=torch.float64)
@@ -83,11 +88,10 @@ def compare_with(
 
 
 @torch.inference_mode()
-def _sums(prediction: Prediction, student: SpeechLM, examples: Sequence[Example]) -> Tensor:
+def _sums(prediction: Prediction, student: Lessons, examples: Sequence[Example]) -> Tensor:
     """Sums of cross entropies, KL and agreements over the targets of one batch."""
-    out = student(teacher_forced(student, examples))
     log_p = prediction.log_p  # (M, V)
-    log_q = torch.log_softmax(out.logits.float().to(log_p.device), dim=-1)
+    log_q = scores(student, student.lay_out(examples))[0].to(log_p.device)
     targets = prediction.targets[:, None]
     values = torch.stack(
         (

@@ -1,10 +1,10 @@
-"""Pairs of text ids and speech tokens: from JSONL to padded batches.
+"""Pairs of text ids and frames: from JSONL to batches.
 
 A line is `{"text": "..."}` or `{"text_ids": [...]}` with `"tokens": [...]` and, if wanted,
-`"id"`. No audio is needed: distillation learns from token streams, which a teacher can make for
-any text. Batches hold examples of like length under a budget of padded positions, in an order
-that depends on the seed and the epoch only. Nothing here knows a model; text is encoded by the
-function given.
+`"id"`; where a frame has several ids, `tokens` is a list of such lists. No audio is needed:
+distillation learns from token streams, which a teacher can make for any text. Batches hold
+examples of like length under a budget of padded positions, in an order that depends on the seed
+and the epoch only. Nothing here knows a model; text is encoded by the function given.
 """
 
 import json
@@ -14,67 +14,58 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.text.encoding import read_text
 
 Encode = Callable[[str], Sequence[int]]
 
-EXTRA_POSITIONS = 3  # sos, task and the end of speech
 BISTREAM_SEED = 0x5EED  # keeps the draw of layouts apart from that of the order
 POOL_BATCHES = 32  # examples are sorted by length inside pools of about this many batches
 
 
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One utterance: what is said and the speech tokens that say it."""
-
-    id: str
-    text_ids: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-    @property
-    def positions(self) -> int:
-        """Positions that this example takes in the language model."""
-        return len(self.text_ids) + len(self.tokens) + EXTRA_POSITIONS
+def positions_of(example: Example) -> int:
+    """Positions of an example where no model says better: text, frames, start, task and end."""
+    return len(example.text_ids) + example.frames + 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples padded on the right with 0.
+    """Examples that go through a model together.
 
-    ids: B names; text_ids: (B, N) long; text_lengths: (B,) long; tokens: (B, T) long;
-    token_lengths: (B,) long.
+    examples: B of them.
     indices: B places in the data, where they come from a source.
-    bistream: B flags, which to lay out as text and speech in turns; none if empty.
+    turns: B flags, which to lay out as text and speech in turns; none if empty.
     step: the update it belongs to.
-    count: positions that the loss is a mean over, in all processes together; `None`: its own.
+    count: ids that the loss is a mean over, in all processes together; `None`: its own.
     blank: nothing counts, the rows only keep other processes company.
     own: the tokens are the student's own.
     """
 
-    ids: tuple[str, ...]
-    text_ids: Tensor
-    text_lengths: Tensor
-    tokens: Tensor
-    token_lengths: Tensor
+    examples: tuple[Example, ...]
     indices: tuple[int, ...] = ()
-    bistream: tuple[bool, ...] = ()
+    turns: tuple[bool, ...] = ()
     step: int = 0
     count: int | None = None
     blank: bool = False
     own: bool = False
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on another device."""
-        return replace(
-            self,
-            text_ids=self.text_ids.to(device),
-            text_lengths=self.text_lengths.to(device),
-            tokens=self.tokens.to(device),
-            token_lengths=self.token_lengths.to(device),
-        )
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the examples."""
+        return tuple(example.id for example in self.examples)
+
+    @property
+    def frames(self) -> int:
+        """Frames of all rows; none of a batch that only keeps others company."""
+        return 0 if self.blank else sum(example.frames for example in self.examples)
+
+    @property
+    def padded(self) -> int:
+        """Text ids and frames, padded to the longest row's."""
+        text = max(len(example.text_ids) for example in self.examples)
+        return len(self.examples) * (text + max(example.frames for example in self.examples))
 
     def share(self, rank: int, size: int) -> "Batch":
         """Rows `rank`, `rank + size`, ...: rows lie by length, so shares cost about the same.
@@ -84,47 +75,19 @@ class Batch:
         """
         if size == 1:
             return self
-        rows = range(rank, len(self.ids), size)
-        blank = not rows
-        kept = list(rows) or [0]
-        texts, tokens = self.text_lengths[kept], self.token_lengths[kept]
+        rows = list(range(rank, len(self.examples), size))
+        kept = rows or [0]
         return replace(
             self,
-            ids=tuple(self.ids[i] for i in kept),
-            text_ids=self.text_ids[kept, : int(texts.max())],
-            text_lengths=texts,
-            tokens=self.tokens[kept, : int(tokens.max())],
-            token_lengths=tokens,
+            examples=tuple(self.examples[i] for i in kept),
             indices=tuple(self.indices[i] for i in kept) if self.indices else (),
-            bistream=tuple(self.bistream[i] for i in kept) if self.bistream else (),
-            blank=blank,
+            turns=tuple(self.turns[i] for i in kept) if self.turns else (),
+            blank=not rows,
         )
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Pad integer rows with 0 on the right; return ((B, T) long, (B,) long lengths)."""
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
-    padded = torch.zeros(len(rows), int(lengths.max()) if len(rows) else 0, dtype=torch.long)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-    return padded, lengths
-
-
-def collate(examples: Sequence[Example]) -> Batch:
-    """Put examples into one batch."""
-    text_ids, text_lengths = pad([example.text_ids for example in examples])
-    tokens, token_lengths = pad([example.tokens for example in examples])
-    return Batch(
-        ids=tuple(example.id for example in examples),
-        text_ids=text_ids,
-        text_lengths=text_lengths,
-        tokens=tokens,
-        token_lengths=token_lengths,
-    )
-
-
 def read_examples(
-    path: Path, encode: Encode, *, speech_vocab: int, text_vocab: int
+    path: Path, encode: Encode, *, speech_vocab: int, text_vocab: int, codebooks: int = 1
 ) -> list[Example]:
     """Read a JSONL file whole; the first bad line is named in the error.
 
@@ -132,6 +95,7 @@ def read_examples(
         path: the file.
         encode: text to ids, for lines that give `text`.
         speech_vocab, text_vocab: sizes that ids must stay below.
+        codebooks: ids of one frame.
     """
     # A text may hold characters that only some programs end a line at.
     lines = read_text(path, absent=DataError, foreign=DataError).split("\n")
@@ -139,7 +103,7 @@ def read_examples(
     for number, line in enumerate(lines, 1):
         if line.strip():
             where = f"line {number} of `{path}`"
-            example = parse_line(line, where, encode, default_id=str(number))
+            example = parse_line(line, where, encode, default_id=str(number), codebooks=codebooks)
             _check_range(example.text_ids, text_vocab, "text id", where)
             _check_range(example.tokens, speech_vocab, "speech token", where)
             examples.append(example)
@@ -151,7 +115,9 @@ def read_examples(
     return examples
 
 
-def parse_line(line: str, where: str, encode: Encode, *, default_id: str) -> Example:
+def parse_line(
+    line: str, where: str, encode: Encode, *, default_id: str, codebooks: int = 1
+) -> Example:
     """Read one JSONL line; `where` names it in errors."""
     try:
         record: Any = json.loads(line)
@@ -159,7 +125,7 @@ def parse_line(line: str, where: str, encode: Encode, *, default_id: str) -> Exa
         raise DataError(f"{where} is not JSON: {error.msg}") from error
     if not isinstance(record, dict):
         raise DataError(f"{where} is not a JSON object")
-    tokens = _integers(record.get("tokens"), "tokens", where)
+    tokens = _frames(record.get("tokens"), codebooks, where)
     if "text_ids" in record:
         text_ids = _integers(record["text_ids"], "text_ids", where)
     elif isinstance(record.get("text"), str):
@@ -171,7 +137,8 @@ def parse_line(line: str, where: str, encode: Encode, *, default_id: str) -> Exa
         raise DataError(f"{where} has neither `text` nor `text_ids`")
     if not tokens or not text_ids:
         raise DataError(f"{where} has empty `{'text' if tokens else 'tokens'}`")
-    return Example(id=str(record.get("id", default_id)), text_ids=text_ids, tokens=tokens)
+    id = str(record.get("id", default_id))
+    return Example(id=id, text_ids=text_ids, tokens=tokens, codebooks=codebooks)
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
@@ -182,7 +149,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
             record = {
                 "id": example.id,
                 "text_ids": list(example.text_ids),
-                "tokens": list(example.tokens),
+                "tokens": framed(example.tokens, example.codebooks),
             }
             file.write(json.dumps(record) + "\n")
             count += 1
@@ -270,6 +237,7 @@ class BatchSource:
         budget, seed, packed: as in `BatchOrder`.
         bistream: share of the examples laid out as text and speech in turns.
         settled: which ones do not change with the epoch (something is stored for each).
+        size: positions of an example.
     """
 
     def __init__(
@@ -281,10 +249,11 @@ class BatchSource:
         packed: bool = False,
         bistream: float = 0.0,
         settled: bool = False,
+        size: Callable[[Example], int] = positions_of,
     ) -> None:
         self.examples = list(examples)
         self.order = BatchOrder(
-            [example.positions for example in examples], budget=budget, seed=seed, packed=packed
+            [size(example) for example in examples], budget=budget, seed=seed, packed=packed
         )
         self.bistream = bistream
         self.settled = settled
@@ -311,9 +280,12 @@ class BatchSource:
                     else Position(epoch=position.epoch + 1)
                 )
                 rows = epoch[index]
-                batch = collate([self.examples[i] for i in rows])
-                turns = tuple(flags[i] for i in rows) if self.bistream else ()
-                yield replace(batch, indices=tuple(rows), bistream=turns), following
+                batch = Batch(
+                    examples=tuple(self.examples[i] for i in rows),
+                    indices=tuple(rows),
+                    turns=tuple(flags[i] for i in rows) if self.bistream else (),
+                )
+                yield batch, following
             position = Position(epoch=position.epoch + 1)
 
     def epoch_length(self, number: int = 0) -> int:
@@ -330,6 +302,28 @@ def hold_out(
     chosen = set(torch.randperm(len(examples), generator=generator)[:count].tolist())
     kept = [example for index, example in enumerate(examples) if index not in chosen]
     return kept, [example for index, example in enumerate(examples) if index in chosen]
+
+
+def framed(tokens: Sequence[int], codebooks: int) -> list[int] | list[list[int]]:
+    """Ids as they are written: a list, of frames where a frame has several."""
+    if codebooks == 1:
+        return list(tokens)
+    starts = range(0, len(tokens), codebooks)
+    return [list(tokens[start : start + codebooks]) for start in starts]
+
+
+def _frames(value: object, codebooks: int, where: str) -> tuple[int, ...]:
+    """Return the ids of some frames, one frame after the other."""
+    if codebooks == 1:
+        return _integers(value, "tokens", where)
+    if not isinstance(value, list) or not all(
+        isinstance(one, list) and len(one) == codebooks for one in value
+    ):
+        raise DataError(
+            f"`tokens` in {where} is not a list of frames of {codebooks} ids",
+            'such as {"text": "...", "tokens": [[1, 2, ...], ...]}',
+        )
+    return tuple(id for frame in value for id in _integers(frame, "tokens", where))
 
 
 def _integers(value: object, key: str, where: str) -> tuple[int, ...]:

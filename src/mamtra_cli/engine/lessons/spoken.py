@@ -8,10 +8,10 @@ refused ones are left out and counted. Only the language model runs.
 from collections.abc import Callable, Sequence
 
 from mamtra_cli.engine.decoding.loop import decode
-from mamtra_cli.engine.lessons.examples import Example
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.text.sentences import closed
 
@@ -84,7 +84,7 @@ def make_tokens(
                 hint="give pairs of text and tokens with `--data FILE`",
             )
         made += new
-        said += sum(len(example.tokens) for example in new)
+        said += sum(example.frames for example in new)
         count += len(sentences)
         batch = max(8, round((tokens - said) / (said / count)) + 1)
     return made

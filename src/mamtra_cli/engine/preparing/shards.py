@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.config import from_dict
-from mamtra_cli.engine.lessons.examples import Example
-from mamtra_cli.engine.model import TOKENS_PER_SECOND, Engine
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
+from mamtra_cli.families.lessons import Example
 
 FORMAT_VERSION = 1
 KEY = b"mamtra"
@@ -72,17 +72,16 @@ def model_hashes(engine: Engine) -> ModelHashes:
 
 def header_of(engine: Engine, *, synthetic: bool = False, **made: Any) -> ShardHeader:
     """Return the header of shards that a model makes."""
-    config, hashes = engine.config, model_hashes(engine)
-    family = "cosyvoice2" if engine.model is None else engine.model.family.name
+    facts, hashes = engine.facts, model_hashes(engine)
     return ShardHeader(
         model=Path(engine.name).name if Path(engine.name).is_dir() else engine.name,
-        family=family,
+        family=engine.family.name,
         speech_tokenizer=hashes.speech_tokenizer,
         front_end=hashes.front_end,
-        token_rate=float(TOKENS_PER_SECOND),
-        speech_vocab=config.lm.speech_vocab,
-        text_vocab=config.lm.vocab_size,
-        speaker_dim=config.flow.speaker_dim,
+        token_rate=facts.frame_rate,
+        speech_vocab=facts.codes,
+        text_vocab=facts.text_ids,
+        speaker_dim=facts.speaker_dim,
         synthetic=synthetic,
         made=made,
     )
@@ -154,6 +153,7 @@ def iterate_folder(
     front_end: str | None = None,
     text_vocab: int,
     speech_vocab: int,
+    codebooks: int = 1,
 ) -> Iterator[Example]:
     """Yield the examples of a folder of shards; see `read_folder`."""
     for path in list_shards(folder):
@@ -177,6 +177,7 @@ def read_folder(
     front_end: str | None = None,
     text_vocab: int,
     speech_vocab: int,
+    codebooks: int = 1,
 ) -> list[Example]:
     """Read a folder of shards, or one shard, whole.
 
@@ -185,6 +186,7 @@ def read_folder(
         speech_tokenizer, front_end: hashes of the model that will read the ids (`model_hashes`);
             `None` does not ask, and a side that has no such file ("") is not compared.
         text_vocab, speech_vocab: sizes that ids must stay below.
+        codebooks: ids of one frame.
 
     Raises:
         DataError: no shards, a damaged one (named), or one made with another tokenizer.
@@ -196,6 +198,7 @@ def read_folder(
             front_end=front_end,
             text_vocab=text_vocab,
             speech_vocab=speech_vocab,
+            codebooks=codebooks,
         )
     )
 

@@ -4,26 +4,20 @@ Everything unchanged is the teacher's own tensors, so a student costs its new la
 language models and examples; no folders.
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
 
 from mamtra_cli.backbone.calibrate import RIDGE, LayerFit, Sequences, calibrate
 from mamtra_cli.backbone.transfer import student_of
-from mamtra_cli.engine.lessons.agreement import POSITIONS, teacher_forced
-from mamtra_cli.engine.lessons.examples import BatchOrder, Example
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import PAD
+from mamtra_cli.engine.lessons.agreement import POSITIONS, batches
+from mamtra_cli.families.lessons import Example, Lessons
 from mamtra_cli.layers.mixer_config import MixerConfig
-
-SHARED = ("llm_embedding", "llm_decoder", "speech_embedding")
 
 
 def hybrid_of(
-    teacher: SpeechLM, kinds: str, mixer: MixerConfig, *, init: str = "transfer", seed: int = 0
-) -> SpeechLM:
+    teacher: Lessons, kinds: str, mixer: MixerConfig, *, init: str = "transfer", seed: int = 0
+) -> Lessons:
     """Return a language model of other layers that shares everything else with its teacher.
 
     Args:
@@ -33,20 +27,13 @@ def hybrid_of(
         init: their start, as in `backbone.transfer`.
         seed: of whatever is drawn.
     """
-    config = dataclasses.replace(teacher.config, kinds=kinds, mixer=mixer.to_dict())
-    with torch.device("meta"):
-        student = SpeechLM(config)
-    inner = student.llm["model"]
-    assert isinstance(inner, nn.ModuleDict)
-    inner["model"] = student_of(teacher.stack, kinds, mixer, init=init, seed=seed, share=True)
-    for name in SHARED:
-        setattr(student, name, getattr(teacher, name))
-    return student.eval().requires_grad_(False)
+    stack = student_of(teacher.stack, kinds, mixer, init=init, seed=seed, share=True)
+    return teacher.around(stack)
 
 
 def fit(
-    teacher: SpeechLM,
-    student: SpeechLM,
+    teacher: Lessons,
+    student: Lessons,
     examples: Sequence[Example],
     *,
     mode: str,
@@ -60,16 +47,13 @@ def fit(
         examples: speech to fit on.
         mode, ridge: as in `backbone.calibrate`.
     """
-    batches = _batches(teacher, examples)
-    return calibrate(teacher.stack, student.stack, batches, mode=mode, ridge=ridge)
+    read = _sequences(teacher, examples)
+    return calibrate(teacher.stack, student.stack, read, mode=mode, ridge=ridge)
 
 
-def _batches(teacher: SpeechLM, examples: Sequence[Example]) -> Iterator[Sequences]:
-    """The teacher's inputs, batch by batch."""
-    positions = [example.positions for example in examples]
-    order = BatchOrder(positions, budget=max(POSITIONS, max(positions)), seed=0)
-    for indices in order.epoch(0):
-        batch = teacher_forced(teacher, [examples[index] for index in indices])
+def _sequences(teacher: Lessons, examples: Sequence[Example]) -> Iterator[Sequences]:
+    for indices in batches(teacher, examples, POSITIONS):
+        laid = teacher.lay_out([examples[index] for index in indices])
         with torch.no_grad():
-            x = teacher.embed(batch)
-        yield Sequences(x=x, positions=batch.positions, pad_mask=batch.tables != PAD)
+            x = teacher.embed(laid.inputs)
+        yield Sequences(x=x, positions=laid.positions, pad_mask=laid.real)

@@ -46,15 +46,28 @@ def open_pair(student_name: str, teacher_name: str, device: str, report: Report)
         )
     name = teacher_name or teacher_of(student)
     teacher = Engine.load(name, device=device, dtype="float32", report=report)
-    ours, theirs = student.config.lm, teacher.config.lm
-    for field in ("speech_vocab", "vocab_size", "n_layers", "d_model"):
-        if getattr(ours, field) != getattr(theirs, field):
+    ours, theirs = _sizes(student), _sizes(teacher)
+    for field in ours:
+        if ours[field] != theirs[field]:
             raise PlanError(
-                f"`{name}` cannot teach `{student_name}`: `{field}` is "
-                f"{getattr(theirs, field)} and {getattr(ours, field)}",
+                f"`{name}` cannot teach `{student_name}`: `{field}` is {theirs[field]} and "
+                f"{ours[field]}",
                 "name the model the student was converted from, `--teacher`",
             )
     return Pair(teacher=teacher, student=student)
+
+
+def _sizes(engine: Engine) -> dict[str, object]:
+    """What a teacher and its student have in common, by the name it has in an error."""
+    facts = engine.facts
+    return {
+        "family": engine.family.name,
+        "codebooks": facts.codebooks,
+        "speech_vocab": facts.codes,
+        "vocab_size": facts.text_ids,
+        "n_layers": None if facts.stack is None else facts.stack.n_layers,
+        "d_model": None if facts.stack is None else facts.stack.d_model,
+    }
 
 
 def teacher_of(student: Engine) -> str:
@@ -72,8 +85,8 @@ def teacher_of(student: Engine) -> str:
 
 def share_frozen(pair: Pair) -> None:
     """Hold frozen tensors that teacher and student have in common once."""
-    theirs = dict(pair.teacher.lm.named_parameters())
-    for name, parameter in pair.student.lm.named_parameters():
+    theirs = dict(pair.teacher.lessons.lm.named_parameters())
+    for name, parameter in pair.student.lessons.lm.named_parameters():
         other = theirs.get(name)
         if parameter.requires_grad or other is None or other.shape != parameter.shape:
             continue

@@ -77,7 +77,7 @@ def write_student(
             tags=("text-to-speech", "mamba", "hybrid"),
             base_model=(pair.teacher.name,) if "/" in pair.teacher.name else (),
             summary=f"A hybrid of {pair.teacher.name}, distilled for {result.steps} steps.",
-            plan=str(pair.student.config.lm.hybrid.plan),
+            plan=str(pair.student.lessons.stack.config.plan),
             tables={"Against the teacher": measures(result)},
             recipe=without_paths(stored(recipe)),
         )

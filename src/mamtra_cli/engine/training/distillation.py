@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.engine.lessons.examples import Batch
-from mamtra_cli.engine.lessons.layouts import Layout, count_targets, lay_out
 from mamtra_cli.engine.training.head_loss import LossWeights, distillation_loss
 from mamtra_cli.engine.training.losses import (
     Blend,
@@ -25,8 +24,7 @@ from mamtra_cli.engine.training.losses import (
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.teacher_cache import TeacherCache
 from mamtra_cli.engine.training.trainer import Loss
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import PAD
+from mamtra_cli.families.lessons import IGNORE, Layout, Lessons
 
 HIDDEN_LAYERS = ("replaced", "all", "last")
 
@@ -45,8 +43,8 @@ class AlignLoss:
 
     def __init__(
         self,
-        teacher: SpeechLM,
-        student: SpeechLM,
+        teacher: Lessons,
+        student: Lessons,
         *,
         kind: str = "nmse",
         packed: bool = False,
@@ -56,25 +54,26 @@ class AlignLoss:
         self.kind = kind
         self.packed = packed
         self.total = total_of(world)
-        self.layers = self.student.config.hybrid.plan.converted
+        self.layers = student.stack.config.plan.converted
 
     def count(self, batch: Batch) -> int:
         """Positions by which a batch weighs."""
-        return count_targets(batch, self.student.config)
+        return count_targets(batch, self.student)
 
     def __call__(self, batch: Batch) -> Loss:
         """Run the teacher, and the new layers on its inputs."""
-        laid = lay_out(batch, self.teacher, packed=self.packed)
-        real = laid.sequence.tables != PAD
+        laid = self.teacher.lay_out(batch.examples, turns=batch.turns, packed=self.packed)
+        real = laid.real
+        counted = torch.zeros_like(real) if batch.blank else real
         with torch.no_grad():
             out = self.teacher.stack(
-                self.teacher.embed(laid.sequence),
+                self.teacher.embed(laid.inputs),
                 **laid.reading,
                 capture=self.layers,
                 keep_state=False,
             )
         theirs, ours = (list(lm.stack.blocks()) for lm in (self.teacher, self.student))
-        positions = laid.sequence.positions
+        positions = laid.positions
         if positions is None and laid.seq_idx is not None:
             positions = restarting(laid)
         gaps = []
@@ -85,10 +84,10 @@ class AlignLoss:
                 given = theirs[i].input_layernorm(out.captured[i])
                 wanted, _ = theirs[i].core(given, None, **reading, pad_mask=theirs_pad)
             made, _ = ours[i].core(given, None, **reading, pad_mask=real)
-            gaps.append(hidden_distance(made, wanted, laid.real, kind=self.kind, total=self.total))
+            gaps.append(hidden_distance(made, wanted, counted, kind=self.kind, total=self.total))
         gap = torch.stack(gaps)
         parts = {f"layer_{i}": g for i, g in zip(self.layers, gap.detach(), strict=True)}
-        return Loss(value=gap.mean(), tokens=int(laid.real.sum()), parts=parts)
+        return Loss(value=gap.mean(), tokens=int(counted.sum()), parts=parts)
 
 
 class DistillLoss:
@@ -112,8 +111,8 @@ class DistillLoss:
 
     def __init__(
         self,
-        teacher: SpeechLM,
-        student: SpeechLM,
+        teacher: Lessons,
+        student: Lessons,
         *,
         weights: LossWeights,
         divergence: Divergence,
@@ -138,12 +137,12 @@ class DistillLoss:
         self.packed = packed
         self.cache = cache
         self.total = total_of(world)
-        self.inner, self.last = compared_layers(student.config.hybrid.layer_kinds, hidden_layers)
+        self.inner, self.last = compared_layers(student.stack.config.layer_kinds, hidden_layers)
         self.shared = shared_layers(teacher, student)
 
     def count(self, batch: Batch) -> int:
         """Positions that the loss of a batch is a mean over."""
-        return count_targets(batch, self.student.config)
+        return count_targets(batch, self.student)
 
     def weights_at(self, step: int) -> LossWeights:
         """The weights of an update."""
@@ -154,7 +153,11 @@ class DistillLoss:
     def __call__(self, batch: Batch) -> Loss:
         """Run both models on a batch."""
         student = self.student
-        laid = lay_out(batch, student, packed=self.packed)
+        laid = student.lay_out(batch.examples, turns=batch.turns, packed=self.packed)
+        counted = laid.real
+        if batch.blank:
+            laid = replace(laid, targets=torch.full_like(laid.targets, IGNORE))
+            counted = torch.zeros_like(counted)
         weights = self.weights_at(batch.step)
         divergence: Divergence | Blend = self.divergence
         if batch.own:
@@ -166,7 +169,7 @@ class DistillLoss:
         if stored:
             assert self.cache is not None
             aim, known = self.cache.fetch(batch, laid, hidden=bool(weights.hidden))
-            begin, x = 0, student.embed(laid.sequence)
+            begin, x = 0, student.embed(laid.inputs)
         else:
             begin = self.shared
             known, aim, x = self._listen(laid, {*inner, begin})
@@ -177,13 +180,13 @@ class DistillLoss:
         losses = distillation_loss(
             ours.hidden,
             aim,
-            student.llm_decoder,
-            self.teacher.llm_decoder,
+            student.heads,
+            self.teacher.heads,
             laid.targets,
             weights=weights,
             divergence=divergence,
             layers=layers,
-            pad_mask=laid.real,
+            pad_mask=counted,
             hidden_kind=self.hidden_kind,
             count=None if batch.count is None else max(batch.count, 1),
             total=self.total,
@@ -197,18 +200,27 @@ class DistillLoss:
     @torch.no_grad()
     def _listen(self, laid: Layout, capture: set[int]) -> tuple[dict[int, Tensor], Tensor, Tensor]:
         """The teacher's states by layer and at the end, and what the first other layer is given."""
-        x = self.teacher.embed(laid.sequence)
+        x = self.teacher.embed(laid.inputs)
         out = self.teacher.stack(x, **laid.reading, capture=capture, keep_state=False)
         known = {**out.captured, LAST: out.hidden}
         if self.shared:
             x = out.captured[self.shared]
-        elif not same(self.teacher.speech_embedding, self.student.speech_embedding):
+        elif not same_tables(self.teacher, self.student):
             with torch.enable_grad():
-                x = self.student.embed(laid.sequence)
+                x = self.student.embed(laid.inputs)
         return known, out.hidden, x
 
 
 LAST = -1  # the state after the final norm, among the states by layer
+
+
+def count_targets(batch: Batch, lessons: Lessons) -> int:
+    """Ids of a batch that are predicted, counted without laying it out."""
+    if batch.blank:
+        return 0
+    turns = batch.turns or (False,) * len(batch.examples)
+    pairs = zip(batch.examples, turns, strict=True)
+    return sum(lessons.count(example, turns=flag) for example, flag in pairs)
 
 
 def total_of(world: World | None) -> Callable[[Tensor], Tensor] | None:
@@ -229,18 +241,20 @@ def compared_layers(kinds: Sequence[str], which: str) -> tuple[list[int], bool]:
     return [i + 1 for i in replaced if i + 1 < len(kinds)], len(kinds) - 1 in replaced
 
 
-def shared_layers(teacher: SpeechLM, student: SpeechLM) -> int:
+def shared_layers(teacher: Lessons, student: Lessons) -> int:
     """How many first layers, after the embeddings, are the teacher's own frozen tensors."""
-    tables = ("speech_embedding", "llm_embedding")
-    if not all(same(getattr(teacher, name), getattr(student, name)) for name in tables):
-        return 0
-    if not same(teacher.stack.embed_tokens, student.stack.embed_tokens):
+    if not same_tables(teacher, student):
         return 0
     pairs = list(zip(teacher.stack.blocks(), student.stack.blocks(), strict=True))
     for number, (theirs, mine) in enumerate(pairs):
         if not same(theirs, mine):
             return number
     return len(pairs) - 1
+
+
+def same_tables(teacher: Lessons, student: Lessons) -> bool:
+    """Whether both look their inputs up in the same frozen tensors."""
+    return all(map(same, teacher.tables, student.tables))
 
 
 def same(theirs: torch.nn.Module, mine: torch.nn.Module) -> bool:
@@ -253,7 +267,7 @@ def same(theirs: torch.nn.Module, mine: torch.nn.Module) -> bool:
 
 def restarting(laid: Layout) -> Tensor:
     """Counted positions (B, T) that start anew with each packed utterance."""
-    positions = torch.zeros_like(laid.sequence.ids)
+    positions = torch.zeros_like(laid.real, dtype=torch.long)
     for row, part in laid.rows:
         positions[row, part] = torch.arange(part.stop - part.start, device=positions.device)
     return positions

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mamtra_cli.engine.training.losses import (
-    IGNORE,
     Blend,
     Divergence,
     Stored,
     cross_entropy,
     hidden_distance,
 )
+from mamtra_cli.families.lessons import IGNORE, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,39 +59,40 @@ def distillation_loss(
 ) -> Losses:
     """Weighted sum of cross entropy, divergence and hidden-state distance.
 
-    Logits exist for `chunk` counted positions at a time, so memory does not grow with positions x
-    vocabulary. Where the student's head is a module, its gradients are made in the forward pass,
-    chunk by chunk, and nothing is computed twice; for another function the backward pass does
-    the chunks again.
+    Logits exist for `chunk` predicting positions at a time, so memory does not grow with
+    positions x vocabulary. Where the student's head is a module, its gradients are made in the
+    forward pass, chunk by chunk, and nothing is computed twice; for another function the backward
+    pass does the chunks again.
 
     Args:
         student_hidden: (B, T, D) after the final norm; likewise teacher_hidden (B, T, D'), or
-            what is stored of the teacher at the counted positions, in their order.
-        student_head: hidden (N, D) to logits (N, V); likewise teacher_head.
-        targets: (B, T), `IGNORE` where a position does not count.
+            what is stored of the teacher at the positions that predict, (N, K) of them.
+        student_head: hidden (N, D) to logits (N, K, V); likewise teacher_head.
+        targets: (B, T, K), `IGNORE` where nothing counts.
         layers: pairs (student, teacher) of (B, T, D) states compared by `hidden_kind`.
         pad_mask: (B, T) True at real positions, for `layers`.
-        count: counted positions of the whole optimiser step, as in `reduce`.
+        count: counted targets of the whole optimiser step, as in `reduce`.
         total: as in `hidden_distance`.
     """
-    mask = targets != IGNORE
-    ids, mine = targets[mask], student_hidden[mask]
-    aim = teacher_hidden if isinstance(teacher_hidden, Stored) else teacher_hidden[mask].detach()
-    scale: float | Tensor = max(ids.numel(), 1) if count is None else count
+    some = (targets != IGNORE).any(-1)  # (B, T)
+    ids, mine = targets[some], student_hidden[some]  # (N, K), (N, D)
+    here = ids != IGNORE
+    aim = teacher_hidden if isinstance(teacher_hidden, Stored) else teacher_hidden[some].detach()
+    scale: float | Tensor = max(int(here.sum()), 1) if count is None else count
 
     def piece(h_s: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        logits = student_head(h_s)
-        ce = cross_entropy(logits, ids[part], smoothing=smoothing).sum()
+        logits = counted(student_head(h_s), here[part])  # (M, V)
+        ce = cross_entropy(logits, counted(ids[part], here[part]), smoothing=smoothing).sum()
         if weights.divergence == 0:
             return ce, ce.new_zeros(())
         known = aim[part]
         if isinstance(known, Stored):
-            return ce, divergence.from_stored(logits, known).sum()
+            return ce, divergence.from_stored(logits, _stored_at(known, here[part])).sum()
         with torch.no_grad():
-            wanted = teacher_head(known)
+            wanted = counted(teacher_head(known), here[part])
         return ce, divergence(logits, wanted).sum()
 
-    parts = [slice(start, start + chunk) for start in range(0, ids.numel(), chunk)]
+    parts = [slice(start, start + chunk) for start in range(0, len(ids), chunk)]
     if isinstance(student_head, torch.nn.Module) and torch.is_grad_enabled():
         learning = [p for p in student_head.parameters() if p.requires_grad]
         share = (weights.ce, weights.divergence)
@@ -113,6 +114,14 @@ def distillation_loss(
         sum_of_both = sum_of_both + weights.hidden * gap
         found[f"hidden_{hidden_kind}"] = gap.detach()
     return Losses(sum_of_both, found)
+
+
+def _stored_at(stored: Stored, here: Tensor) -> Stored:
+    return Stored(
+        ids=counted(stored.ids, here),
+        log_p=counted(stored.log_p, here),
+        rest=counted(stored.rest, here),
+    )
 
 
 class _HeadSums(torch.autograd.Function):

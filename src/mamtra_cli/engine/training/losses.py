@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = -100
+from mamtra_cli.families.lessons import IGNORE
 
 DIVERGENCES = ("kl_forward", "kl_reverse", "skew_forward", "skew_reverse", "js", "tv", "kl_topk")
 

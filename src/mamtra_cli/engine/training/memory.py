@@ -8,8 +8,8 @@ The factors were fitted to counts of what autograd keeps; benchmarks/distill_mem
 
 from dataclasses import dataclass
 
+from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.engine.students.pair import Pair
-from mamtra_cli.families.cosyvoice2.config import LMConfig
 
 CHUNK = 1024  # positions whose logits exist at once
 COPIES = 6  # of a chunk's logits: both models, log-probabilities, mixture, gradient
@@ -58,12 +58,12 @@ def estimate(
     held = {
         parameter.data_ptr(): parameter.numel()
         for engine in (pair.teacher, pair.student)
-        for parameter in engine.lm.parameters()
+        for parameter in engine.lessons.lm.parameters()
     }
-    lm = pair.student.config.lm
+    stack, head = pair.student.lessons.stack.config, pair.student.facts.head
     width = 4 * positions * (HALF if half else 1)
-    through, block = kept_values(lm, everything=everything, again=again)
-    logits = 4 * COPIES * min(CHUNK, positions) * lm.head_size
+    through, block = kept_values(stack, everything=everything, again=again)
+    logits = 4 * COPIES * min(CHUNK, positions) * head.speech_vocab * pair.student.facts.codebooks
     if again:
         # Logits are gone before the first block is run again: the larger one counts.
         logits = max(0, logits - round(width * block))
@@ -75,16 +75,18 @@ def estimate(
     )
 
 
-def kept_values(lm: LMConfig, *, everything: bool = False, again: bool = False) -> tuple[int, int]:
+def kept_values(
+    stack: HybridConfig, *, everything: bool = False, again: bool = False
+) -> tuple[int, int]:
     """Numbers a position for the backward pass: kept throughout, and those of one block run again.
 
     Only blocks that gradients go through count.
     """
-    kinds = lm.hybrid.layer_kinds
+    kinds = stack.layer_kinds
     first = next((i for i, kind in enumerate(kinds) if kind != "T"), 0)
     blocks = len(kinds) - (0 if everything else first)
     narrow, wide = (LEARNING_NARROW, LEARNING_WIDE) if everything else (NARROW, WIDE)
-    block = narrow * lm.d_model + wide * lm.d_ff
+    block = narrow * stack.d_model + wide * stack.d_ff
     if again:
-        return 2 * blocks * lm.d_model, block + SCAN * lm.n_heads * lm.head_dim
+        return 2 * blocks * stack.d_model, block + SCAN * stack.q_dim
     return blocks * block, 0

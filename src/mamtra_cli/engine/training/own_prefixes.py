@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.engine.decoding.loop import Utterance, decode
-from mamtra_cli.engine.lessons.examples import Batch, pad
+from mamtra_cli.engine.lessons.examples import Batch
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import concatenate
@@ -71,13 +71,12 @@ class OwnPrefixes:
         if not self.owns(batch.step):
             return batch
         utterances = []
-        lengths = zip(batch.text_lengths.tolist(), batch.token_lengths.tolist(), strict=True)
-        for row, (size, spoken) in enumerate(lengths):
+        for row, example in enumerate(batch.examples):
             seed = self.seed + batch.step * STEPS_APART + batch.indices[row]
-            made = self.engine.utterance(batch.text_ids[row, :size].tolist(), seed=seed)
-            most = max(1, min(made.max_tokens, round(spoken * LONGEST)))
+            made = self.engine.utterance(list(example.text_ids), seed=seed)
+            most = max(1, min(made.max_tokens, round(example.frames * LONGEST)))
             utterances.append(replace(made, max_tokens=most, min_tokens=min(made.min_tokens, most)))
-        rows = [batch.tokens[i, :n].tolist() for i, n in enumerate(batch.token_lengths.tolist())]
+        rows = list(batch.examples)
         lm = self.engine.lm
         training = lm.training
         lm.eval()
@@ -87,8 +86,8 @@ class OwnPrefixes:
                 found = decode(PlainDecoder(lm), utterances, sampling, rows=len(utterances))
                 for index, outcome in found:
                     # What a guard would refuse is what there is to learn from.
-                    rows[index] = list(outcome.tokens) or rows[index]
+                    tokens = outcome.tokens or rows[index].tokens
+                    rows[index] = replace(rows[index], tokens=tokens)
         finally:
             lm.train(training)
-        tokens, token_lengths = pad(rows)
-        return replace(batch, tokens=tokens, token_lengths=token_lengths, own=True)
+        return replace(batch, examples=tuple(rows), own=True)

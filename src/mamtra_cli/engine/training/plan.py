@@ -6,13 +6,14 @@ Knows recipes and an opened pair.
 from collections.abc import Sequence
 from pathlib import Path
 
-from mamtra_cli.engine.lessons.examples import BatchSource, Example, read_examples
+from mamtra_cli.engine.lessons.examples import BatchSource, read_examples
 from mamtra_cli.engine.preparing.shards import SUFFIX as SHARD_SUFFIX
 from mamtra_cli.engine.preparing.shards import model_hashes, read_folder
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.memory import Memory, estimate
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.stages import NEW, half, passes_of
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes import DistillRecipe
 
 POSITIONS_A_TOKEN = 1.5  # with phones for text, as mini reads; word pieces are fewer
@@ -20,8 +21,7 @@ POSITIONS_A_TOKEN = 1.5  # with phones for text, as mini reads; word pieces are 
 
 def read_data_of(path: Path, pair: Pair) -> list[Example]:
     """Read a JSONL file, or a folder of shards that must be made for this model."""
-    lm = pair.student.config.lm
-    sizes = {"speech_vocab": lm.speech_vocab, "text_vocab": lm.vocab_size}
+    sizes = pair.student.facts.sizes
     if not path.is_dir() and path.suffix != SHARD_SUFFIX:
         return read_examples(path, pair.student.encode, **sizes)
     hashes = model_hashes(pair.student)
@@ -30,10 +30,10 @@ def read_data_of(path: Path, pair: Pair) -> list[Example]:
     )
 
 
-def positions_of(recipe: DistillRecipe, examples: Sequence[Example] = ()) -> int:
+def positions_of(recipe: DistillRecipe, pair: Pair, examples: Sequence[Example] = ()) -> int:
     """Padded positions of a pass, of all processes together; without the data a guess."""
     if examples:
-        return passes_of(recipe, examples)[0]
+        return passes_of(recipe, examples, pair.student.lessons)[0]
     wanted = round(POSITIONS_A_TOKEN * recipe.batch_tokens)
     return wanted // -(-wanted // recipe.pass_positions)
 
@@ -49,7 +49,7 @@ def memory_of(
     return estimate(
         pair,
         trainable,
-        positions_of(recipe, examples) // world.size,
+        positions_of(recipe, pair, examples) // world.size,
         everything=recipe.lr_rest > 0,
         again=recipe.checkpoint_activations,
         half=half(recipe, pair.student.device.type),
@@ -61,7 +61,7 @@ def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> 
     """The stages in words."""
     examples = [] if recipe.data is None else read_data_of(recipe.data, pair)
     memory = memory_of(recipe, pair, trainable, world, examples)
-    new = sum(p.numel() for name, p in pair.student.lm.named_parameters() if NEW in name)
+    new = sum(p.numel() for name, p in pair.student.lessons.lm.named_parameters() if NEW in name)
     plan = {}
     if recipe.calibrate:
         plan["stage C"] = f"{recipe.calibrate} on {recipe.calibrate_tokens} tokens, no gradient"
@@ -79,9 +79,15 @@ def plan_of(recipe: DistillRecipe, pair: Pair, trainable: int, world: World) -> 
             more = what.get(name, f"{trainable} parameters")
             plan[name] = f"{steps} steps of {recipe.batch_tokens} tokens, rate {rate:g}, {more}"
     if examples:
-        budget, passes = passes_of(recipe, examples)
-        tokens = sum(len(example.tokens) for example in examples)
-        source = BatchSource(examples, budget=budget, seed=recipe.seed, packed=recipe.packing)
+        budget, passes = passes_of(recipe, examples, pair.student.lessons)
+        tokens = sum(example.frames for example in examples)
+        source = BatchSource(
+            examples,
+            budget=budget,
+            seed=recipe.seed,
+            packed=recipe.packing,
+            size=pair.student.lessons.size,
+        )
         epoch = source.epoch_length() / passes
         plan["data"] = (
             f"{len(examples)} utterances, {tokens} tokens, {epoch:.1f} steps an epoch, "

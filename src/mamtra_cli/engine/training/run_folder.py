@@ -17,10 +17,10 @@ import numpy as np
 
 from mamtra_cli.checkpoint import read_json
 from mamtra_cli.config import dump_json, to_dict
-from mamtra_cli.engine.lessons.examples import Example
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import OutputError, TrainingError, UsageError
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.ownership import check_place, entries, foreign, listed, remove_owned
 from mamtra_cli.publish import output_errors, write_whole
 
@@ -130,8 +130,8 @@ def sources_of(pair: Pair, examples: Iterable[Example]) -> dict[str, str]:
         digest.update(np.asarray(example.text_ids + example.tokens, np.int64).tobytes())
     return {
         "data": digest.hexdigest(),
-        "student": pair.student.fingerprint("lm"),
-        "teacher": pair.teacher.fingerprint("lm"),
+        "student": pair.student.fingerprint(pair.student.lm_part),
+        "teacher": pair.teacher.fingerprint(pair.teacher.lm_part),
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mamtra_cli.config import to_dict
 from mamtra_cli.engine.lessons.agreement import take_tokens
-from mamtra_cli.engine.lessons.examples import Batch, BatchSource, Example
+from mamtra_cli.engine.lessons.examples import Batch, BatchSource
 from mamtra_cli.engine.students.fitting import fit
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.curves import Board
@@ -36,6 +36,7 @@ from mamtra_cli.engine.training.trainer import (
 )
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage
+from mamtra_cli.families.lessons import Example, Lessons
 from mamtra_cli.recipes import DistillRecipe
 
 ALIGN, OWN, CACHE, BOARD = "align", "own", "teacher", "tensorboard"
@@ -107,10 +108,10 @@ class Run:
         report: Report,
     ) -> "Run":
         """A run of an opened pair."""
-        blocks = list(pair.student.lm.stack.blocks())
+        student = pair.student.lessons
+        blocks = list(student.stack.blocks())
         cores = [cast(nn.Module, block.core) for block in blocks]
-        lm = pair.student.lm
-        lm.stack.recompute = "block" if recipe.checkpoint_activations else "scan"
+        student.stack.recompute = "block" if recipe.checkpoint_activations else "scan"
         return cls(
             recipe=recipe,
             pair=pair,
@@ -118,13 +119,13 @@ class Run:
             folder=folder,
             world=world,
             report=report,
-            objective=Objective(lm, (*cores, *blocks)),
+            objective=Objective(student.lm, (*cores, *blocks)),
         )
 
     def train(self) -> tuple[TrainResult, dict[str, Tensor]]:
         """Do what is still to be done; return the end of the last stage and what was trained."""
         recipe = self.recipe
-        self.pair.student.lm.train()
+        self.pair.student.lessons.lm.train()
         started = has_state(self.folder) or has_state(self.folder / OWN)
         if not started:
             if recipe.calibrate and not has_state(self.folder / ALIGN):
@@ -143,7 +144,7 @@ class Run:
             done, weights = self._own()
             done = replace(done, seconds=seconds + done.seconds)
         if not weights:
-            learning = self.pair.student.lm.named_parameters()
+            learning = self.pair.student.lessons.lm.named_parameters()
             weights = {name: p.detach() for name, p in learning if p.requires_grad}
         if self.world.main:
             steps, tokens = self._count()
@@ -162,10 +163,10 @@ class Run:
         chosen = take_tokens(self.examples, recipe.calibrate_tokens)
         self.report(Stage(name="calibrating", detail=f"{len(chosen)} utterances"))
         pair = self.pair
-        pair.student.lm.eval()
+        pair.student.lessons.lm.eval()
         with torch.no_grad():
-            fits = fit(pair.teacher.lm, pair.student.lm, chosen, mode=recipe.calibrate)
-        pair.student.lm.train()
+            fits = fit(pair.teacher.lessons, pair.student.lessons, chosen, mode=recipe.calibrate)
+        pair.student.lessons.lm.train()
         before = sum(one.before for one in fits) / len(fits)
         after = sum(one.after for one in fits) / len(fits)
         text = f"closed form: mean error of the new layers {before:.3f} -> {after:.3f}"
@@ -178,15 +179,15 @@ class Run:
         folder.mkdir(exist_ok=True)
         pair = self.pair
         loss = AlignLoss(
-            pair.teacher.lm,
-            pair.student.lm,
+            pair.teacher.lessons,
+            pair.student.lessons,
             kind=recipe.align_loss,
             packed=recipe.packing,
             world=self.world,
         )
         rate = recipe.lr if recipe.align_lr is None else recipe.align_lr
         first = replace(recipe, steps=recipe.align_steps, lr=rate, ema=0.0)
-        named = pair.student.lm.named_parameters()
+        named = pair.student.lessons.lm.named_parameters()
         others = [p for name, p in named if p.requires_grad and NEW not in name]
         if self.world.size > 1 and self.world.sharding == "fsdp2":
             others = []  # what FSDP2 divides keeps its flag; it has no gradient here
@@ -239,7 +240,7 @@ class Run:
     @torch.no_grad()
     def _adopt(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from the weights a stage ended with (its running mean, where one was kept)."""
-        named = dict(self.pair.student.lm.named_parameters())
+        named = dict(self.pair.student.lessons.lm.named_parameters())
         for name, value in weights.items():
             named[name].copy_(value)
 
@@ -255,8 +256,8 @@ class Run:
             share=recipe.own_forward,
         )
         loss = DistillLoss(
-            pair.teacher.lm,
-            pair.student.lm,
+            pair.teacher.lessons,
+            pair.student.lessons,
             weights=LossWeights(
                 ce=recipe.ce_weight, divergence=recipe.kl_weight, hidden=recipe.hidden_weight
             ),
@@ -276,16 +277,17 @@ class Run:
                 self.folder / CACHE,
                 self.examples,
                 source.flags(0),
-                k=min(recipe.teacher_cache, pair.student.config.lm.head_size),
+                k=min(recipe.teacher_cache, pair.student.facts.head.speech_vocab),
                 temperature=recipe.temperature,
                 layers=layers,
             )
-            cache.make(pair.teacher.lm, self.world, self.report)
+            cache.make(pair.teacher.lessons, self.world, self.report)
             loss.cache = cache
         return loss
 
     def _source(self, recipe: DistillRecipe, budget: int) -> BatchSource:
-        longest = max(example.positions for example in self.examples)
+        size = self.pair.student.lessons.size
+        longest = max(map(size, self.examples))
         return BatchSource(
             self.examples,
             budget=max(budget, longest),
@@ -293,6 +295,7 @@ class Run:
             packed=recipe.packing,
             bistream=recipe.bistream,
             settled=recipe.teacher_cache > 0,
+            size=size,
         )
 
     def _trainer(
@@ -303,7 +306,7 @@ class Run:
         prepare: Callable[[Batch], Batch] = lambda batch: batch,
     ) -> Trainer:
         """A trainer whose steps take `batch_tokens` speech tokens, in passes of bounded size."""
-        budget, passes = passes_of(recipe, self.examples)
+        budget, passes = passes_of(recipe, self.examples, self.pair.student.lessons)
         options = TrainOptions(
             steps=recipe.steps,
             lr=recipe.lr,
@@ -344,13 +347,15 @@ class Run:
         )
 
 
-def passes_of(recipe: DistillRecipe, examples: Sequence[Example]) -> tuple[int, int]:
+def passes_of(
+    recipe: DistillRecipe, examples: Sequence[Example], lessons: Lessons
+) -> tuple[int, int]:
     """Padded positions of a pass, and passes of a step: the same for any number of processes."""
-    tokens = sum(len(example.tokens) for example in examples)
-    positions = sum(example.positions for example in examples)
-    wanted = round(recipe.batch_tokens * positions / tokens)
+    frames = sum(example.frames for example in examples)
+    sizes = [lessons.size(example) for example in examples]
+    wanted = round(recipe.batch_tokens * sum(sizes) / frames)
     passes = max(1, -(-wanted // recipe.pass_positions))
-    return max(wanted // passes, max(example.positions for example in examples)), passes
+    return max(wanted // passes, max(sizes)), passes
 
 
 def half(recipe: DistillRecipe, device: str) -> bool:

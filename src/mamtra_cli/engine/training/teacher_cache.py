@@ -1,14 +1,14 @@
 """What a teacher says of the training data, stored once: its k likeliest tokens at each position.
 
-For each target the ids and log probabilities of k tokens and the log probability of all others
-together, at the temperature of the loss; on request the hidden states that are compared too.
-Safetensors files of some hundred examples, each written whole, so that a killed run goes on where
-it was. Log probabilities and states are float16: with k = V the loss differs from the live
-teacher's by less than 0.002 nats (tested); with fewer it is at most the live one.
+For each target (one a codebook at every position that predicts) the ids and log probabilities of
+k tokens and the log probability of all others together, at the temperature of the loss; on
+request the hidden states that are compared too. Safetensors files of some hundred examples, each
+written whole, so that a killed run goes on where it was. Log probabilities and states are
+float16: with k = V the loss differs from the live teacher's by less than 0.002 nats (tested); with
+fewer it is at most the live one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,13 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.engine.lessons.examples import Batch, Example, collate
-from mamtra_cli.engine.lessons.layouts import Layout, lay_out
-from mamtra_cli.engine.training.losses import IGNORE, Stored
+from mamtra_cli.engine.lessons.examples import Batch
+from mamtra_cli.engine.training.losses import Stored
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Report, Stage, ignore
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.lessons import IGNORE, Example, Layout, Lessons
 from mamtra_cli.publish import output_errors, written_whole
 
 SHARD = 256  # examples a file
@@ -69,7 +68,7 @@ class TeacherCache:
         """How many files there are."""
         return -(-len(self.examples) // SHARD)
 
-    def make(self, teacher: SpeechLM, world: World | None = None, report: Report = ignore) -> None:
+    def make(self, teacher: Lessons, world: World | None = None, report: Report = ignore) -> None:
         """Write the files that are not there; processes share the work."""
         world = world or World()
         with output_errors(self.folder):
@@ -85,23 +84,24 @@ class TeacherCache:
     def fetch(
         self, batch: Batch, laid: Layout, *, hidden: bool
     ) -> tuple[Stored, dict[int, Tensor]]:
-        """What is stored for a batch: at its targets in their order, and states (B, T, D)."""
+        """What is stored for a batch: where it predicts (N, K), and states (B, T, D)."""
         device = laid.targets.device
-        shape = laid.targets.shape
-        ids = torch.zeros(*shape, self.k, dtype=torch.long)
-        log_p = torch.zeros(*shape, self.k)
-        rest = torch.zeros(shape)
-        targets = laid.targets.cpu() != IGNORE
+        *shape, codebooks = laid.targets.shape
+        ids = torch.zeros(*shape, codebooks, self.k, dtype=torch.long)
+        log_p = torch.zeros(*shape, codebooks, self.k)
+        rest = torch.zeros(*shape, codebooks)
+        targets = (laid.targets.cpu() != IGNORE).any(-1)
         states: dict[int, Tensor] = {}
         for index, (row, part) in zip(batch.indices, laid.rows, strict=True):
             held, at, place = self._find(index)
             here = targets[row, part]
             count = int(here.sum())
-            span = slice(at, at + count)
+            span = slice(at * codebooks, (at + count) * codebooks)
             if count:
-                ids[row, part][here] = held["ids"][span].long()
-                log_p[row, part][here] = held["log_p"][span].float()
-                rest[row, part][here] = held["rest"][span]
+                framed = (count, codebooks, -1)
+                ids[row, part][here] = held["ids"][span].view(framed).long()
+                log_p[row, part][here] = held["log_p"][span].view(framed).float()
+                rest[row, part][here] = held["rest"][span].view(count, codebooks)
             for layer in self.layers if hidden else ():
                 state = held[f"state.{layer}"][place : place + part.stop - part.start]
                 if layer not in states:
@@ -130,27 +130,26 @@ class TeacherCache:
         return held, int(held["starts"][index % SHARD]), int(held["places"][index % SHARD])
 
     @torch.no_grad()
-    def _write(self, shard: int, teacher: SpeechLM) -> None:
+    def _write(self, shard: int, teacher: Lessons) -> None:
         chosen = list(range(shard * SHARD, min((shard + 1) * SHARD, len(self.examples))))
         pieces: dict[str, list[Tensor]] = {}
         starts, places, at, place = [], [], 0, 0
-        small = torch.int16 if teacher.config.head_size < 1 << 15 else torch.int32
         for first in range(0, len(chosen), ROWS):
             part = chosen[first : first + ROWS]
-            batch = collate([self.examples[i] for i in part])
-            turns = tuple(self.flags[i] for i in part)
-            laid = lay_out(replace(batch, bistream=turns), teacher)
+            turns = [self.flags[i] for i in part]
+            laid = teacher.lay_out([self.examples[i] for i in part], turns=turns)
             capture = [layer for layer in self.layers if layer >= 0]
             out = teacher.stack(
-                teacher.embed(laid.sequence), **laid.reading, capture=capture, keep_state=False
+                teacher.embed(laid.inputs), **laid.reading, capture=capture, keep_state=False
             )
             states = {**out.captured, -1: out.hidden}
             for row, span in laid.rows:
-                here = laid.targets[row, span] != IGNORE
-                logits = teacher.llm_decoder(out.hidden[row, span][here]).float()
+                here = (laid.targets[row, span] != IGNORE).any(-1)
+                logits = teacher.heads(out.hidden[row, span][here]).float().flatten(0, 1)
                 log_p = torch.log_softmax(logits / self.temperature, dim=-1)
                 top, ids = log_p.topk(self.k, dim=-1)
                 rest = torch.log1p(-top.exp().sum(-1).clamp(max=1.0)).clamp_min(ALMOST_NOTHING)
+                small = torch.int16 if logits.shape[-1] < 1 << 15 else torch.int32
                 found = {"ids": ids.to(small), "log_p": top.half(), "rest": rest}
                 for layer in self.layers:
                     found[f"state.{layer}"] = states[layer][row, span].half()
@@ -158,7 +157,7 @@ class TeacherCache:
                     pieces.setdefault(name, []).append(value.cpu())
                 starts.append(at)
                 places.append(place)
-                at += len(ids)
+                at += int(here.sum())
                 place += span.stop - span.start
         tensors = {name: torch.cat(values) for name, values in pieces.items()}
         tensors |= {"starts": torch.tensor(starts), "places": torch.tensor(places)}

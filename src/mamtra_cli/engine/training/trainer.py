@@ -61,11 +61,6 @@ class TrainResult:
 LossFunction = Callable[[Batch], Loss]
 
 
-def speech_tokens(batch: Batch) -> int:
-    """Speech tokens of a batch; none of one that only keeps others company."""
-    return 0 if batch.blank else int(batch.token_lengths.sum())
-
-
 class Objective(nn.Module):
     """The loss of what a module predicts, as a module, which is what parallel engines wrap.
 
@@ -121,7 +116,7 @@ class Trainer:
         on_save: Callable[[int], None] | None = None,
         on_record: Callable[[int, Mapping[str, float]], None] | None = None,
         prepare: Callable[[Batch], Batch] = lambda batch: batch,
-        count: Callable[[Batch], int] = speech_tokens,
+        count: Callable[[Batch], int] = lambda batch: batch.frames,
         world: World | None = None,
         advice: str | None = None,
         report: Report = ignore,
@@ -198,7 +193,7 @@ class Trainer:
                 self.prepare(replace(batch.share(world.rank, world.size), step=self.step))
                 for batch, _ in taken
             ]
-            sizes = [[self.count(part), speech_tokens(part)] for part in mine]
+            sizes = [[self.count(part), part.frames] for part in mine]
             sums = world.sum(torch.tensor(sizes, device=self.device)).tolist()
             total = sum(count for count, _ in sums)
             parts: dict[str, Tensor] = {}
@@ -275,8 +270,8 @@ class Trainer:
 
     def _too_large(self, taken: list[tuple[Batch, Position]]) -> OutOfMemoryError:
         """Say what did not fit."""
-        rows = max(len(batch.ids) for batch, _ in taken)
-        places = max(batch.text_ids.numel() + batch.tokens.numel() for batch, _ in taken)
+        rows = max(len(batch.examples) for batch, _ in taken)
+        places = max(batch.padded for batch, _ in taken)
         each = f" over {self.world.size} processes" if self.world.size > 1 else ""
         return OutOfMemoryError(
             f"out of memory at step {self.step + 1}: a pass holds up to {rows} examples, "

@@ -22,6 +22,7 @@ from mamtra_cli.families.cosyvoice2.bpe import (
 )
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
+from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
@@ -130,6 +131,12 @@ class CosyVoice2:
         """The layers of the language model."""
         del config
         return Exchange()
+
+    def lessons(self, config: CosyVoice2Config, lm: nn.Module) -> SpeechLessons:
+        """The language model as something to be taught."""
+        del config
+        assert isinstance(lm, SpeechLM)
+        return SpeechLessons(lm)
 
     def fingerprint(self, folder: Path, config: CosyVoice2Config, part: str) -> str:
         """SHA-256 of the files behind a part or the front end."""

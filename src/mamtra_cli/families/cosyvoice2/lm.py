@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.sequences import (
-    IGNORE,
     PAD,
     SPECIAL,
     SPEECH,
@@ -26,6 +25,7 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     LMBatch,
     LMSequence,
 )
+from mamtra_cli.families.lessons import IGNORE
 from mamtra_cli.layers.state import HybridState
 
 INIT_STD = 0.02

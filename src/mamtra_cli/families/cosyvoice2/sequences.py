@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mamtra_cli.families.cosyvoice2.config import LMConfig
+from mamtra_cli.families.lessons import IGNORE
 
-IGNORE = -1
 PAD, SPECIAL, TEXT, SPEECH = range(4)
 """What a position reads: nothing, `llm_embedding`, the text table, `speech_embedding`."""
 SOS, TASK = 0, 1
