@@ -22,11 +22,11 @@ import torch
 from distill_step import Peak, held, source
 
 from mamtra_cli.engine.lessons.examples import write_examples
-from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.engine.students.pair import open_pair, share_frozen
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.plan import memory_of, read_data_of
 from mamtra_cli.engine.training.trainer import Trainer
+from mamtra_cli.live_bytes import live_peak
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import choose_trainable, distill

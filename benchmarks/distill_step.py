@@ -37,7 +37,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mamtra_cli.engine.lessons.examples import BatchSource
-from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.engine.training.distillation import LAST, DistillLoss
@@ -50,6 +49,7 @@ from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import preset
+from mamtra_cli.live_bytes import live_peak
 
 WEIGHTS = LossWeights()
 SIDES = [

@@ -23,7 +23,7 @@ from dataset import Corpus
 from mamtra_cli.engine.corpora.clip import Clip
 from mamtra_cli.engine.corpora.corpus import find
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.preparing.tokenise import RATE, SpeechEncoder
+from mamtra_cli.engine.preparing.audio_rows import open_encoder
 
 KINDS = ("mixed", "closed", "open")
 
@@ -55,14 +55,14 @@ def main() -> None:
     seconds = write_clips(Corpus(args.corpus), args.clips, args.out)
     print(f"{args.clips} clips, {seconds / 3600:.2f} h in {args.out}")
     engine = Engine.load("mini", device="cpu", threads=1)
-    encoder = SpeechEncoder(engine)
+    encoder = open_encoder(engine)
     clips = [c for c in find(args.out).entries() if isinstance(c, Clip)][: args.timed]
     engine.front_end.prompt_ids("warm")
     marks = [time.process_time()]
     for clip in clips:
         clip.sha256()
     marks.append(time.process_time())
-    waves = [clip.load(RATE, 30.0) for clip in clips]
+    waves = [clip.load(encoder.rate, 30.0) for clip in clips]
     marks.append(time.process_time())
     for clip in clips:
         engine.front_end.prompt_ids(clip.text)
@@ -71,7 +71,7 @@ def main() -> None:
     marks.append(time.process_time())
     alone = [encoder.encode([wave])[0] for wave in waves]
     marks.append(time.process_time())
-    sound = sum(map(len, waves)) / RATE
+    sound = sum(map(len, waves)) / encoder.rate
     names = ("hash", "decode and resample", "text", "encode in batches", "encode one by one")
     print(f"CPU seconds for {len(clips)} clips, {sound:.0f} s of sound")
     for name, spent in zip(names, np.diff(marks), strict=True):

@@ -22,13 +22,13 @@ import torch
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
-from mamtra_cli.engine.measuring.live_bytes import live_peak
-from mamtra_cli.engine.measuring.memory import window_peak
-from mamtra_cli.engine.measuring.meter import environment, tensor_bytes
+from mamtra_cli.engine.measuring.meter import environment
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.measures import window_peak
 from mamtra_cli.families.cosyvoice2.official.flow import published_attention
+from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
 MB = 1_000_000
 RATE = 25

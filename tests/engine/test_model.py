@@ -16,8 +16,8 @@ from mamtra_cli.engine.decoding.loop import decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import speak_tokens
 from mamtra_cli.errors import CheckpointError, ModelNotFoundError
-from mamtra_cli.families.base import Model
 from mamtra_cli.families.cosyvoice2.sequences import concatenate, decode_sequence
+from mamtra_cli.families.folder import Model
 from mamtra_cli.voices.voice import Voice, save_voice
 
 

@@ -26,7 +26,7 @@ from mamtra_cli.engine.decoding.loop import Utterance
 from mamtra_cli.errors import CheckpointError, PlanError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
-from mamtra_cli.families.base import Facts, Family, FrontEnd, Model
+from mamtra_cli.families.base import Facts, Family, FrontEnd
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import (
@@ -37,9 +37,10 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     is_aligned,
     length_limits,
 )
-from mamtra_cli.families.cosyvoice2.text_table import TextTable
+from mamtra_cli.families.folder import Model
 from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.layers.state import HybridState
+from mamtra_cli.layers.text_table import TextTable
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import check_fit, library_folder
 from mamtra_cli.voices.voice import Manner, Voice, find_voice, list_voices
@@ -152,7 +153,7 @@ class Engine:
         """Load parts now, not when they are first used."""
         for part in parts:
             self.part(part)
-        if "lm" in parts:
+        if self.lm_part in parts:
             _ = self._decoder
 
     def broken_weight(self) -> str | None:
@@ -162,6 +163,11 @@ class Engine:
                 if not bool(weight.isfinite().all()):
                     return f"{part}.{name}"
         return None
+
+    @property
+    def speech_parts(self) -> tuple[str, ...]:
+        """Parts that a text needs to become sound."""
+        return tuple(self.family.speech_parts(self.config).values())
 
     @cached_property
     def lm_part(self) -> str:
@@ -354,7 +360,7 @@ class Engine:
     @cached_property
     def _lm_hash(self) -> str:
         """Of the language model's file; "" where another was put in its place."""
-        return "" if "lm" in self._given else self.fingerprint("lm")
+        return "" if self.lm_part in self._given else self.fingerprint(self.lm_part)
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -408,11 +414,18 @@ class Engine:
             if self.model is None:
                 raise ValueError(f"this engine was made without the part {name!r}")
             # Half precision breaks flow and vocoder; only the language model gains by it.
-            dtype = self.compute.torch_dtype if name == "lm" else torch.float32
+            dtype = self.compute.torch_dtype if name == self.lm_part else torch.float32
             with torch.inference_mode(False):
                 part = self.model.load(name, dtype).requires_grad_(False)
-                if self.lean and isinstance(part, SpeechLM):
-                    table = part.stack.embed_tokens.weight.detach()
-                    part.stack.set_submodule("embed_tokens", TextTable(table))
+                if self.lean:
+                    leave_on_host(part, self.family.gathered)
                 self._parts[name] = part.to(self.device)
         return self._parts[name]
+
+
+def leave_on_host(part: nn.Module, tables: Sequence[str]) -> None:
+    """Leave the named tables of a part where they were read: few of their rows are ever used."""
+    named = dict(part.named_parameters())
+    for name in tables:
+        if name in named:
+            part.set_submodule(name.removesuffix(".weight"), TextTable(named[name].detach()))

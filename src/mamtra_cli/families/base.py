@@ -1,37 +1,28 @@
-"""What a family states, what it must bring, and a model folder as its family reads it.
+"""What a family states and what it must bring. Types only.
 
 A family is one object `FAMILY` (see `registry.py`). Nothing here knows any family; the engine
-above and the tasks know families only through these types.
+above and the tasks know families only through these types and those beside them: `lessons.py`
+(teaching a language model), `measures.py` (telling what a pipeline costs), `folder.py` (a model
+folder as its family reads it).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from mamtra_cli.audio import Samples
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.costs import Head
-from mamtra_cli.checkpoint import ModelFolder, sha256
-from mamtra_cli.errors import CheckpointError, PlanError
 from mamtra_cli.families.lessons import Lessons
+from mamtra_cli.families.measures import Measures, Parts
 from mamtra_cli.ops.sampling import Sampling
-from mamtra_cli.tensors import TensorSource, load_module
-
-DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are named too
-    Tensor.normal_,
-    Tensor.uniform_,
-    nn.init.normal_,
-    nn.init.uniform_,
-    nn.init.trunc_normal_,
-    nn.init.kaiming_uniform_,
-    nn.init.kaiming_normal_,
-    nn.init.xavier_uniform_,
-    nn.init.xavier_normal_,
-}
+from mamtra_cli.tensors import TensorSource
 
 
 class FrontEnd(Protocol):
@@ -59,6 +50,40 @@ class FrontEnd(Protocol):
         Raises:
             UsageError: the model was not taught to follow instructions.
         """
+        ...
+
+
+class SpeechEncoder(Protocol):
+    """Speech to frames and speaker vectors, many clips at a time.
+
+    Attributes:
+        rate: samples a second that it hears.
+        least: samples of the shortest clip that gives anything.
+    """
+
+    @property
+    def rate(self) -> int: ...
+
+    @property
+    def least(self) -> int: ...
+
+    def encode(
+        self, waves: Sequence[Samples]
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.float32] | None]]:
+        """Encode clips (S,) float32: ids of frames, one frame after the other, and speakers.
+
+        What comes of a clip does not depend on its company. A model without a speaker encoder
+        gives `None` for speakers.
+        """
+        ...
+
+
+@runtime_checkable
+class Pronouncing(Protocol):
+    """A front end that knows how English words sound."""
+
+    def symbols(self, text: str) -> list[str]:
+        """Phones of a text by their CMU names in lower case, with marks between words."""
         ...
 
 
@@ -175,7 +200,6 @@ class Family(Protocol):
     Attributes:
         name: what `config.json` calls it.
         config_class: frozen dataclass of every size.
-        speech_parts: what a text needs to become sound, in the order of use.
         text_files: what a text is read with, checked against the hashes of a converted folder.
         gathered: tables of which few rows are ever read; large ones stay in their files.
     """
@@ -187,9 +211,6 @@ class Family(Protocol):
     def config_class(self) -> type[Any]: ...
 
     @property
-    def speech_parts(self) -> tuple[str, ...]: ...
-
-    @property
     def text_files(self) -> tuple[str, ...]: ...
 
     @property
@@ -197,6 +218,10 @@ class Family(Protocol):
 
     def part_names(self, config: Any) -> tuple[str, ...]:
         """Parts that a model of this config has."""
+        ...
+
+    def speech_parts(self, config: Any) -> Mapping[str, str]:
+        """Parts that a text needs to become sound, by what they are for, in the order of use."""
         ...
 
     def build_part(self, config: Any, part: str) -> nn.Module:
@@ -238,8 +263,22 @@ class Family(Protocol):
         """How its layers are exchanged; `None` where there are none to exchange."""
         ...
 
+    def encoder(
+        self, config: Any, part: Parts, there: Collection[str], device: torch.device
+    ) -> SpeechEncoder | None:
+        """What turns speech into frames; `None` where none of the parts that are there does.
+
+        Raises:
+            MissingDependencyError: a part needs a package that is not installed.
+        """
+        ...
+
     def lessons(self, config: Any, lm: nn.Module) -> Lessons | None:
         """A loaded language model as something to be taught; `None` where there is none."""
+        ...
+
+    def measures(self, config: Any) -> Measures | None:
+        """What can be measured of its whole pipeline; `None` where nothing is known."""
         ...
 
     def fingerprint(self, folder: Path, config: Any, part: str) -> str:
@@ -257,138 +296,3 @@ class Family(Protocol):
     def lesson_sampling(self, config: Any) -> Sampling:
         """How tokens are drawn that another model is to learn from."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model folder and the family that reads it; nothing is loaded yet.
-
-    Attributes:
-        source: the folder in our format, or what the family found in a published one.
-    """
-
-    family: Family
-    folder: Path
-    config: Any
-    source: ModelFolder | Upstream
-
-    @property
-    def published(self) -> bool:
-        """Whether the folder is in its authors' format."""
-        return isinstance(self.source, Upstream)
-
-    @property
-    def facts(self) -> Facts:
-        """Its numbers."""
-        return self.family.facts(self.config)
-
-    @property
-    def conversion(self) -> Conversion:
-        """How its layers are exchanged.
-
-        Raises:
-            PlanError: it has none to exchange.
-        """
-        found = self.family.conversion(self.config)
-        if found is None:
-            raise PlanError(
-                f"`{self.folder.name}` is a {self.family.name} model, which has no layers to "
-                "exchange",
-                "convert a model that speaks token by token",
-            )
-        return found
-
-    @property
-    def stack(self) -> HybridConfig:
-        """Sizes of the layers that may be exchanged.
-
-        Raises:
-            PlanError: it has none.
-        """
-        _ = self.conversion
-        found = self.facts.stack
-        assert found is not None
-        return found
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Parts that are there, foreign ones last."""
-        own = tuple(self.source.parts)
-        foreign = self.family.foreign_parts(self.folder)
-        return (*own, *(part for part in foreign if part not in own))
-
-    def front_end(self) -> FrontEnd:
-        """Open the text front end."""
-        for name in self.family.text_files:
-            if (self.folder / name).is_file():
-                self.check_hash(self.folder / name)
-        return self.family.front_end(self.folder, self.config)
-
-    def open(self, part: str) -> TensorSource:
-        """Open the tensors of a part, which are read one at a time."""
-        if isinstance(self.source, Upstream):
-            return self.family.open_published(part, self.source.parts[part])
-        return self.source.part(part)
-
-    def tensors(self, part: str) -> dict[str, Tensor]:
-        """All tensors of a part under our names, in the stored type where published."""
-        return dict(self.open(part).stream(dtype=None if self.published else torch.float32))
-
-    def load(self, part: str, dtype: torch.dtype | None = torch.float32) -> nn.Module:
-        """Build a part and load its weights, strictly, for inference.
-
-        Args:
-            part: its name.
-            dtype: type of its floating tensors; `None` keeps the stored one. A foreign part
-                computes in its own.
-        """
-        if part not in self.parts:
-            raise CheckpointError(f"model `{self.folder.name}` has no `{part}`")
-        if part not in self.source.parts:
-            path = self.family.foreign_parts(self.folder)[part]
-            self.check_hash(path)
-            return self.family.load_foreign(part, path)
-        # Tensors made in inference mode stay unfit for training, and parts are kept for later.
-        with torch.inference_mode(False):
-            module = build_empty(self.family, self.config, part)
-            load_module(module, self.open(part), dtype, self.family.gathered)
-        return module.eval()
-
-    def check_hash(self, path: Path) -> None:
-        """Fail where a file of a converted folder is not the one that was written with it."""
-        if not isinstance(self.source, ModelFolder):
-            return
-        known = self.source.provenance.get("sha256", {})
-        name = path.relative_to(self.folder).as_posix()
-        if name in known and sha256(path) != known[name]:
-            raise CheckpointError(
-                f"`{name}` of `{self.folder.name}` is not the file that this model was made with "
-                f"(SHA-256 {known[name][:12]}...)",
-                "copy it from the teacher again, or convert again",
-            )
-
-
-class _NoDraws(TorchFunctionMode):
-    """Leaves new weights unset: no time is spent on drawing what a file will overwrite.
-
-    Building on `meta` would do so too, but loses computed buffers, and its first random fill
-    imports 800 modules.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Any = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-def build_empty(family: Family, config: Any, part: str) -> nn.Module:
-    """Build a part whose weights hold nothing yet; `load_module` fills them all."""
-    with _NoDraws():
-        return family.build_part(config, part)

@@ -19,7 +19,8 @@ from mamtra_cli.errors import CheckpointError, ModelNotFoundError, UsageError
 from mamtra_cli.events import Report, ignore
 
 if TYPE_CHECKING:
-    from mamtra_cli.families.base import Family, Model
+    from mamtra_cli.families.base import Family
+    from mamtra_cli.families.folder import Model
 
 GROUP = "mamtra.families"
 REPOSITORY_GROUP = "mamtra.repositories"
@@ -86,7 +87,7 @@ def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
         CheckpointError: the folder is of a known kind but incomplete or damaged.
     """
     from mamtra_cli.checkpoint import CONFIG, read_json, read_model_folder
-    from mamtra_cli.families.base import Model
+    from mamtra_cli.families.folder import Model
 
     if not folder.is_dir():
         raise ModelNotFoundError(f"there is no model folder `{folder}`")

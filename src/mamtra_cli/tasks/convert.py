@@ -47,7 +47,7 @@ from mamtra_cli.engine.students.folder import (
 )
 from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.families.base import Model
+from mamtra_cli.families.folder import Model
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.registry import locate, open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset

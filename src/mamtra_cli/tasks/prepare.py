@@ -132,7 +132,7 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
             report(Stage(name="tokens", total=total, unit="clips", detail=corpus.name))
             outcomes = maker.rows(entries)
         else:
-            engine.ready("lm")
+            engine.ready(engine.lm_part)
             speaker = SpokenRows(
                 engine,
                 sampling,

@@ -5,7 +5,7 @@ alone. The two are never merged, and no single saving is quoted: what a hybrid s
 length and batch, so the break-even lengths stand beside it.
 """
 
-from dataclasses import replace
+from typing import Any
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.config import HybridConfig
@@ -17,14 +17,13 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
-from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
-from mamtra_cli.families.cosyvoice2.costs import Request, savings
+from mamtra_cli.families.base import Facts
+from mamtra_cli.families.measures import Request
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 
 BUILT_IN = "mini"
 RATIO = "1:1"
-PUBLISHED = "CosyVoice2-0.5B"
 RATIOS = ("1:0", "1:1", "1:3", "1:11")
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -51,11 +50,12 @@ def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
             rows += measured(engine, recipe, report)
         element = BYTES[engine.compute.dtype]
         precision = costs.Precision(weights=element, cache=element, conv=element)
-        rows += estimated(engine.name, engine.config.lm, recipe, precision)
+        rows += estimated(engine.name, engine.facts, recipe, precision)
     if not recipe.model and not only_memory:
-        for ratio in RATIOS:
-            lm = published(ratio).lm
-            rows += estimated(f"{PUBLISHED} {ratio}", lm, recipe, costs.Precision())
+        name, configs = published(first)
+        for ratio, config in configs.items():
+            sizes = first.family.facts(config)
+            rows += estimated(f"{name} {ratio}", sizes, recipe, costs.Precision())
     facts = environment(first.device)
     facts["reason"] = first.compute.reason
     facts["attention_cache"] = "preallocated"
@@ -109,7 +109,7 @@ def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[Prof
     repeat = {"runs": recipe.runs, "warmup": recipe.warmup}
     report(Stage(name="measuring", detail=f"{engine.name}, language model"))
     with metered(engine.device) as memory:
-        engine.ready(*engine.config.speaking_parts)
+        engine.ready(*engine.speech_parts)
     loaded = bench.weights(engine)
     if memory.resident is not None:
         loaded["resident_growth_bytes"] = float(memory.resident)
@@ -117,7 +117,8 @@ def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[Prof
     stages = bench.language_model(engine, recipe.seq, batch=recipe.batch, **repeat)
     rows += [row(stage, values) for stage, values in stages.items()]
     report(Stage(name="measuring", detail=f"{engine.name}, tokens to sound"))
-    rows += [row(name, values) for name, values in bench.token_to_wave(engine, **repeat).items()]
+    stages = bench.frames_to_sound(engine, **repeat)
+    rows += [row(stage, values) for stage, values in stages.items()]
     report(Stage(name="measuring", detail=f"{engine.name}, text to sound"))
     rows.append(row("speech", bench.speech(engine)))
     peak = peak_bytes()
@@ -127,11 +128,12 @@ def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[Prof
 
 
 def estimated(
-    name: str, lm: LMConfig, recipe: ProfileRecipe, precision: costs.Precision
+    name: str, sizes: Facts, recipe: ProfileRecipe, precision: costs.Precision
 ) -> list[ProfileRow]:
     """What the formulas say of a language model at this length and batch."""
-    stack = lm.hybrid
-    head = costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+    stack, head = sizes.stack, sizes.head
+    if stack is None:
+        return []
     counted = costs.parameters(stack, head)
     weights = {
         "parameters": float(counted.total),
@@ -164,9 +166,9 @@ def estimated(
 
 def memory_rows(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[ProfileRow]:
     """Peak live bytes of the whole pipeline, the official one imitated and ours."""
-    request = Request.of_seconds(recipe.seconds, recipe.prompt_seconds)
+    request = request_of(recipe, engine)
     report(Stage(name="measuring", detail=f"{engine.name}, as the official pipeline"))
-    engine.ready(*engine.config.speaking_parts)
+    engine.ready(*engine.speech_parts)
     official = memory.official_memory(engine, request)
     report(Stage(name="measuring", detail=f"{engine.name}, memory"))
     own = memory.own_memory(engine, request)
@@ -179,18 +181,22 @@ def memory_rows(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[P
 
 def saving_rows(engines: list[Engine], recipe: ProfileRecipe) -> tuple[SavingRow, ...]:
     """The steps from the official pipeline to ours, of the models here or of the published one."""
-    request = Request.of_seconds(recipe.seconds, recipe.prompt_seconds)
-    if recipe.model:
-        models = {engine.name: [engine.config] for engine in engines}
-    else:
-        models = {PUBLISHED: [published(ratio) for ratio in RATIOS]}
+    first = engines[0]
+    models = {engine.name: (engine, [engine.config]) for engine in engines}
+    if not recipe.model:
+        name, configs = published(first)
+        models = {name: (first, list(configs.values()))}
     rows = []
-    for name, configs in models.items():
-        teacher = replace(configs[0], lm=replace(configs[0].lm, kinds="", mixer={}))
-        steps = savings(teacher, request)
-        for config in configs:
-            if set(config.lm.hybrid.layer_kinds) != {"T"}:
-                steps = (*steps, savings(teacher, request, config)[-1])
+    for name, (engine, sizes) in models.items():
+        measures, request = memory.measures_of(engine), request_of(recipe, engine)
+        conversion = engine.family.conversion(engine.config)
+        assert conversion is not None
+        teacher = conversion.with_mixers(sizes[0], "", {})
+        steps = measures.savings(teacher, request)
+        for config in sizes:
+            stack = engine.family.facts(config).stack
+            if stack is not None and stack.plan.converted:
+                steps = (*steps, measures.savings(teacher, request, config)[-1])
         rows += [
             SavingRow(model=name, name=step.name, own=step.own, peak=step.peak, hybrid=step.hybrid)
             for step in steps
@@ -198,10 +204,23 @@ def saving_rows(engines: list[Engine], recipe: ProfileRecipe) -> tuple[SavingRow
     return tuple(rows)
 
 
-def published(ratio: str) -> CosyVoice2Config:
-    """The published sizes with layers exchanged."""
-    kinds = LayerPlan.parse(ratio, LMConfig().n_layers).kinds
-    return CosyVoice2Config(lm=LMConfig(kinds=kinds))
+def request_of(recipe: ProfileRecipe, engine: Engine) -> Request:
+    """What is spoken where memory is told."""
+    rate = engine.facts.frame_rate
+    return Request.of_seconds(recipe.seconds, recipe.prompt_seconds, rate=rate)
+
+
+def published(engine: Engine) -> tuple[str, dict[str, Any]]:
+    """The published model of an engine's family, and its sizes with layers exchanged, by ratio."""
+    measures, conversion = memory.measures_of(engine), engine.family.conversion(engine.config)
+    assert conversion is not None
+    stack = engine.family.facts(measures.config).stack
+    assert stack is not None
+    kinds = {ratio: LayerPlan.parse(ratio, stack.n_layers).kinds for ratio in RATIOS}
+    return measures.reference, {
+        ratio: conversion.with_mixers(measures.config, letters, {})
+        for ratio, letters in kinds.items()
+    }
 
 
 def break_even(stack: HybridConfig, precision: costs.Precision, kind: str) -> dict[str, float]:

@@ -75,7 +75,7 @@ def synth(
     if asked.mode is None and mode != voice.mode:
         told = f"this model did not learn to go on from a clip: {mode}; `--zero-shot` asks it to"
         report(Note(text=told))
-    engine.ready(*engine.config.speaking_parts)
+    engine.ready(*engine.speech_parts)
     loaded = time.perf_counter()
     options = SpeechOptions(
         sampling=engine.sampling_with(

@@ -5,14 +5,10 @@ import torch
 from tests.engine.tiny import tiny_engine
 
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, WaveOptions
-from mamtra_cli.engine.measuring.memory import (
-    official_memory,
-    own_memory,
-    random_prompt,
-    window_peak,
-)
-from mamtra_cli.families.cosyvoice2.costs import Request
-from mamtra_cli.families.cosyvoice2.text_table import TextTable
+from mamtra_cli.engine.measuring.memory import official_memory, own_memory
+from mamtra_cli.families.cosyvoice2.measures import random_prompt, window_peak
+from mamtra_cli.families.measures import Request
+from mamtra_cli.layers.text_table import TextTable
 
 
 def test_scratch_of_a_stream_does_not_grow_with_its_length() -> None:
@@ -20,7 +16,7 @@ def test_scratch_of_a_stream_does_not_grow_with_its_length() -> None:
     engine = tiny_engine()
     options = WaveOptions(hop_tokens=10, max_hop_tokens=20, context_tokens=25, steps=1)
     waver = TokenToWave(engine.flow, engine.vocoder, options)
-    prompt = random_prompt(engine, 10)
+    prompt = random_prompt(engine.config, 10)
     with torch.inference_mode():
         window_peak(waver, prompt, 100)
         short, long = (window_peak(waver, prompt, tokens) for tokens in (150, 300))

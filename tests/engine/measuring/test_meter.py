@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from mamtra_cli.engine.measuring.meter import environment, metered, peak_bytes, tensor_bytes, timed
+from mamtra_cli.engine.measuring.meter import environment, metered, peak_bytes, timed
+from mamtra_cli.live_bytes import tensor_bytes
 
 
 def test_timing_keeps_the_cold_run_apart() -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from mamtra_cli.engine.lessons.examples import BatchSource
-from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.engine.students.pair import Pair, share_frozen
@@ -14,6 +13,7 @@ from mamtra_cli.engine.training.losses import Divergence
 from mamtra_cli.engine.training.memory import estimate
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import preset
+from mamtra_cli.live_bytes import live_peak
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from mamtra_cli.codecs.flow_hift.config import (
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.official.flow import published_attention
+from mamtra_cli.live_bytes import live_peak
 
 MIB = 2**20
 TEACHER = CosyVoice2Config()
@@ -120,7 +120,7 @@ def test_formulas_count_the_vocoder_that_a_model_has() -> None:
 
 def test_official_arithmetic_of_half_a_minute() -> None:
     """2.02 GB, 450 MB and 83 MB of weights as shipped, and 0.7 GB for one pass of the encoder."""
-    found = costs.official(TEACHER, costs.Request.of_seconds(30))
+    found = costs.official(TEACHER, costs.Request.of_seconds(30, rate=25.0))
     assert found.weights == pytest.approx(2_023e6 + 450.2e6 + 83.2e6 + 496.1e6, rel=0.001)
     assert found.flow == pytest.approx(729e6, rel=0.01)
     assert found.peak == found.weights + found.flow
@@ -128,7 +128,7 @@ def test_official_arithmetic_of_half_a_minute() -> None:
 
 def test_savings_halve_the_peak_of_half_a_minute_without_the_hybrid() -> None:
     hybrid = replace(TEACHER, lm=replace(TEACHER.lm, kinds="TMMM" * 6))
-    steps = costs.savings(TEACHER, costs.Request.of_seconds(30), hybrid)
+    steps = costs.savings(TEACHER, costs.Request.of_seconds(30, rate=25.0), hybrid)
     assert [step.hybrid for step in steps] == [False] * 6 + [True]
     official, lean, last = steps[0].peak, steps[-2].peak, steps[-1].peak
     assert lean < 0.5 * official

@@ -9,10 +9,10 @@ import torch
 
 from mamtra_cli.codecs.flow_hift.config import HiFTConfig
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import build_empty
 from mamtra_cli.families.cosyvoice2 import weights
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.family import FAMILY
+from mamtra_cli.families.folder import build_empty
 
 MANIFESTS = {"lm": "manifest_llm.json", "flow": "manifest_flow.json", "hift": "manifest_hift.json"}
 

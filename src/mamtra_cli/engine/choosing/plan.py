@@ -26,7 +26,7 @@ from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.families.base import Model
+from mamtra_cli.families.folder import Model
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ConvertRecipe, LayerSelection
@@ -148,7 +148,7 @@ def measured(
     hear: Hear | None = None
     if request.method == "wer":
         ears()  # a missing package should be told of before anything is measured
-        engine.ready(*engine.family.speech_parts)
+        engine.ready(*engine.speech_parts)
     to_fit, to_score = speech(recipe, engine, request.tokens, report)
     letter = letter_of(mixer.mixer)
     teacher = engine.lessons

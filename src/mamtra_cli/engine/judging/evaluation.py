@@ -38,10 +38,10 @@ from mamtra_cli.engine.judging.takes import (
     speak_jobs,
 )
 from mamtra_cli.engine.lessons.agreement import compare
-from mamtra_cli.engine.measuring.meter import tensor_bytes
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import AudioError, AudioRejectedError, DataError, TextError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.live_bytes import tensor_bytes
 from mamtra_cli.recipes.evaluate import Scores
 from mamtra_cli.text.sentences import closed
 from mamtra_cli.voices.voice import Voice
@@ -239,7 +239,7 @@ def _score(
     engine: Engine, options: EvalOptions, judges: _Judges, report: Report
 ) -> tuple[Scored, list[Take]]:
     """Speak and judge everything; returns the scores and the takes, without their sound."""
-    engine.ready(*engine.family.speech_parts)
+    engine.ready(*engine.speech_parts)
     usual = engine.voice(options.voice)
     chosen = [_voice(engine, sentence, usual, report) for sentence in options.sentences]
     jobs = [

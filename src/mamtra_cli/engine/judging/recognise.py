@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mamtra_cli.engine.judging.metrics import plain_words
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, TextError, UsageError
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.families.base import Pronouncing
 from mamtra_cli.text.sentences import closed
 
 RATE = 16_000
@@ -130,7 +130,7 @@ def word_recogniser(texts: Sequence[str], engine: Engine) -> "WordRecogniser":
     words = {word for text in texts for word in plain_words(text).split()}
     new = sorted(words - known)
     spelled = {}
-    if new and isinstance(engine.front_end, PhoneFrontEnd):
+    if new and isinstance(engine.front_end, Pronouncing):
         spelled = {
             word: [phone for phone in engine.front_end.symbols(word) if phone[0].isalpha()]
             for word in new

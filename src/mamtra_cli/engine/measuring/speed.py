@@ -12,15 +12,17 @@ import torch
 
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.decoding.loop import Utterance
-from mamtra_cli.engine.measuring.meter import metered, synchronise, tensor_bytes, timed
-from mamtra_cli.engine.model import TOKENS_PER_SECOND, Engine
+from mamtra_cli.engine.measuring.meter import metered, synchronise, timed
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 from mamtra_cli.errors import AudioRejectedError
-from mamtra_cli.families.cosyvoice2.sequences import concatenate, decode_sequence
+from mamtra_cli.families.measures import Request
+from mamtra_cli.live_bytes import tensor_bytes
 from mamtra_cli.voices.voice import Voice
 
 STEPS = 24
 WAVE_TOKENS = 100
+TEXT_IDS = 8
 TEXT = "The old clock in the kitchen was very slow, and nobody noticed it."
 ANYTHING = GuardLimits(
     equal_run=1 << 30, loop_span=1 << 30, min_share=0.0, max_share=1e9, silence_rms=0.0
@@ -32,8 +34,8 @@ Numbers = dict[str, float]
 def weights(engine: Engine) -> Numbers:
     """Bytes of each part, as it is held."""
     found: Numbers = {}
-    parts = {"lm": engine.lm, "flow": engine.flow, "vocoder": engine.vocoder}
-    for name, part in parts.items():
+    for name, part_name in engine.family.speech_parts(engine.config).items():
+        part = engine.part(part_name)
         found[f"{name}_parameters"] = sum(p.numel() for p in part.parameters())
         found[f"{name}_bytes"] = tensor_bytes(list(part.state_dict().values()))
     return found
@@ -51,21 +53,20 @@ def language_model(
         runs, warmup: repetitions of the reading.
     """
     utterances = [_context(engine, context, seed) for seed in range(batch)]
-    sequence = concatenate([utterance.prompt for utterance in utterances]).to(engine.device)
     with metered(engine.device) as memory, torch.inference_mode():
         timing = timed(
-            lambda: engine.lm.extend(sequence), runs=runs, warmup=warmup, device=engine.device
+            lambda: engine.prefill(utterances), runs=runs, warmup=warmup, device=engine.device
         )
         scores, state = engine.prefill(utterances)
     prefill = {
-        "positions": float(sequence.ids.shape[1]),
+        "positions": float(context),
         "ms": 1e3 * timing.median,
         "cold_ms": 1e3 * timing.first,
-        "positions_per_second": batch * sequence.ids.shape[1] / timing.median,
+        "positions_per_second": batch * context / timing.median,
         **_peaks(memory.peak, memory.device),
     }
     held = {
-        "positions": float(sequence.ids.shape[1]),
+        "positions": float(context),
         "bytes": float(tensor_bytes(state)),
     }
     tokens = torch.zeros(batch, dtype=torch.long)
@@ -80,53 +81,32 @@ def language_model(
     assert bool(torch.isfinite(scores).all())
     median = sorted(seconds[4:])[STEPS // 2]
     step = {
-        "context": float(sequence.ids.shape[1]),
+        "context": float(context),
         "ms": 1e3 * median,
         "tokens_per_second": batch / median,
-        "rtf": TOKENS_PER_SECOND * median,
+        "rtf": engine.facts.frame_rate * median,
     }
     return {"prefill": prefill, "cache": held, "step": step}
 
 
-def token_to_wave(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[str, Numbers]:
-    """Flow and vocoder on a few seconds of speech tokens."""
-    generator = torch.Generator().manual_seed(0)
-    size = engine.config.flow.vocab_size
-    tokens = torch.randint(size, (1, WAVE_TOKENS), generator=generator).to(engine.device)
-    prompt = engine.voice_prompt(_anyone(engine))
-    flow, vocoder = engine.flow, engine.vocoder
-    made: list[torch.Tensor] = []
-
-    def to_mel() -> None:
-        made[:] = [
-            flow.inference(
-                tokens,
-                prompt.tokens.to(engine.device),
-                prompt.mel.to(engine.device),
-                prompt.speaker.to(engine.device),
-            )
-        ]
-
-    seconds = WAVE_TOKENS / TOKENS_PER_SECOND
+def frames_to_sound(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[str, Numbers]:
+    """The stages from a few seconds of frames to sound, where the family tells them apart."""
+    measures = engine.family.measures(engine.config)
+    if measures is None:
+        return {}
+    seconds = WAVE_TOKENS / engine.facts.frame_rate
+    stages = measures.stages(engine.config, engine.part, engine.device, WAVE_TOKENS)
     found = {}
-    with metered(engine.device) as memory, torch.inference_mode():
-        timing = timed(to_mel, runs=runs, warmup=warmup, device=engine.device)
-    found["flow"] = {
-        "seconds": seconds,
-        "ms": 1e3 * timing.median,
-        "cold_ms": 1e3 * timing.first,
-        "rtf": timing.median / seconds,
-        **_peaks(memory.peak, memory.device),
-    }
-    with metered(engine.device) as memory, torch.inference_mode():
-        timing = timed(lambda: vocoder(made[0]), runs=runs, warmup=warmup, device=engine.device)
-    found["vocoder"] = {
-        "seconds": seconds,
-        "ms": 1e3 * timing.median,
-        "cold_ms": 1e3 * timing.first,
-        "rtf": timing.median / seconds,
-        **_peaks(memory.peak, memory.device),
-    }
+    for name, work in stages.items():
+        with metered(engine.device) as memory, torch.inference_mode():
+            timing = timed(work, runs=runs, warmup=warmup, device=engine.device)
+        found[name] = {
+            "seconds": seconds,
+            "ms": 1e3 * timing.median,
+            "cold_ms": 1e3 * timing.first,
+            "rtf": timing.median / seconds,
+            **_peaks(memory.peak, memory.device),
+        }
     return found
 
 
@@ -155,25 +135,22 @@ def speech(engine: Engine, voice: Voice | None = None, *, text: str = TEXT) -> N
 
 
 def _context(engine: Engine, positions: int, seed: int) -> Utterance:
-    """A prompt of random speech that fills so many positions."""
-    lm = engine.config.lm
-    generator = torch.Generator().manual_seed(seed)
-    text = torch.randint(1, min(lm.vocab_size, 40), (8,), generator=generator).tolist()
-    heard = max(0, positions - 2 * len(text) - 2)
-    speech = torch.randint(lm.speech_vocab, (heard,), generator=generator).tolist()
-    utterance = engine.utterance(text)
-    return replace(
-        utterance,
-        prompt=decode_sequence(lm, text, text, speech),
-        max_tokens=STEPS + 8,
-    )
+    """A prompt of random ids that fills so many positions."""
+    utterance = engine.utterance([1])
+    measures = engine.family.measures(engine.config)
+    if measures is not None:
+        text = 2 * TEXT_IDS
+        heard = max(0, positions - text - 2)
+        request = Request(tokens=heard, prompt=heard, text=text)
+        utterance = replace(utterance, prompt=measures.prompt(engine.config, request, seed))
+    return replace(utterance, max_tokens=STEPS + 8)
 
 
 def _anyone(engine: Engine) -> Voice:
     """The model's first voice, or a speaker of ones where it has none."""
     if engine.voices():
         return engine.voice()
-    return Voice(name="none", embedding=torch.ones(engine.config.flow.speaker_dim))
+    return Voice(name="none", embedding=torch.ones(engine.facts.speaker_dim))
 
 
 def _peaks(resident: int | None, device: int | None) -> Numbers:

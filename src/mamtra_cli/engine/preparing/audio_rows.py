@@ -15,8 +15,8 @@ from mamtra_cli.engine.corpora.clip import Bad, Clip, TooLongError, is_whole
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
-from mamtra_cli.engine.preparing.tokenise import LEAST, RATE, SpeechEncoder
-from mamtra_cli.errors import AudioError, TextError
+from mamtra_cli.errors import AudioError, CheckpointError, TextError
+from mamtra_cli.families.base import SpeechEncoder
 
 POOL = 600.0  # seconds of sound held at once: 40 MB
 SILENT = 1e-4  # of full scale, below which nothing is heard
@@ -58,7 +58,7 @@ class AudioRows:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.engine = engine
-        self.encoder = SpeechEncoder(engine)
+        self.encoder = open_encoder(engine)
         self.corpus = corpus
         self.ledger = ledger
         self.limits = limits
@@ -109,7 +109,7 @@ class AudioRows:
             ids = self.engine.front_end.prompt_ids(text)
             if not ids:
                 return bad("unspeakable", "nothing in the text can be spoken", digest)
-            wave = entry.load(RATE, self.limits.most)
+            wave = entry.load(self.encoder.rate, self.limits.most)
         except TextError as error:
             return bad("unspeakable", error.message, digest)
         except TooLongError as error:
@@ -117,8 +117,8 @@ class AudioRows:
             return bad("too_long", cause, digest)
         except AudioError as error:
             return bad("unreadable", error.message)
-        seconds = len(wave) / RATE
-        if seconds < self.limits.least or len(wave) < LEAST:
+        seconds = len(wave) / self.encoder.rate
+        if seconds < self.limits.least or len(wave) < self.encoder.least:
             cause = f"it takes {seconds:.2f} s, less than {self.limits.least:g} s"
             return bad("too_short", cause, digest)
         if float(np.abs(wave).max()) < SILENT:
@@ -141,3 +141,20 @@ class AudioRows:
         for ready, (tokens, speaker) in zip(pool, found, strict=True):
             fields = {**vars(ready.row), "speech_tokens": tokens, "speaker": speaker}
             yield Row(**fields)
+
+
+def open_encoder(engine: Engine) -> SpeechEncoder:
+    """What turns speech into a model's frames.
+
+    Raises:
+        CheckpointError: the model has nothing that does.
+        MissingDependencyError: it is an ONNX graph, and onnxruntime is not installed.
+    """
+    there = () if engine.model is None else engine.model.parts
+    found = engine.family.encoder(engine.config, engine.part, there, engine.device)
+    if found is None:
+        raise CheckpointError(
+            f"model `{engine.name}` has no speech tokenizer",
+            "name a model that has one, or let it speak instead, `--synthetic`",
+        )
+    return found

@@ -17,7 +17,7 @@ from mamtra_cli.engine.corpora.clip import Bad, find_text, is_whole, writable
 from mamtra_cli.engine.corpora.jsonl import records
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.lessons.spoken import SEED_OF_TEXTS
-from mamtra_cli.engine.model import TOKENS_PER_SECOND, Engine
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
 from mamtra_cli.errors import DataError, TextError
@@ -83,7 +83,7 @@ class SpokenRows:
         self.refused = refused or {}
         self.stopped = stopped
         self.seen: set[str] = set()
-        speaker = engine.fingerprint("lm")
+        speaker = engine.fingerprint(engine.lm_part)
         made = {"seed": seed, "retries": retries, "lm": speaker, **asdict(sampling)}
         self._made = json.dumps(made, sort_keys=True)
 
@@ -112,7 +112,7 @@ class SpokenRows:
                         chunk.append(made)
                         continue
                     if isinstance(made, Known):
-                        said += round(made.seconds * TOKENS_PER_SECOND)
+                        said += round(made.seconds * self.engine.facts.frame_rate)
                     yield made
             for outcome in self._speak(chunk):
                 said += len(outcome.speech_tokens) if isinstance(outcome, Row) else 0
@@ -181,7 +181,7 @@ class SpokenRows:
                     sha256=row.sha256,
                 )
             else:
-                seconds = len(outcome.tokens) / TOKENS_PER_SECOND
+                seconds = len(outcome.tokens) / self.engine.facts.frame_rate
                 fields = {**vars(row), "speech_tokens": outcome.tokens, "seconds": seconds}
                 done[index] = Row(**fields)
             if self.stopped():

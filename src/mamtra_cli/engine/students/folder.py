@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mamtra_cli.checkpoint import CONFIG, PROVENANCE, SUFFIX, FolderWriter, ModelFolder, sha256
-from mamtra_cli.families.base import Model
+from mamtra_cli.families.folder import Model
 from mamtra_cli.tensors import TensorFile, check_shapes, encode
 
 README = "README.md"

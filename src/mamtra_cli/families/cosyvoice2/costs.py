@@ -8,7 +8,7 @@ program does is stated in FunAudioLLM/CosyVoice (cosyvoice/cli, cosyvoice/llm).
 """
 
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import prod
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.codecs.flow_hift.config import (
@@ -18,7 +18,8 @@ from mamtra_cli.codecs.flow_hift.config import (
     HiFTConfig,
     SourceFilterConfig,
 )
-from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.measures import Request, Saving
 
 FLOAT = 4
 SCORES = 7  # score matrices a head of the published encoder: both terms, padded, sum, softmax
@@ -27,37 +28,6 @@ QUERIES = 256  # rows of scores that our attention makes at once
 VOCODER_TENSORS = 7  # of the last, widest stage of HiFT
 FILTER_TENSORS = 27  # as wide as a filter, a filter of the source-filter vocoder
 ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is spoken, in tokens of 40 ms.
-
-    Attributes:
-        tokens: speech tokens to make.
-        prompt: speech tokens of the voice prompt.
-        text: text ids, those of the prompt included.
-    """
-
-    tokens: int
-    prompt: int
-    text: int
-
-    @classmethod
-    def of_seconds(cls, seconds: float, prompt: float = 5.0) -> "Request":
-        """Speech and prompt of a length, with one text id for three speech tokens."""
-        tokens, heard = round(seconds * TOKENS_PER_SECOND), round(prompt * TOKENS_PER_SECOND)
-        return cls(tokens=tokens, prompt=heard, text=ceil((tokens + heard) / 3))
-
-    @property
-    def prefill(self) -> int:
-        """Positions read before the first token."""
-        return 2 + self.text + self.prompt
-
-    @property
-    def positions(self) -> int:
-        """Positions in the cache at the end."""
-        return self.prefill + self.tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,23 +60,6 @@ class Stage:
     def peak(self) -> int:
         """Most bytes at once; stages follow each other."""
         return self.weights + max(self.language_model, self.flow, self.vocoder)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saving:
-    """One step from the official pipeline to ours.
-
-    Attributes:
-        name: what changes.
-        own: bytes that it takes away where they are (a stage need not be the highest).
-        peak: of the whole pipeline with this step and all before it.
-        hybrid: the step is the exchange of layers; every other one helps the teacher too.
-    """
-
-    name: str
-    own: int
-    peak: int
-    hybrid: bool = False
 
 
 def encoder_parameters(config: FlowEncoderConfig) -> int:

@@ -1,10 +1,11 @@
 """The family `cosyvoice2`: the published 0.5B model and `mini`, which differ in config only."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.costs import Head
@@ -21,14 +22,17 @@ from mamtra_cli.families.cosyvoice2.bpe import (
     BytePairTokenizer,
 )
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.encoder import TokenEncoder
 from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
+from mamtra_cli.families.measures import Parts
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource
 
@@ -54,7 +58,6 @@ class CosyVoice2:
 
     name = "cosyvoice2"
     config_class = CosyVoice2Config
-    speech_parts = tuple(weights.FILES)
     text_files = (VOCAB_FILE, MERGES_FILE)
     gathered = (weights.TEXT_TABLE,)
 
@@ -65,6 +68,10 @@ class CosyVoice2:
             ("speaker_encoder", config.speaker_encoder),
         )
         return (*config.speaking_parts, *(part for part, sizes in own if sizes is not None))
+
+    def speech_parts(self, config: CosyVoice2Config) -> dict[str, str]:
+        """Language model, flow and vocoder."""
+        return dict(zip(("lm", "flow", "vocoder"), config.speaking_parts, strict=True))
 
     def build_part(self, config: CosyVoice2Config, part: str) -> nn.Module:
         """Make one part with new weights."""
@@ -132,11 +139,30 @@ class CosyVoice2:
         del config
         return Exchange()
 
+    def encoder(
+        self,
+        config: CosyVoice2Config,
+        part: Parts,
+        there: Collection[str],
+        device: torch.device,
+    ) -> TokenEncoder | None:
+        """The speech tokenizer and the speaker encoder, where they are there."""
+        del config
+        if "speech_tokenizer" not in there:
+            return None
+        speaker = part("speaker_encoder") if "speaker_encoder" in there else None
+        return TokenEncoder(part("speech_tokenizer"), speaker, device)
+
     def lessons(self, config: CosyVoice2Config, lm: nn.Module) -> SpeechLessons:
         """The language model as something to be taught."""
         del config
         assert isinstance(lm, SpeechLM)
         return SpeechLessons(lm)
+
+    def measures(self, config: CosyVoice2Config) -> PipelineMeasures:
+        """Its road to sound, and the official program."""
+        del config
+        return PipelineMeasures()
 
     def fingerprint(self, folder: Path, config: CosyVoice2Config, part: str) -> str:
         """SHA-256 of the files behind a part or the front end."""

@@ -5,8 +5,8 @@ import torch
 
 from mamtra_cli.codecs.flow_hift.config import FlowConfig, FlowEncoderConfig, FlowEstimatorConfig
 from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.engine.measuring.live_bytes import live_peak
 from mamtra_cli.families.cosyvoice2.official.flow import published_attention
+from mamtra_cli.live_bytes import live_peak
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mamtra_cli.engine.measuring.live_bytes import live_peak
+from mamtra_cli.live_bytes import live_peak
 
 MB = 1_000_000
 

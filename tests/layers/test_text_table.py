@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mamtra_cli.families.cosyvoice2.text_table import TextTable
+from mamtra_cli.layers.text_table import TextTable
 
 
 def test_rows_are_those_of_the_embedding() -> None:

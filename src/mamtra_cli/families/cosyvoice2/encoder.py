@@ -1,8 +1,8 @@
-"""Speech to a model's tokens and speaker vectors, many clips at a time.
+"""Speech to the model's tokens and speaker vectors, many clips at a time.
 
 The encoders are parts of the model: `mini` has its own, the published model ONNX graphs. Batches
 are of like length and hold a bounded number of frames. Knows waves and ids; nothing of files or
-texts.
+texts. See `families.base.SpeechEncoder`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,49 +11,45 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mamtra_cli.audio import Samples
-from mamtra_cli.engine.model import Engine
-from mamtra_cli.errors import CheckpointError
 from mamtra_cli.features import fbank80, logmel128
 
-RATE = 16_000
 HOP = 160
 FRAMES = 12_000  # padded log-mel frames of a batch: two minutes of speech
-LEAST = 400  # samples: one frame of the filter bank
 
 Tokens = NDArray[np.int32]
 Vector = NDArray[np.float32]
 
 
-class SpeechEncoder:
-    """A model's speech tokenizer and, where it has one, its speaker encoder.
+class TokenEncoder:
+    """The model's speech tokenizer and, where it has one, its speaker encoder.
 
     Args:
-        engine: the model.
+        tokenizer, speaker: modules of ours or ONNX graphs, which have the same calls.
+        device: of them.
         frames: padded frames of a batch at most; a longer clip goes alone.
-
-    Raises:
-        CheckpointError: the model has no speech tokenizer.
-        MissingDependencyError: it is an ONNX graph, and onnxruntime is not installed.
     """
 
-    def __init__(self, engine: Engine, *, frames: int = FRAMES) -> None:
-        there = () if engine.model is None else engine.model.parts
-        if "speech_tokenizer" not in there:
-            raise CheckpointError(
-                f"model `{engine.name}` has no speech tokenizer",
-                "name a model that has one, or let it speak instead, `--synthetic`",
-            )
-        self.device = engine.device
+    rate = 16_000
+    least = 400  # one frame of the filter bank
+
+    def __init__(
+        self,
+        tokenizer: nn.Module,
+        speaker: nn.Module | None,
+        device: torch.device,
+        *,
+        frames: int = FRAMES,
+    ) -> None:
+        self.tokenizer: Any = tokenizer
+        self.speaker: Any = speaker
+        self.device = device
         self.frames = frames
-        # Modules of ours or ONNX graphs: they have the same calls.
-        self.tokenizer: Any = engine.part("speech_tokenizer")
-        self.speaker: Any = engine.part("speaker_encoder") if "speaker_encoder" in there else None
 
     def encode(self, waves: Sequence[Samples]) -> list[tuple[Tokens, Vector | None]]:
-        """Encode clips (S,) float32 at 16 kHz, of `LEAST` samples or more: tokens and speaker.
+        """Encode clips (S,) float32 at 16 kHz, of `least` samples or more: tokens and speaker.
 
         What comes of a clip does not depend on its company.
         """

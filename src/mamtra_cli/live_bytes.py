@@ -54,3 +54,21 @@ def live_peak(
         live += change
         highest = max(highest, live)
     return carried + highest, result
+
+
+def tensor_bytes(value: object) -> int:
+    """Bytes of all tensors in nested containers and dataclasses; shared storage counts once."""
+    seen: dict[int, int] = {}
+    stack: list[object] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, torch.Tensor):
+            storage = item.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+        elif hasattr(item, "__dataclass_fields__"):
+            stack.extend(getattr(item, name) for name in item.__dataclass_fields__)
+    return sum(seen.values())

@@ -1,0 +1,123 @@
+"""What a family tells of its whole pipeline's cost: by formulas, and as its authors run it.
+
+Types only. A family without them is measured by what every model has: its language model, and
+its text to sound.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+Parts = Callable[[str], nn.Module]
+"""A part by its name, loaded and placed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is spoken, in frames.
+
+    Attributes:
+        tokens: frames to make.
+        prompt: frames of the voice prompt.
+        text: text ids, those of the prompt included.
+    """
+
+    tokens: int
+    prompt: int
+    text: int
+
+    @classmethod
+    def of_seconds(cls, seconds: float, prompt: float = 5.0, *, rate: float) -> "Request":
+        """Speech and prompt of a length at `rate` frames a second, one text id for three frames."""
+        tokens, heard = round(seconds * rate), round(prompt * rate)
+        return cls(tokens=tokens, prompt=heard, text=ceil((tokens + heard) / 3))
+
+    @property
+    def prefill(self) -> int:
+        """Positions read before the first token."""
+        return 2 + self.text + self.prompt
+
+    @property
+    def positions(self) -> int:
+        """Positions in the cache at the end."""
+        return self.prefill + self.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """One step from the official pipeline to ours.
+
+    Attributes:
+        name: what changes.
+        own: bytes that it takes away where they are (a stage need not be the highest).
+        peak: of the whole pipeline with this step and all before it.
+        hybrid: the step is the exchange of layers; every other one helps the teacher too.
+    """
+
+    name: str
+    own: int
+    peak: int
+    hybrid: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """Live bytes: of all weights, and the most that each stage adds while it runs."""
+
+    weights: int
+    language_model: int
+    sound: int
+
+    @property
+    def highest(self) -> int:
+        """Most bytes at once; stages follow each other."""
+        return self.weights + max(self.language_model, self.sound)
+
+
+class Measures(Protocol):
+    """What can be measured of a family's models beside what every model has.
+
+    Attributes:
+        reference: name of the published model.
+        config: its sizes.
+    """
+
+    @property
+    def reference(self) -> str: ...
+
+    @property
+    def config(self) -> Any: ...
+
+    def savings(
+        self, config: Any, request: Request, hybrid: Any | None = None
+    ) -> tuple[Saving, ...]:
+        """From the official pipeline to ours by formulas, the exchange of layers last.
+
+        Args:
+            config: a model of attention layers.
+            request: what is spoken.
+            hybrid: the same with other layers; `None` where there is none.
+        """
+        ...
+
+    def prompt(self, config: Any, request: Request, seed: int) -> Any:
+        """A prompt of random ids as the language model reads it."""
+        ...
+
+    def stages(
+        self, config: Any, part: Parts, device: torch.device, frames: int
+    ) -> Mapping[str, Callable[[], object]]:
+        """The stages from random frames to sound; each reads what the one before it left."""
+        ...
+
+    def sound_peak(self, config: Any, part: Parts, request: Request) -> int:
+        """Most live bytes from frames to sound, as a stream that hands each window out."""
+        ...
+
+    def official(self, config: Any, part: Parts, device: torch.device, request: Request) -> Peaks:
+        """Live bytes of what the official program computes, with a model's own sizes."""
+        ...
