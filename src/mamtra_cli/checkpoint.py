@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 PROVENANCE = "mamtra.json"
+README = "README.md"
 SUFFIX = ".safetensors"
 OLDER = re.compile(  # files of a model folder that its own list of hashes may leave out
     r"config\.json|mamtra\.json|README\.md|(lm|flow|hift)\.safetensors|curves\.png"

@@ -112,10 +112,24 @@ class Engine:
             lean: leave the text embedding off the device, for an engine that only speaks.
             report: hears of downloads.
         """
-        compute = choose(device, dtype, threads)
         located = registry.locate(name, report=report)
         report(Stage(name="loading", detail=located.name))
         model = registry.open_model(located.folder)
+        return cls.of(model, located.name, device=device, dtype=dtype, threads=threads, lean=lean)
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int = 0,
+        lean: bool = False,
+    ) -> Self:
+        """An engine around an opened model; see `load`."""
+        compute = choose(device, dtype, threads)
         stack = model.facts.stack
         counted = 0 if stack is None else costs.parameters(stack).total
         compute = fit_threads(compute, counted, threads)
@@ -126,7 +140,7 @@ class Engine:
             family=model.family,
             folder=model.folder,
             compute=compute,
-            name=located.name,
+            name=name,
             model=model,
             lean=lean,
         )

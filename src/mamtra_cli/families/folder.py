@@ -3,20 +3,20 @@
 Nothing is loaded before it is asked for. Knows families by their types only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.checkpoint import ModelFolder, sha256
+from mamtra_cli.checkpoint import CONFIG, PROVENANCE, README, SUFFIX, ModelFolder, sha256
 from mamtra_cli.errors import CheckpointError, PlanError
 from mamtra_cli.families.base import Conversion, Facts, Family, FrontEnd, Upstream
-from mamtra_cli.tensors import TensorSource, load_module
+from mamtra_cli.tensors import TensorFile, TensorSource, load_module
 
 DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are named too
     Tensor.normal_,
@@ -31,23 +31,166 @@ DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are na
 }
 
 
+STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
+"""Files of a folder that a student of it writes anew or does not have."""
+
+
+class Source(Protocol):
+    """Where a model's parts are read from, whoever wrote them.
+
+    Attributes:
+        published: whether the folder is in its authors' format.
+        parts: those that are there, foreign ones not counted.
+        provenance: what our format says of how it was made; empty in others.
+    """
+
+    @property
+    def published(self) -> bool: ...
+
+    @property
+    def parts(self) -> Collection[str]: ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+
+    def open(self, part: str) -> TensorSource:
+        """Open the tensors of a part, which are read one at a time."""
+        ...
+
+    def stored(self, part: str, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Read tensors bit by bit as they are stored, with the scales of packed ones."""
+        ...
+
+    def kinds(self, part: str) -> Mapping[str, torch.dtype]:
+        """The type that each tensor is stored in; int8 where it is packed."""
+        ...
+
+    def hashes(self, part: str) -> dict[str, str]:
+        """SHA-256 by name of the files that a student is made from, which changes one part."""
+        ...
+
+    def companions(self, part: str) -> dict[str, Path]:
+        """Files beside a part that go along with its student as they are, by name."""
+        ...
+
+    def rest(self, part: str) -> tuple[str, ...]:
+        """Parts beside one that have to be put into our format for its student."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSource:
+    """A folder in our format."""
+
+    folder: ModelFolder
+    published = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """One a weights file."""
+        return self.folder.parts
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How it was made."""
+        return self.folder.provenance
+
+    def open(self, part: str) -> TensorFile:
+        """Open a weights file."""
+        return self.folder.part(part)
+
+    def stored(self, part: str, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Values and scales as they are."""
+        return self.open(part).stored(names)
+
+    def kinds(self, part: str) -> Mapping[str, torch.dtype]:
+        """From the file's table."""
+        return {name: info.dtype for name, info in self.open(part).infos.items()}
+
+    def hashes(self, part: str) -> dict[str, str]:
+        """Of the part's own file."""
+        name = f"{part}{SUFFIX}"
+        return {name: sha256(self.folder.path / name)}
+
+    def companions(self, part: str) -> dict[str, Path]:
+        """Everything but what is written anew, code and what is hidden."""
+        skip, root = STAYS | {f"{part}{SUFFIX}"}, self.folder.path
+        found = {}
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root).as_posix()
+            hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+            if path.is_file() and not hidden and name not in skip and path.suffix != ".py":
+                found[name] = path
+        return found
+
+    def rest(self, part: str) -> tuple[str, ...]:
+        """None: they go along as files."""
+        del part
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSource:
+    """A folder as its authors publish it."""
+
+    family: Family
+    upstream: Upstream
+    published = True
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Those that the family found."""
+        return tuple(self.upstream.parts)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Nothing is said."""
+        return {}
+
+    def open(self, part: str) -> TensorSource:
+        """Open a published file under our names."""
+        return self.family.open_published(part, self.upstream.parts[part])
+
+    def stored(self, part: str, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """In the types of the file."""
+        return self.open(part).stream(names, None)
+
+    def kinds(self, part: str) -> Mapping[str, torch.dtype]:
+        """New tensors beside published ones are float32, whatever those are."""
+        return dict.fromkeys(self.open(part), torch.float32)
+
+    def hashes(self, part: str) -> dict[str, str]:
+        """Of every published file: all of them are rewritten."""
+        del part
+        return {path.name: sha256(path) for path in self.upstream.parts.values()}
+
+    def companions(self, part: str) -> dict[str, Path]:
+        """Those that the family names."""
+        del part
+        return dict(self.upstream.companions)
+
+    def rest(self, part: str) -> tuple[str, ...]:
+        """All others."""
+        return tuple(name for name in self.upstream.parts if name != part)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A model folder and the family that reads it; nothing is loaded yet.
 
     Attributes:
-        source: the folder in our format, or what the family found in a published one.
+        source: its parts.
     """
 
     family: Family
     folder: Path
     config: Any
-    source: ModelFolder | Upstream
+    source: Source
 
     @property
     def published(self) -> bool:
         """Whether the folder is in its authors' format."""
-        return isinstance(self.source, Upstream)
+        return self.source.published
 
     @property
     def facts(self) -> Facts:
@@ -98,9 +241,7 @@ class Model:
 
     def open(self, part: str) -> TensorSource:
         """Open the tensors of a part, which are read one at a time."""
-        if isinstance(self.source, Upstream):
-            return self.family.open_published(part, self.source.parts[part])
-        return self.source.part(part)
+        return self.source.open(part)
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """All tensors of a part under our names, in the stored type where published."""
@@ -128,8 +269,6 @@ class Model:
 
     def check_hash(self, path: Path) -> None:
         """Fail where a file of a converted folder is not the one that was written with it."""
-        if not isinstance(self.source, ModelFolder):
-            return
         known = self.source.provenance.get("sha256", {})
         name = path.relative_to(self.folder).as_posix()
         if name in known and sha256(path) != known[name]:

@@ -87,7 +87,7 @@ def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
         CheckpointError: the folder is of a known kind but incomplete or damaged.
     """
     from mamtra_cli.checkpoint import CONFIG, read_json, read_model_folder
-    from mamtra_cli.families.folder import Model
+    from mamtra_cli.families.folder import Model, OwnSource, PublishedSource
 
     if not folder.is_dir():
         raise ModelNotFoundError(f"there is no model folder `{folder}`")
@@ -99,12 +99,14 @@ def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
             config = from_dict(owner.config_class, source.config, f"{folder.name}/{CONFIG}")
         except UsageError as error:
             raise CheckpointError(error.message, error.hint) from error
-        return Model(family=owner, folder=folder, config=config, source=source)
+        own = OwnSource(folder=source)
+        return Model(family=owner, folder=folder, config=config, source=own)
     for name in names():
         owner = family(name)
         upstream = owner.upstream(folder, configs_only=configs_only)
         if upstream is not None:
-            return Model(family=owner, folder=folder, config=upstream.config, source=upstream)
+            published = PublishedSource(family=owner, upstream=upstream)
+            return Model(family=owner, folder=folder, config=upstream.config, source=published)
     raise ModelNotFoundError(
         f"`{folder}` is no model folder",
         f"it has neither a mamtra {CONFIG} nor the files of a known family ({', '.join(names())})",

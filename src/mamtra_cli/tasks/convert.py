@@ -20,14 +20,7 @@ from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.kinds import ATTENTION, kind_of
 from mamtra_cli.backbone.plan import LayerPlan
-from mamtra_cli.checkpoint import (
-    MODEL,
-    PROVENANCE,
-    SUFFIX,
-    FolderWriter,
-    ModelFolder,
-    list_files,
-)
+from mamtra_cli.checkpoint import MODEL, PROVENANCE, README, SUFFIX, FolderWriter, list_files
 from mamtra_cli.config import dump_json, nearest, to_dict
 from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores
 from mamtra_cli.engine.lessons.agreement import compare_with, predictions, take_tokens
@@ -36,15 +29,14 @@ from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import fit, hybrid_of
 from mamtra_cli.engine.students.folder import (
-    README,
     changes_of,
     check_published,
     companions,
     copy_rest,
     queries,
-    source_hashes,
     stored_tensors,
 )
+from mamtra_cli.engine.students.teacher import Teacher
 from mamtra_cli.errors import OutputError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.folder import Model
@@ -106,14 +98,17 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
         sizes_only = not needs_scores(recipe)
         located = locate(recipe.teacher, configs_only=sizes_only, report=report)
         model = open_model(located.folder, configs_only=sizes_only)
-        design = make_design(recipe, model, located.name, located.revision, report)
+        teacher = Teacher(model, recipe.device)
+        design = make_design(recipe, teacher, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
     assert recipe.output is not None
-    known = locate(recipe.teacher, configs_only=True, report=report)
-    open_model(known.folder, configs_only=True)  # refuses other versions before the weights come
-    located = locate(recipe.teacher, report=report)
+    located = locate(recipe.teacher, configs_only=True, report=report)
+    if located.revision:
+        open_model(located.folder, configs_only=True)  # refuses other versions before the weights
+        located = locate(recipe.teacher, report=report)
     model = open_model(located.folder)
-    design = make_design(recipe, model, located.name, located.revision, report)
+    teacher = Teacher(model, recipe.device)
+    design = make_design(recipe, teacher, located.name, located.revision, report)
     if recipe.output.resolve().is_relative_to(model.folder.resolve()):
         where = "is" if recipe.output.resolve() == model.folder.resolve() else "is inside"
         raise OutputError(f"the output {where} the teacher's own folder", "name another with `-o`")
@@ -122,7 +117,7 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     planned = planned_files(design, recipe)
     check_space(recipe.output, sum(e.bytes for e in planned if e.name not in linked))
     with FolderWriter(recipe.output, force=recipe.force) as writer:
-        check, files = make(design, recipe, writer, report)
+        check, files = make(design, recipe, teacher, writer, report)
     return result_of(design, recipe, check, files, start)
 
 
@@ -154,9 +149,10 @@ def check_recipe(recipe: ConvertRecipe) -> None:
 
 
 def make_design(
-    recipe: ConvertRecipe, model: Model, name: str, revision: str | None, report: Report
+    recipe: ConvertRecipe, teacher: Teacher, name: str, revision: str | None, report: Report
 ) -> Design:
     """Decide plan and sizes; fails where the plan does not fit the teacher."""
+    model = teacher.model
     before = model.stack.plan
     report(Stage(name="reading", detail=f"{name}  {before.n_layers} layers"))
     if before.converted:
@@ -165,7 +161,7 @@ def make_design(
             "convert the model it was made from",
         )
     mixer = preset(recipe.mixer, gate=recipe.gate)
-    plan, selection = choose_plan(recipe, model, mixer, INITS[recipe.init], report)
+    plan, selection = choose_plan(recipe, teacher, mixer, INITS[recipe.init], report)
     if not plan.converted:
         text = plan.source
         raise PlanError(f"plan `{text}` converts no layer", "`--ratio 1:1` converts every other")
@@ -186,11 +182,11 @@ def make_design(
 
 
 def make(
-    design: Design, recipe: ConvertRecipe, writer: FolderWriter, report: Report
+    design: Design, recipe: ConvertRecipe, teacher: Teacher, writer: FolderWriter, report: Report
 ) -> tuple[StartCheck | None, tuple[FileEntry, ...]]:
     """Make the student, write it, and measure what was written: the check, and every file."""
     model, part = design.teacher, design.teacher.conversion.part
-    engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
+    engine = teacher.engine
     to_fit, to_check = examples(design, recipe, engine, report)
     kinds = design.plan.kinds
     report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
@@ -209,6 +205,7 @@ def make(
     # Two models do not fit where one does: the teacher goes before its file is read again, and
     # before its student is.
     del student, engine
+    teacher.close()
     writer.write_tensors(f"{part}{SUFFIX}", stored_tensors(model, changes, recipe.dtype))
     del changes
     copy_rest(model, writer)
@@ -257,7 +254,7 @@ def describe(
         "teacher": {
             "name": design.name,
             "revision": design.revision,
-            "sha256": source_hashes(model),
+            "sha256": model.source.hashes(model.conversion.part),
         },
         "license": license,
         "plan": {**plan.to_dict(), "fingerprint": plan.fingerprint},
@@ -299,11 +296,10 @@ def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...
     """Files a dry run would write; sizes of the weights from their shapes."""
     model, part = design.teacher, design.teacher.conversion.part
     width = {"keep": 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}[recipe.dtype]
-    if recipe.dtype == "keep" and isinstance(model.source, ModelFolder) and part in model.parts:
-        info = model.source.part(part).infos[queries(model)]
-        width = 1 if info.packed else info.dtype.itemsize
+    if recipe.dtype == "keep" and part in model.source.parts and not model.published:
+        width = model.source.kinds(part)[queries(model)].itemsize
     sizes = {f"{part}{SUFFIX}": parameters(model, design.config, part) * width}
-    if not isinstance(model.source, ModelFolder):
+    if model.published:
         others = [name for name in model.family.part_names(model.config) if name != part]
         sizes |= {f"{name}{SUFFIX}": 4 * parameters(model, model.config, name) for name in others}
     sizes |= {name: path.stat().st_size for name, path in companions(model).items()}

@@ -50,7 +50,6 @@ POSITIONS: dict[str, dict[str, Any]] = {"sequential": {}, "aligned": ALIGNED}
 def test_forward_matches_published_model(forward_golden: Golden) -> None:
     info, tensors = forward_golden
     lm = golden_lm(info, tensors)
-    assert info["ignore_id"] == IGNORE
     for case in info["cases"]:
         given = {k: tensors[f"in/{case}/{k}"] for k in ("text_token", "speech_token", "bistream")}
         batch = lay_out_padded(
@@ -62,7 +61,9 @@ def test_forward_matches_published_model(forward_golden: Golden) -> None:
             given["bistream"].tolist(),
         )
         expected = {k.split("/", 2)[2]: v for k, v in tensors.items() if f"out/{case}/" in k}
-        assert torch.equal(batch.targets, expected["lm_target"])
+        nothing = batch.targets == IGNORE
+        told = batch.targets.masked_fill(nothing, info["ignore_id"])
+        assert torch.equal(told, expected["lm_target"])
         assert torch.equal(batch.lengths, expected["lm_input_len"].long())
         assert torch.equal(lm.embed(batch), expected["lm_input"])
         out = lm(batch)

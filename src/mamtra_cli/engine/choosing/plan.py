@@ -24,9 +24,9 @@ from mamtra_cli.engine.lessons.agreement import take_tokens
 from mamtra_cli.engine.lessons.examples import hold_out, read_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.students.teacher import Teacher
 from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.families.folder import Model
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ConvertRecipe, LayerSelection
@@ -63,13 +63,13 @@ def needs_scores(recipe: ConvertRecipe) -> bool:
 
 
 def choose_plan(
-    recipe: ConvertRecipe, model: Model, mixer: MixerConfig, init: str, report: Report = ignore
+    recipe: ConvertRecipe, teacher: Teacher, mixer: MixerConfig, init: str, report: Report = ignore
 ) -> tuple[LayerPlan, LayerSelection | None]:
     """Decide the layers of a conversion.
 
     Args:
         recipe: every knob.
-        model: the teacher; its weights are read only where layers are measured.
+        teacher: its weights are read only where layers are measured.
         mixer: choices of the new layers.
         init: start of the new layers, as in `backbone.transfer`.
         report: hears of stages.
@@ -77,7 +77,7 @@ def choose_plan(
     Returns:
         The plan as an explicit set of layers, and how it was chosen, if it was.
     """
-    text, depth = plan_text(recipe), model.stack.n_layers
+    text, depth = plan_text(recipe), teacher.model.stack.n_layers
     letter = letter_of(mixer.mixer)
     if not needs_scores(recipe):
         plan = LayerPlan.parse(text, depth, rounded=recipe.round)
@@ -88,8 +88,7 @@ def choose_plan(
         text, depth, rounded=recipe.round, letters="M" if letter == "M" else f"M{letter}"
     )
     request, start = started(request, depth)
-    engine = Engine.load(str(model.folder), device=recipe.device, dtype="float32")
-    selection = measured(recipe, engine, mixer, init, request, start, report)
+    selection = measured(recipe, teacher.engine, mixer, init, request, start, report)
     kinds = "".join("T" if i in selection.kept else letter for i in range(depth))
     if recipe.heat_map is not None:
         draw_selection(recipe.heat_map, selection, force=recipe.force)

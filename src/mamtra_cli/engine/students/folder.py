@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mamtra_cli.checkpoint import CONFIG, PROVENANCE, SUFFIX, FolderWriter, ModelFolder, sha256
+from mamtra_cli.checkpoint import SUFFIX, FolderWriter
 from mamtra_cli.families.folder import Model
-from mamtra_cli.tensors import TensorFile, check_shapes, encode
+from mamtra_cli.tensors import check_shapes, encode
 
-README = "README.md"
-STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+"""What new tensors are stored in beside others; float32 beside any other type."""
 
 
 def check_published(teacher: Model) -> None:
@@ -66,19 +65,13 @@ def stored_tensors(
         changes: what it has of its own.
         storage: one of `tensors.STORAGES`.
     """
-    file, kept = teacher.open(teacher.conversion.part), changes.kept
-    if storage != "keep":
-        for name, value in file.stream(kept):
-            yield from encode(name, value, storage)
-    elif isinstance(file, TensorFile):
-        yield from file.stored(kept)
-    else:
-        yield from file.stream(kept, None)
-    fresh = storage
+    source, part, fresh = teacher.source, teacher.conversion.part, storage
     if storage == "keep":
-        fresh = "float32"
-        if isinstance(file, TensorFile):
-            fresh = REDUCED.get(file.infos[queries(teacher)].dtype, "float32")
+        yield from source.stored(part, changes.kept)
+        fresh = REDUCED.get(source.kinds(part)[queries(teacher)], "float32")
+    else:
+        for name, value in source.open(part).stream(changes.kept):
+            yield from encode(name, value, storage)
     for name, value in changes.fresh.items():
         yield from encode(name, value, fresh)
 
@@ -90,32 +83,12 @@ def queries(teacher: Model) -> str:
 
 def companions(teacher: Model) -> dict[str, Path]:
     """Files beside the language model that go along as they are, by name."""
-    if not isinstance(teacher.source, ModelFolder):
-        return dict(teacher.source.companions)
-    skip = STAYS | {f"{teacher.conversion.part}{SUFFIX}"}
-    found = {}
-    for path in sorted(teacher.folder.rglob("*")):
-        name = path.relative_to(teacher.folder).as_posix()
-        hidden = any(part.startswith((".", "__")) for part in name.split("/"))
-        if path.is_file() and not hidden and name not in skip and path.suffix != ".py":
-            found[name] = path
-    return found
+    return teacher.source.companions(teacher.conversion.part)
 
 
 def copy_rest(teacher: Model, writer: FolderWriter) -> None:
     """Copy what is not rewritten; parts of a published folder are put into our format."""
     for name, path in companions(teacher).items():
         writer.copy(path, name)
-    if not isinstance(teacher.source, ModelFolder):
-        for part in teacher.source.parts:
-            if part != teacher.conversion.part:
-                writer.write_tensors(f"{part}{SUFFIX}", teacher.open(part).stream(dtype=None))
-
-
-def source_hashes(teacher: Model) -> dict[str, str]:
-    """SHA-256 of the weights files that a student is made from, by name."""
-    source, part = teacher.source, teacher.conversion.part
-    if isinstance(source, ModelFolder):
-        name = f"{part}{SUFFIX}"
-        return {name: sha256(source.path / name)}
-    return {path.name: sha256(path) for path in source.parts.values()}
+    for part in teacher.source.rest(teacher.conversion.part):
+        writer.write_tensors(f"{part}{SUFFIX}", teacher.open(part).stream(dtype=None))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mamtra_cli.checkpoint import PROVENANCE, ModelFolder, read_json
+from mamtra_cli.checkpoint import PROVENANCE, read_json
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.events import Report
@@ -34,7 +34,7 @@ def open_pair(student_name: str, teacher_name: str, device: str, report: Report)
         raise UsageError("no student is given", "`mamtra distill student -o student-tuned`")
     # Training keeps float32 weights; half precision is a matter of autocast.
     student = Engine.load(student_name, device=device, dtype="float32", report=report)
-    if not isinstance(getattr(student.model, "source", None), ModelFolder):
+    if student.model is not None and student.model.published:
         raise UsageError(
             f"`{student_name}` is a published model, not a converted one",
             f"convert it first, `mamtra convert {student_name} -o student`",

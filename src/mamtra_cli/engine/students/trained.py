@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
 from mamtra_cli.card import CardFacts, model_card, read_license
-from mamtra_cli.checkpoint import CONFIG, PROVENANCE, SUFFIX, FolderWriter, ModelFolder
+from mamtra_cli.checkpoint import CONFIG, PROVENANCE, README, SUFFIX, FolderWriter
 from mamtra_cli.config import dump_json, to_dict
+from mamtra_cli.engine.students.folder import REDUCED
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.training.closing_report import FOLDER as REPORT
 from mamtra_cli.engine.training.curves import draw_curves
@@ -22,15 +22,14 @@ from mamtra_cli.engine.training.trainer import METRICS_FILE, read_metrics
 from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.events import Note, Report, Stage
 from mamtra_cli.privacy import without_paths
+from mamtra_cli.families.folder import Source
 from mamtra_cli.publish import output_errors
 from mamtra_cli.recipes import DistillRecipe, DistillResult
 from mamtra_cli.recipes.shared import stored
 from mamtra_cli.tensors import SCALE, encode
 
-README = "README.md"
 CURVES = "curves.png"
 METRICS_FILES = {"": METRICS_FILE, ALIGN: "metrics-align.jsonl", OWN: "metrics-own.jsonl"}
-REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 REMADE = (CONFIG, PROVENANCE, README, CURVES, BOARD, REPORT, *METRICS_FILES.values())
 
 
@@ -47,15 +46,14 @@ def write_student(
     assert recipe.output is not None
     assert model is not None
     report(Stage(name="writing", detail=str(recipe.output)))
-    source = model.source
-    assert isinstance(source, ModelFolder)
+    source, root = model.source, model.folder
     part = f"{model.conversion.part}{SUFFIX}"
-    card = source.path / README
+    card = root / README
     license = read_license(card.read_text(encoding="utf-8")) if card.is_file() else "unknown"
     with FolderWriter(recipe.output, force=recipe.force) as writer:
-        writer.write_config(source.family, source.config)
-        for file in sorted(source.path.rglob("*")):
-            name = file.relative_to(source.path)
+        writer.write_config(model.family.name, to_dict(model.config))
+        for file in sorted(root.rglob("*")):
+            name = file.relative_to(root)
             skip = name.parts[0] in (*REMADE, part)
             if file.is_file() and not skip and not _hidden(name):
                 writer.copy(file, str(name))
@@ -111,15 +109,15 @@ def copy_records(recipe: DistillRecipe, run: Path, writer: FolderWriter, report:
 
 
 def trained(
-    source: ModelFolder, part: str, weights: Mapping[str, Tensor]
+    source: Source, part: str, weights: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """Tensors of a part as stored, but for those that were trained."""
-    file = source.part(part)
-    for name, value in file.stored():
+    for name, value in source.stored(part, source.open(part)):
         if name not in weights and name.removesuffix(SCALE) not in weights:
             yield name, value
+    kinds = source.kinds(part)
     for name, value in weights.items():
-        yield from encode(name, value.cpu(), REDUCED.get(file.infos[name].dtype, "float32"))
+        yield from encode(name, value.cpu(), REDUCED.get(kinds[name], "float32"))
 
 
 def measures(result: DistillResult) -> dict[str, str]:
