@@ -247,9 +247,10 @@ def test_accumulated_gradient_weighs_batches_by_tokens() -> None:
     toy = Toy()
 
     def plain(batch: Batch) -> Loss:
-        logits = toy.head(toy.embed(batch.tokens))
-        value = F.cross_entropy(logits.flatten(0, 1), batch.tokens.flatten())
-        return Loss(value=value, tokens=batch.tokens.numel())
+        tokens = torch.tensor([example.tokens for example in batch.examples])
+        logits = toy.head(toy.embed(tokens))
+        value = F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+        return Loss(value=value, tokens=tokens.numel())
 
     made = [Example(id=str(n), text_ids=(1,), tokens=tuple(range(1, n))) for n in (7, 9, 12, 15)]
     logits = [toy.head(toy.embed(torch.tensor(e.tokens))) for e in made]

@@ -107,7 +107,7 @@ def test_source_filter_needs_what_the_formula_says() -> None:
 
 
 def test_formulas_count_the_vocoder_that_a_model_has() -> None:
-    request = costs.Request.of_seconds(30)
+    request = costs.Request.of_seconds(30, rate=25.0)
     other = replace(TEACHER, source_filter=SourceFilterConfig())
     ours, theirs = costs.official(other, request), costs.official(TEACHER, request)
     counts = (
