@@ -19,7 +19,8 @@ class Head:
 
     Attributes:
         text_vocab: rows of the text embedding.
-        speech_vocab: rows of the speech embedding and of the speech head.
+        speech_vocab: rows of a speech embedding and of a speech head.
+        codebooks: how many of both there are.
         speech_bias: whether the speech head has a bias.
         special: learnt vectors beside both tables (start of sequence, task).
         text_tied: the text head shares the text embedding; an untied one is dropped with its size
@@ -28,6 +29,7 @@ class Head:
 
     text_vocab: int = 0
     speech_vocab: int = 0
+    codebooks: int = 1
     speech_bias: bool = True
     special: int = 2
     text_tied: bool = True
@@ -41,7 +43,8 @@ class Head:
         if self.speech_vocab == 0:
             return 0
         bias = self.speech_vocab if self.speech_bias else 0
-        return 2 * self.speech_vocab * d_model + bias + self.special * d_model
+        each = 2 * self.speech_vocab * d_model + bias
+        return self.codebooks * each + self.special * d_model
 
     def dropped(self, d_model: int) -> int:
         """Parameters of the text head that the speech model never reads (0 where tied)."""
@@ -168,7 +171,8 @@ def decode_bytes(
     """
     head, precision = head or Head(), precision or Precision()
     weights = parameters(config).backbone
-    weights += head.speech_vocab * (config.d_model + int(head.speech_bias))
+    each = head.speech_vocab * (config.d_model + int(head.speech_bias))
+    weights += head.codebooks * each
     # A state is read and written; keys and values are read.
     moved = cache_bytes(config, length, precision) + state_bytes(config, precision)
     return weights * precision.weights + batch * moved
@@ -261,7 +265,7 @@ def _scan_flops(config: HybridConfig, chunk: int | None = None) -> int:
 
 def _matrix_flops(config: HybridConfig, head: Head) -> int:
     d, shape, mixer = config.d_model, config.shape, config.mixer
-    total = 2 * d * head.speech_vocab
+    total = 2 * d * head.codebooks * head.speech_vocab
     for kind in config.layer_kinds:
         feed = _feed_matrices(config) * d * config.feed_width(kind)
         total += 2 * (kind_of(kind).matrices(shape, mixer) + feed)

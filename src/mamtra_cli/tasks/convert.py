@@ -9,7 +9,7 @@ import math
 import platform
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +322,8 @@ def result_of(
 ) -> ConvertResult:
     """What was made, in numbers."""
     model, part = design.teacher, design.teacher.conversion.part
-    before, after = model.stack, replace(model, config=design.config).stack
+    before, after = model.stack, model.family.facts(design.config).stack
+    assert after is not None
     stateful = [kind for kind in set(design.plan.kinds) if costs.keeps_state(after, kind)]
     alone = len(stateful) == 1 and set(design.plan.kinds) <= {ATTENTION, *stateful}
     per_token = costs.kv_bytes_per_token(after, 2)

@@ -1,5 +1,6 @@
 """Shards keep what is put in, in bounded files, and say when they cannot be used."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing import shards
 from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter, write_shard
 from mamtra_cli.engine.preparing.shards import ShardHeader
+from mamtra_cli.engine.preparing.statistics import statistics
 from mamtra_cli.errors import DataError, OutputError
 from mamtra_cli.hub import BUILT_IN
 
@@ -22,7 +24,7 @@ HEADER = ShardHeader(
     family="cosyvoice2",
     speech_tokenizer="a" * 64,
     front_end="b" * 64,
-    token_rate=25.0,
+    frame_rate=25.0,
     speech_vocab=49,
     text_vocab=20,
     speaker_dim=4,
@@ -146,9 +148,32 @@ def test_a_foreign_parquet_file_is_named(tmp_path: Path) -> None:
 
 def test_a_shard_of_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     write(tmp_path, 1, header=replace(HEADER, format_version=shards.FORMAT_VERSION + 1))
-    with pytest.raises(DataError, match="format 2") as caught:
+    with pytest.raises(DataError, match="format 3") as caught:
         shards.read_folder(tmp_path, text_vocab=20, speech_vocab=49)
     assert "pip install -U" in str(caught.value.hint)
+
+
+def test_a_shard_of_format_1_is_read(tmp_path: Path) -> None:
+    (path,) = write(tmp_path, 3)
+    old = json.loads(pq.read_schema(path).metadata[shards.KEY])
+    old = {**old, "format_version": 1, "token_rate": old.pop("frame_rate")}
+    del old["codebooks"]
+    table = pq.read_table(path).replace_schema_metadata({shards.KEY: json.dumps(old)})
+    pq.write_table(table, path)
+    assert shards.read_header(path) == HEADER
+    assert len(shards.read_folder(tmp_path, text_vocab=20, speech_vocab=49)) == 3
+
+
+def test_frames_of_several_ids_come_back(tmp_path: Path) -> None:
+    header = replace(HEADER, codebooks=3)
+    with ShardWriter(tmp_path, header) as writer:
+        writer.add(row(1, speech_tokens=[1, 2, 3, 4, 5, 6]))
+    sizes = {"text_vocab": 20, "speech_vocab": 49}
+    (example,) = shards.read_folder(tmp_path, codebooks=3, **sizes)
+    assert (example.frames, example.tokens) == (2, (1, 2, 3, 4, 5, 6))
+    assert statistics(tmp_path)["tokens"] == 2
+    with pytest.raises(DataError, match="frames of 3 ids"):
+        shards.read_folder(tmp_path, **sizes)
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:

@@ -148,7 +148,9 @@ def load_known(folder: Path, header: ShardHeader) -> dict[str, list[Known]]:
         check_header(
             theirs, path, speech_tokenizer=header.speech_tokenizer, front_end=header.front_end
         )
-        sizes = [(h.speech_vocab, h.text_vocab, h.speaker_dim) for h in (theirs, header)]
+        sizes = [
+            (h.codebooks, h.speech_vocab, h.text_vocab, h.speaker_dim) for h in (theirs, header)
+        ]
         if sizes[0] != sizes[1]:
             raise DataError(
                 f"shard `{path}` was made with `{theirs.model}`, whose ids are others", REDO

@@ -28,7 +28,7 @@ class Row:
     Attributes:
         id: unique in its input.
         text: what is said; text_ids: the same as the model reads it.
-        speech_tokens: what the tokenizer heard, or the model said.
+        speech_tokens: what the tokenizer heard, or the model said: one frame after the other.
         speaker: (speaker_dim,) float32, or `None`.
         seconds: of the audio, or of the tokens where there was none.
         source: where it came from, relative to its input.

@@ -8,7 +8,7 @@ Format: https://parquet.apache.org.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
 from mamtra_cli.families.lessons import Example
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEY = b"mamtra"
 SUFFIX = ".parquet"
 REDO = "prepare the data again with this model, `mamtra prepare INPUT -o DIR --model MODEL`"
@@ -42,7 +42,8 @@ class ShardHeader:
 
     Attributes:
         speech_tokenizer, front_end: see `ModelHashes`.
-        token_rate: speech tokens a second.
+        frame_rate: frames a second.
+        codebooks: ids of a frame; the column `speech_tokens` has one frame after the other.
         speech_vocab, text_vocab: sizes that ids stay below.
         speaker_dim: numbers of a speaker vector.
         synthetic: whether the tokens are the model's own speech.
@@ -54,12 +55,23 @@ class ShardHeader:
     family: str
     speech_tokenizer: str
     front_end: str
-    token_rate: float
+    frame_rate: float
+    codebooks: int = 1
     speech_vocab: int
     text_vocab: int
     speaker_dim: int = 192
     synthetic: bool = False
     made: dict[str, Any] = field(default_factory=dict)
+
+
+def upgrade_1_to_2(header: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 knew frames of one id only, by the name of tokens."""
+    kept = {name: value for name, value in header.items() if name != "token_rate"}
+    return {**kept, "frame_rate": header["token_rate"], "codebooks": 1}
+
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+UPGRADES: tuple[Upgrade, ...] = (upgrade_1_to_2,)  # UPGRADES[n - 1] turns format n into n + 1
 
 
 def model_hashes(engine: Engine) -> ModelHashes:
@@ -78,7 +90,8 @@ def header_of(engine: Engine, *, synthetic: bool = False, **made: Any) -> ShardH
         family=engine.family.name,
         speech_tokenizer=hashes.speech_tokenizer,
         front_end=hashes.front_end,
-        token_rate=facts.frame_rate,
+        frame_rate=facts.frame_rate,
+        codebooks=facts.codebooks,
         speech_vocab=facts.codes,
         text_vocab=facts.text_ids,
         speaker_dim=facts.speaker_dim,
@@ -127,6 +140,9 @@ def read_header(path: Path) -> ShardHeader:
                 f"{FORMAT_VERSION}",
                 hint="upgrade with `pip install -U mamtra-cli`",
             )
+        for upgrade in UPGRADES[version - 1 :]:
+            data = upgrade(data)
+        data["format_version"] = FORMAT_VERSION
         return from_dict(ShardHeader, data, f"the header of `{path}`")
     except (ValueError, KeyError, TypeError, UsageError) as error:
         raise DataError(f"the header of shard `{path}` is damaged: {error}") from error
@@ -159,6 +175,12 @@ def iterate_folder(
     for path in list_shards(folder):
         header = read_header(path)
         check_header(header, path, speech_tokenizer=speech_tokenizer, front_end=front_end)
+        if header.codebooks != codebooks:
+            raise DataError(
+                f"shard `{path}` holds frames of {header.codebooks} ids, the model's have "
+                f"{codebooks}",
+                hint=REDO,
+            )
         for row in read_rows(path, ("id", "text_ids", "speech_tokens")):
             where = f"row `{row['id']}` of shard `{path}`"
             _check_ids(row["text_ids"], text_vocab, "text id", where)
@@ -167,6 +189,7 @@ def iterate_folder(
                 id=row["id"],
                 text_ids=tuple(row["text_ids"].tolist()),
                 tokens=tuple(row["speech_tokens"].tolist()),
+                codebooks=codebooks,
             )
 
 

@@ -115,7 +115,8 @@ class SpokenRows:
                         said += round(made.seconds * self.engine.facts.frame_rate)
                     yield made
             for outcome in self._speak(chunk):
-                said += len(outcome.speech_tokens) if isinstance(outcome, Row) else 0
+                if isinstance(outcome, Row):
+                    said += len(outcome.speech_tokens) // self.engine.facts.codebooks
                 yield outcome
 
     def _pieces(self, entry: Text | Bad) -> Iterator[_Piece | Bad | Known]:
@@ -181,7 +182,8 @@ class SpokenRows:
                     sha256=row.sha256,
                 )
             else:
-                seconds = len(outcome.tokens) / self.engine.facts.frame_rate
+                facts = self.engine.facts
+                seconds = len(outcome.tokens) / facts.codebooks / facts.frame_rate
                 fields = {**vars(row), "speech_tokens": outcome.tokens, "seconds": seconds}
                 done[index] = Row(**fields)
             if self.stopped():

@@ -39,12 +39,14 @@ def read_columns(folder: Path) -> Columns:
     parts: list[Columns] = []
     names = ["text", "text_ids", "speech_tokens", "speaker", "seconds"]
     for path in list_shards(folder):
-        read_header(path)
+        header = read_header(path)
         with shard_errors(path):
             table = parquet.read_table(path, columns=names)
             counted = {
                 "seconds": table["seconds"],
-                "tokens": compute.list_value_length(table["speech_tokens"]),
+                "tokens": compute.divide(
+                    compute.list_value_length(table["speech_tokens"]), header.codebooks
+                ),
                 "text_ids": compute.list_value_length(table["text_ids"]),
                 "characters": compute.utf8_length(table["text"]),
                 "speakers": compute.is_valid(table["speaker"]).cast(arrow.int8()),

@@ -63,7 +63,7 @@ def estimate(
     stack, head = pair.student.lessons.stack.config, pair.student.facts.head
     width = 4 * positions * (HALF if half else 1)
     through, block = kept_values(stack, everything=everything, again=again)
-    logits = 4 * COPIES * min(CHUNK, positions) * head.speech_vocab * pair.student.facts.codebooks
+    logits = 4 * COPIES * min(CHUNK, positions) * head.codebooks * head.speech_vocab
     if again:
         # Logits are gone before the first block is run again: the larger one counts.
         logits = max(0, logits - round(width * block))

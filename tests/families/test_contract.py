@@ -1,0 +1,115 @@
+"""A family that the program has never heard of goes through every command."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+from tests.families.toy.family import FAMILY
+from tests.families.toy.lm import ToyConfig
+
+from mamtra_cli.checkpoint import FolderWriter
+from mamtra_cli.config import to_dict
+from mamtra_cli.engine.lessons.examples import write_examples
+from mamtra_cli.families import registry
+from mamtra_cli.families.lessons import Example
+from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, ProfileRecipe
+from mamtra_cli.tasks.convert import convert
+from mamtra_cli.tasks.distill import distill
+from mamtra_cli.tasks.profile import profile
+from mamtra_cli.tensors import TensorFile
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> Iterator[None]:
+    """The toy as a package that is installed brings it."""
+    plugin = EntryPoint("toy", "tests.families.toy.family:FAMILY", registry.GROUP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", lambda group: [plugin] * (group == registry.GROUP))
+        registry.family.cache_clear()
+        yield
+    registry.family.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, and beside it pairs of text and frames of three ids."""
+    root, config = tmp_path_factory.mktemp("toy"), ToyConfig()
+    torch.manual_seed(0)
+    state = FAMILY.build_part(config, "lm").state_dict()
+    state = {name: value + 0.2 * torch.randn(value.shape) for name, value in state.items()}
+    with FolderWriter(root / "teacher") as writer:
+        writer.write_tensors("lm.safetensors", state.items())
+        writer.write_config("toy", to_dict(config))
+    generator = torch.Generator().manual_seed(1)
+    pairs = [
+        Example(
+            id=str(i),
+            text_ids=tuple(torch.randint(26, (6 + i % 5,), generator=generator).tolist()),
+            tokens=tuple(torch.randint(16, (3 * (12 + i % 7),), generator=generator).tolist()),
+            codebooks=3,
+        )
+        for i in range(40)
+    ]
+    write_examples(root / "pairs.jsonl", pairs)
+    return root / "teacher"
+
+
+@pytest.fixture(scope="module")
+def student(teacher: Path) -> Path:
+    """Every other layer converted and fitted."""
+    output = teacher.with_name("student")
+    convert(of(teacher, output=output))
+    return output
+
+
+def of(teacher: Path, **knobs: object) -> ConvertRecipe:
+    recipe = ConvertRecipe(calibration_tokens=200, check_tokens=40, device="cpu")
+    data = teacher.with_name("pairs.jsonl")
+    return replace(recipe, teacher=str(teacher), ratio="1:1", data=data, **knobs)  # type: ignore[arg-type]
+
+
+def test_convert_exchanges_layers_and_compares_in_every_codebook(
+    teacher: Path, student: Path
+) -> None:
+    names = set(TensorFile(student / "lm.safetensors"))
+    assert "stack.layers.0.self_attn.q_proj.weight" in names
+    assert "stack.layers.1.mixer.q_proj.weight" in names
+    told = json.loads((student / "mamtra.json").read_text())
+    assert told["check"]["tokens"] % 3 == 0
+    assert all(fit["after"] < fit["before"] for fit in told["calibration"])
+
+
+def test_layers_are_chosen_by_measure(teacher: Path, tmp_path: Path) -> None:
+    made = convert(of(teacher, output=tmp_path / "s", placement="auto:swap,tokens=60"))
+    assert made.selection is not None
+    assert made.kinds.count("M") == 2
+
+
+@pytest.mark.parametrize(
+    "knobs", [{}, {"packing": True, "teacher_cache": 17, "cache_hidden": True}]
+)
+def test_distill_brings_the_student_nearer(
+    teacher: Path, tmp_path: Path, knobs: dict[str, object]
+) -> None:
+    raw = tmp_path / "raw"
+    convert(of(teacher, output=raw, init="random", calibrate="none", check_tokens=0))
+    recipe = DistillRecipe(
+        student=str(raw), teacher=str(teacher), data=teacher.with_name("pairs.jsonl"),
+        output=tmp_path / "tuned", steps=20, align_steps=20, batch_tokens=60, check_tokens=40,
+        own_steps=0, ce_weight=0.0, lr=3e-3, device="cpu", report=False, plot=False,
+    )  # fmt: skip
+    done = distill(replace(recipe, **knobs))  # type: ignore[arg-type]
+    assert done.before is not None
+    assert done.after is not None
+    assert done.after.kl < done.before.kl
+
+
+def test_profile_estimates_it(teacher: Path) -> None:
+    rows = profile(ProfileRecipe(model=str(teacher), estimate=True, device="cpu")).rows
+    weights = {row.stage: row.values for row in rows}["weights"]
+    state = FAMILY.build_part(ToyConfig(), "lm").state_dict()
+    assert weights["parameters"] == sum(value.numel() for value in state.values())

@@ -1,0 +1,1 @@
+"""The smallest family: three codebooks, letters for text, no voices, sound by a table of tones."""
