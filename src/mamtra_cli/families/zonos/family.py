@@ -1,11 +1,12 @@
 """The family `zonos`: both published checkpoints of Zonos-v0.1, which differ in config only."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.costs import Head
@@ -13,6 +14,7 @@ from mamtra_cli.checkpoint import sha256
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
+from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.zonos import published, weights
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
@@ -46,7 +48,6 @@ class Zonos:
 
     name = "zonos"
     config_class = ZonosConfig
-    speech_parts = ("lm", "codec")
     text_files: tuple[str, ...] = ()
     gathered: tuple[str, ...] = ()
 
@@ -54,6 +55,11 @@ class Zonos:
         """The language model, the codec and the speaker encoder."""
         del config
         return PARTS
+
+    def speech_parts(self, config: ZonosConfig) -> dict[str, str]:
+        """Language model and codec."""
+        del config
+        return {"lm": "lm", "codec": "codec"}
 
     def build_part(self, config: ZonosConfig, part: str) -> nn.Module:
         """Make one part with new weights."""
@@ -109,7 +115,8 @@ class Zonos:
             # The tables have a row for the mask that the heads lack.
             head=Head(
                 text_vocab=TABLE_ROWS,
-                speech_vocab=lm.codebooks * (lm.codes + 1),
+                speech_vocab=lm.codes + 1,
+                codebooks=lm.codebooks,
                 speech_bias=False,
                 special=lm.codebooks,
             ),
@@ -120,6 +127,20 @@ class Zonos:
         """The layers of the language model."""
         del config
         return Exchange()
+
+    def encoder(
+        self, config: ZonosConfig, part: Parts, there: Collection[str], device: torch.device
+    ) -> None:
+        """Speech is not made into data of this family yet."""
+        del config, part, there, device
+
+    def lessons(self, config: ZonosConfig, lm: nn.Module) -> None:
+        """Its language model is not taught yet."""
+        del config, lm
+
+    def measures(self, config: ZonosConfig) -> None:
+        """Nothing is known of another pipeline."""
+        del config
 
     def fingerprint(self, folder: Path, config: ZonosConfig, part: str) -> str:
         """SHA-256 of the file of a part, or of the table of phones."""
