@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,18 @@ def test_import_contracts_hold() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_every_family_and_codec_is_out_of_bounds_for_what_is_above() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    name = "nothing above families names a family, or a codec"
+    told = next(one for one in contracts["contracts"] if one["name"] == name)["forbidden_modules"]
+    found = [
+        f"mamtra_cli.{floor}.{path.parent.name}"
+        for floor in ("families", "codecs")
+        for path in sorted((SOURCE / floor).glob("*/__init__.py"))
+    ]
+    assert sorted(told) == sorted(found)
 
 
 def test_package_init_files_hold_a_docstring_only() -> None:

@@ -55,10 +55,8 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-MEASURED: tuple[tuple[str, str, str, Show], ...] = (
-    ("language model weights", "weights", "lm_bytes", size),
-    ("flow weights", "weights", "flow_bytes", size),
-    ("vocoder weights", "weights", "vocoder_bytes", size),
+Lines = tuple[tuple[str, str, str, Show], ...]
+MODEL: Lines = (
     ("cache and state", "cache", "bytes", size),
     ("reading the context", "prefill", "ms", milliseconds),
     ("  cold", "prefill", "cold_ms", milliseconds),
@@ -66,18 +64,14 @@ MEASURED: tuple[tuple[str, str, str, Show], ...] = (
     ("one token", "step", "ms", milliseconds),
     ("  tokens a second", "step", "tokens_per_second", whole),
     ("  real-time factor", "step", "rtf", factor),
-    ("flow, 4 s of speech", "flow", "ms", milliseconds),
-    ("  real-time factor", "flow", "rtf", factor),
-    ("  memory on top", "flow", "peak_bytes", size),
-    ("vocoder, 4 s of speech", "vocoder", "ms", milliseconds),
-    ("  real-time factor", "vocoder", "rtf", factor),
-    ("  memory on top", "vocoder", "peak_bytes", size),
+)
+SPEECH: Lines = (
     ("first audio, cold", "speech", "cold_first_audio_s", in_seconds),
     ("first audio, warm", "speech", "warm_first_audio_s", in_seconds),
     ("real-time factor, warm", "speech", "warm_rtf", factor),
     ("most memory of the process", "process", "peak_bytes", size),
 )
-MEMORY: tuple[tuple[str, str, str, Show], ...] = (
+MEMORY: Lines = (
     ("weights, official", "official_memory", "weights_bytes", size),
     ("  language model on top", "official_memory", "language_model_bytes", size),
     ("  tokens to sound on top", "official_memory", "token_to_wave_bytes", size),
@@ -88,7 +82,7 @@ MEMORY: tuple[tuple[str, str, str, Show], ...] = (
     ("  most at once", "memory", "peak_bytes", size),
     ("  share of the official", "memory", "share_of_official", factor),
 )
-ESTIMATED: tuple[tuple[str, str, str, Show], ...] = (
+ESTIMATED: Lines = (
     ("parameters", "weights", "parameters", amount),
     ("weights", "weights", "bytes", size),
     ("cache and state", "cache", "bytes", size),
@@ -102,6 +96,29 @@ ESTIMATED: tuple[tuple[str, str, str, Show], ...] = (
 )
 
 
+def measured_lines(rows: tuple[ProfileRow, ...]) -> Lines:
+    """Return what was measured: parts and stages to sound are those that the models have."""
+    roles: dict[str, str] = {}
+    stages: dict[str, float] = {}
+    fixed = {stage for _, stage, _, _ in (*MODEL, *SPEECH)}
+    for row in rows:
+        parts = [key.removesuffix("_parameters") for key in row.values if "_parameters" in key]
+        roles |= {part: "language model" if part == "lm" else part for part in parts}
+        if row.measured and row.stage not in fixed and "rtf" in row.values:
+            stages[row.stage] = row.values["seconds"]
+    weights = (
+        (f"{role} weights", "weights", f"{part}_bytes", size) for part, role in roles.items()
+    )
+    sound: list[tuple[str, str, str, Show]] = []
+    for stage, seconds in stages.items():
+        sound += [
+            (f"{stage}, {seconds:g} s of speech", stage, "ms", milliseconds),
+            ("  real-time factor", stage, "rtf", factor),
+            ("  memory on top", stage, "peak_bytes", size),
+        ]
+    return (*weights, *MODEL, *sound, *SPEECH)
+
+
 def words(result: ProfileResult) -> list[str]:
     """Return a table of what was measured, one of what was computed, and what to make of them."""
     where = {
@@ -112,7 +129,7 @@ def words(result: ProfileResult) -> list[str]:
         where["context"] = f"{result.speech:g} s of speech after a prompt of {result.prompt:g} s"
     lines = ["profile", *facts(where)]
     for head, rows, measured in (
-        ("measured here", MEASURED, True),
+        ("measured here", measured_lines(result.rows), True),
         ("memory, measured here", MEMORY, True),
         ("estimated by formulas (language model)", ESTIMATED, False),
     ):
@@ -151,9 +168,7 @@ def signed(count: int) -> str:
     return f"{'-' if count < 0 else '+'}{size(abs(count))}"
 
 
-def stage_table(
-    head: str, stages: tuple[tuple[str, str, str, Show], ...], rows: list[ProfileRow]
-) -> list[str]:
+def stage_table(head: str, stages: Lines, rows: list[ProfileRow]) -> list[str]:
     """Return a table with a column a model and a line a number."""
     models = list(dict.fromkeys(row.model for row in rows))
     values = {(row.model, row.stage): row.values for row in rows}
