@@ -21,8 +21,8 @@ from mamtra_cli.engine.training.stages import ALIGN, BOARD, OWN, STAGES
 from mamtra_cli.engine.training.trainer import METRICS_FILE, read_metrics
 from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.events import Note, Report, Stage
-from mamtra_cli.privacy import without_paths
 from mamtra_cli.families.folder import Source
+from mamtra_cli.privacy import without_paths
 from mamtra_cli.publish import output_errors
 from mamtra_cli.recipes import DistillRecipe, DistillResult
 from mamtra_cli.recipes.shared import stored
