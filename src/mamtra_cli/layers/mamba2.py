@@ -7,6 +7,8 @@ an attention layer fit as they are. Knows nothing of where its weights come from
 Sources: Dao and Gu, arXiv 2405.21060; Wang et al., arXiv 2408.15237.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -275,16 +277,29 @@ class Mamba2Mixer(WideRecurrence):
         if self.D is not None:
             y = y + self.D[:, None].to(y.dtype) * v
         after = MambaState(conv=conv, ssm=ssm, seen=state.seen + length)
-        return self._tail(y.flatten(2), u), after
-
-    def _tail(self, y: Tensor, u: Tensor) -> Tensor:
-        """Norm and gate of the read-out y: (B, T, H * P), in the configured order."""
-        config = self.config
-        early = config.norm != "none" and config.norm_order == "before_gate"
-        late = config.norm != "none" and not early
-        if early:
-            y = self.norm(y)
+        gate = []
         if config.gate != "none":
-            z = self.gate_proj(u) if config.gate == "full" else self.gate_up(self.gate_down(u))
-            y = y * (F.silu(z) if config.gate_kind == "silu" else 2.0 * torch.sigmoid(z))
-        return self.norm(y) if late else y
+            gate = [(self.gate_proj if config.gate == "full" else self.gate_down)(u)]
+        return self.tail(y.flatten(2), gate), after
+
+    def tail(
+        self,
+        y: Tensor,
+        gate: Sequence[Tensor],
+        normed: Callable[[Tensor, RMSNorm], Tensor] = lambda y, norm: norm(y),
+    ) -> Tensor:
+        """Norm and gate of the read-out, in the configured order.
+
+        Args:
+            y: (..., H * P).
+            gate: what the first matrix of the gate makes of the layer's input, if there is a gate.
+            normed: applies the norm.
+        """
+        config = self.config
+        early = config.norm_order == "before_gate"
+        if config.norm != "none" and early:
+            y = normed(y, self.norm)
+        if gate:
+            z = gate[0] if config.gate == "full" else self.gate_up(gate[0])
+            y = y * (F.silu(z) if config.gate_kind == "silu" else torch.sigmoid(z) * 2.0)
+        return normed(y, self.norm) if config.norm != "none" and not early else y

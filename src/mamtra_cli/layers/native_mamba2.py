@@ -6,6 +6,8 @@ Sources: Dao and Gu, arXiv 2405.21060, section 7; names after state-spaces/mamba
 for `conv` (there `conv1d`, with a middle axis of 1) and `o_proj` (there `out_proj`).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -112,12 +114,16 @@ class NativeMamba2Layer(WideRecurrence):
         x = torch.unflatten(x, -1, (self.heads, -1))
         return x, torch.unflatten(keys, -1, groups), torch.unflatten(queries, -1, groups)
 
-    def tail(self, y: Tensor, gate: Tensor) -> Tensor:
+    def tail(
+        self,
+        y: Tensor,
+        gate: Tensor,
+        normed: Callable[[Tensor, RMSNorm], Tensor] = lambda y, norm: norm(y),
+    ) -> Tensor:
         """Gate the read-out y: (..., H P), then norm it, in float32 at least."""
         wide = torch.promote_types(y.dtype, torch.float32) if y.dtype in HALF else y.dtype
         gated = y.to(wide) * F.silu(gate.to(wide))
-        normed: Tensor = self.norm(gated)
-        return normed.to(y.dtype)
+        return normed(gated, self.norm).to(y.dtype)
 
     def _run(
         self,

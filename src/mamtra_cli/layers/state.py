@@ -1,12 +1,13 @@
-"""What a decoder remembers between calls, as values: `KVState`, `MambaState`, `HybridState`.
+"""What a decoder remembers between calls, as values: a `LayerState` a layer, one `HybridState`.
 
 A layer's `forward` leaves the state it is given as it was and returns a new one. Only a layer's
 `step` may write into the given state, which is then used up: keep a `clone` to go back to it.
 Knows nothing of weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class KVState:
             be seen (pads, earlier packed sequences); None means column j holds token j.
         seen: tokens given so far, pads included; exceeds `length` where old ones were let go.
     """
+
+    tag: ClassVar[str] = "kv"
 
     k: Tensor
     v: Tensor
@@ -70,6 +73,21 @@ class KVState:
         """Bytes held, unused columns included."""
         extra = 0 if self.index is None else self.index.nbytes
         return self.k.nbytes + self.v.nbytes + extra
+
+    def row_lengths(self) -> list[int] | None:
+        """Tokens of each row without pads, where the state can tell."""
+        return [int(length) for length in self.next_index().tolist()]
+
+    def parts(self) -> tuple[dict[str, Tensor], int]:
+        """Tensors in use by name, and how many columns: what a file keeps."""
+        k, v, index = self.columns()
+        return {"k": k, "v": v} | ({} if index is None else {"index": index}), self.length
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, Tensor], length: int, seen: int) -> "KVState":
+        """The inverse of `parts`."""
+        k, v, index = parts["k"], parts["v"], parts.get("index")
+        return cls(k=k, v=v, length=length, index=index, seen=seen)
 
     def columns(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keys, values (B, G, length, P) and index (B, length) in use."""
@@ -156,6 +174,8 @@ class MambaState:
         seen: tokens given so far, pads included.
     """
 
+    tag: ClassVar[str] = "mamba"
+
     conv: Tensor
     ssm: Tensor
     seen: int = 0
@@ -197,6 +217,20 @@ class MambaState:
         """Bytes held."""
         return self.conv.nbytes + self.ssm.nbytes
 
+    def row_lengths(self) -> list[int] | None:
+        """A recurrent state cannot tell pads from tokens."""
+        return None
+
+    def parts(self) -> tuple[dict[str, Tensor], int]:
+        """Tensors by name, and 0 columns: what a file keeps."""
+        return {"conv": self.conv, "ssm": self.ssm}, 0
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, Tensor], length: int, seen: int) -> "MambaState":
+        """The inverse of `parts`."""
+        del length
+        return cls(conv=parts["conv"], ssm=parts["ssm"], seen=seen)
+
     def select(self, rows: Tensor | Sequence[int]) -> "MambaState":
         """The given rows, in the given order."""
         at = torch.as_tensor(rows, device=self.ssm.device)
@@ -221,7 +255,69 @@ class MambaState:
         return replace(self, conv=self.conv.to(device), ssm=self.ssm.to(device))
 
 
-LayerState = KVState | MambaState
+@dataclass(frozen=True, kw_only=True)
+class PairState:
+    """States of a layer that has both: near tokens in a cache, far ones in a recurrent state."""
+
+    tag: ClassVar[str] = "pair"
+
+    near: KVState
+    far: MambaState
+
+    @property
+    def seen(self) -> int:
+        """Tokens given so far, pads included."""
+        return self.near.seen
+
+    @property
+    def batch(self) -> int:
+        """Rows (B)."""
+        return self.near.batch
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.near.nbytes + self.far.nbytes
+
+    def row_lengths(self) -> list[int] | None:
+        """Tokens of each row without pads."""
+        return self.near.row_lengths()
+
+    def parts(self) -> tuple[dict[str, Tensor], int]:
+        """Tensors of both by name, and how many columns: what a file keeps."""
+        near, length = self.near.parts()
+        return near | self.far.parts()[0], length
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, Tensor], length: int, seen: int) -> "PairState":
+        """The inverse of `parts`."""
+        near = KVState.of_parts(parts, length, seen)
+        return cls(near=near, far=MambaState.of_parts(parts, length, seen))
+
+    def select(self, rows: Tensor | Sequence[int]) -> "PairState":
+        """The given rows, in the given order."""
+        return PairState(near=self.near.select(rows), far=self.far.select(rows))
+
+    def repeat(self, times: int) -> "PairState":
+        """Each row `times` times, copies side by side."""
+        return PairState(near=self.near.repeat(times), far=self.far.repeat(times))
+
+    def clone(self) -> "PairState":
+        """A copy that shares no memory."""
+        return PairState(near=self.near.clone(), far=self.far.clone())
+
+    def reserve(self, capacity: int) -> "PairState":
+        """A copy; neither part grows."""
+        del capacity
+        return self.clone()
+
+    def to(self, device: torch.device | str) -> "PairState":
+        """The same on another device."""
+        return PairState(near=self.near.to(device), far=self.far.to(device))
+
+
+LayerState = KVState | MambaState | PairState
+STATES: dict[str, type[LayerState]] = {s.tag: s for s in (KVState, MambaState, PairState)}
 
 
 @dataclass(frozen=True, kw_only=True)

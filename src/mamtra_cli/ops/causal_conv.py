@@ -4,6 +4,8 @@ The state is the last W-1 inputs (before the activation), oldest first. Also her
 the one reading of `seq_idx` that convolution, scan and attention share. Knows no modules.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -178,9 +180,36 @@ def causal_conv_step(
     Returns:
         y: (B, C); the state after the token: (B, C, W - 1).
     """
-    window = torch.cat((state.to(u.dtype), u[:, :, None]), dim=2)  # (B, C, W)
-    wide = window.float() if u.dtype in (torch.bfloat16, torch.float16) else window
-    y = (wide * weight.to(wide.dtype)).sum(dim=2)
-    if bias is not None:
-        y = y + bias.to(wide.dtype)
-    return _activate(y, activation).to(u.dtype), window[:, :, 1:]
+    past = state.to(u.dtype)
+    wide = torch.float32 if u.dtype in (torch.bfloat16, torch.float16) else u.dtype
+    if bias is None:
+        bias = weight.new_zeros(len(weight))
+    taps = weight.to(wide).unbind(dim=1)
+    y = causal_conv_taps(u, taps, bias.to(wide), past.unbind(dim=2), activation)
+    return y, torch.cat((past, u[:, :, None]), dim=2)[:, :, 1:]
+
+
+def causal_conv_taps(
+    u: Tensor,
+    taps: Sequence[Tensor],
+    bias: Tensor,
+    past: Sequence[Tensor],
+    activation: str = "identity",
+) -> Tensor:
+    """One token of `causal_conv` over inputs that are kept apart, so that nothing is moved.
+
+    Args:
+        u: (B, C).
+        taps: W weights, each (C,), float32 (float64 for a float64 model); the last is for `u`.
+        bias: (C,), of the same dtype.
+        past: the W - 1 inputs before `u`, oldest first, each (B, C).
+        activation: `identity` or `silu`.
+
+    Returns:
+        (B, C), dtype of `u`.
+    """
+    wide = bias.dtype
+    y = torch.addcmul(bias, u.to(wide), taps[-1])
+    for tap, before in zip(taps[:-1], past, strict=True):
+        y = y.addcmul_(before.to(wide), tap)
+    return _activate(y, activation).to(u.dtype)

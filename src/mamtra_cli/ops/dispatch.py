@@ -17,7 +17,9 @@ IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "ssd_scan": ("torch", "naive", "mamba-ssm"),
     "ssd_step": ("torch", "mamba-ssm"),
     "causal_conv": ("torch",),
+    "causal_conv_step": ("torch",),
     "attention": ("torch", "naive"),
+    "attention_step": ("torch",),
 }
 """The implementations of each op; the first runs anywhere."""
 

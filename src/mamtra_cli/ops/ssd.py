@@ -49,6 +49,12 @@ def _gained(x: Tensor, dt: Tensor, gain: Gain) -> Tensor:
     return x if gain == 1.0 else x * gain
 
 
+def _per_head(values: Tensor, heads: int) -> Tensor:
+    """Values (B, G, ...) of runs of heads, for each of them: (B, H, ...)."""
+    repeats = heads // values.shape[1]
+    return values if repeats == 1 else values.repeat_interleave(repeats, dim=1)
+
+
 def _finish(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
     """Add the skip and apply the gate; y, x, z: (..., H, P); D: (H,) or (H, P)."""
     if D is not None:
@@ -138,10 +144,11 @@ def ssd_step(
 
     Args:
         state: (B, H, P, N) float32 or float64.
-        x: (B, H, P).
+        x: (B, H, P), or (B, G, P) where runs of heads share their input.
         dt: (B, H).
         A: (H,) negative.
-        B, C: (B, G, N).
+        B: (B, G, N).
+        C: (B, H, N) or (B, G, N).
         D: (H,) or (H, P).
         z: (B, H, P).
         dt_bias: (H,).
@@ -155,22 +162,36 @@ def ssd_step(
     wide = state.dtype
     choice = force or dispatch.choose("ssd_step", x.device, x.dtype).implementation
     step = _step_size(dt, dt_bias, dt_softplus, dt_limit, wide)  # (B, H)
+    batch, heads, width, states = state.shape
     if choice == "mamba-ssm" and not (torch.is_grad_enabled() and x.requires_grad):
+        x = _per_head(x, heads)
         after = state if in_place else state.clone()
-        y = mamba_ssm_kernels.step(after, x, step, A, B, C, gain=gain)
+        keys, queries = (B, C) if B.shape == C.shape else (_per_head(B, heads), _per_head(C, heads))
+        y = mamba_ssm_kernels.step(after, x, step, A, keys, queries, gain=gain)
         return _finish(y.to(wide), x, D, z).to(x.dtype), after
-    heads = x.shape[1]
-    repeats = heads // B.shape[1]
-    keys, queries = B.to(wide), C.to(wide)
-    if repeats > 1:
-        keys = keys.repeat_interleave(repeats, dim=1)  # (B, H, N)
-        queries = queries.repeat_interleave(repeats, dim=1)
+    keys, queries = B.to(wide), _per_head(C.to(wide), heads)
+    # What heads share is multiplied once for all of them.
+    groups = x.shape[1] if x.shape[1] == B.shape[1] else heads
+    values, keys = _per_head(x.to(wide), groups), _per_head(keys, groups)
+    update = (values[..., None] * keys[:, :, None])[:, :, None]  # (B, G, 1, P, N)
     decay = torch.exp(step * A.to(wide))[..., None, None]  # (B, H, 1, 1)
-    drive = _gained(x.to(wide), step, gain)  # (B, H, P)
-    update = drive[..., None] * keys[:, :, None]  # (B, H, P, N)
-    after = state.mul_(decay).add_(update) if in_place else torch.addcmul(update, state, decay)
-    y = torch.matmul(after, queries[..., None]).squeeze(-1)  # (B, H, P)
-    return _finish(y, x, D, z).to(x.dtype), after
+    after = state.mul_(decay) if in_place else state * decay
+    grouped = after.view(batch, groups, heads // groups, width, states)
+    if gain is None or isinstance(gain, Tensor):
+        size = (step if gain is None else gain.to(wide)).reshape(batch, groups, -1, 1, 1)
+        grouped = grouped.addcmul_(update, size) if in_place else grouped + update * size
+    elif gain == 1.0:
+        grouped = grouped.add_(update) if in_place else grouped + update
+    else:
+        grouped = grouped.add_(update, alpha=gain) if in_place else grouped + update * gain
+    after = state if in_place else grouped.view(state.shape)
+    y = torch.bmm(after.flatten(0, 1), queries.reshape(batch * heads, states, 1))
+    if D is not None and D.dim() == 1:
+        skip = D.to(wide).view(groups, -1, 1)
+        y = torch.addcmul(y.view(batch, groups, -1, width), values[:, :, None], skip)
+        D = None
+    y = y.view(batch, heads, width)
+    return _finish(y, _per_head(x, heads) if D is not None else x, D, z).to(x.dtype), after
 
 
 def ssd_scan(

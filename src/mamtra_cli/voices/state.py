@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.layers.state import HybridState, KVState, LayerState, MambaState
+from mamtra_cli.layers.state import STATES, HybridState, LayerState
 
 PREFIX = "state."
 
@@ -21,13 +21,8 @@ def pack_state(state: HybridState) -> tuple[dict[str, Tensor], list[list[Any]]]:
     layers: list[list[Any]] = []
     for number, layer in enumerate(state.layers):
         name = f"{PREFIX}{number}."
-        if isinstance(layer, MambaState):
-            parts = {"conv": layer.conv, "ssm": layer.ssm}
-            layers.append(["mamba", 0, layer.seen])
-        else:
-            k, v, index = layer.columns()
-            parts = {"k": k, "v": v} | ({} if index is None else {"index": index})
-            layers.append(["kv", layer.length, layer.seen])
+        parts, length = layer.parts()
+        layers.append([layer.tag, length, layer.seen])
         # A clone: what is sliced would drag its whole cache into the file.
         for key, part in parts.items():
             tensors[name + key] = part.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -40,13 +35,12 @@ def unpack_state(tensors: Mapping[str, Tensor], layers: list[list[Any]]) -> Hybr
     try:
         for number, (kind, length, seen) in enumerate(layers):
             name = f"{PREFIX}{number}."
-            if kind == "mamba":
-                conv, ssm = tensors[name + "conv"], tensors[name + "ssm"]
-                found.append(MambaState(conv=conv, ssm=ssm, seen=int(seen)))
-            else:
-                k, v = tensors[name + "k"], tensors[name + "v"]
-                index = tensors.get(name + "index")
-                found.append(KVState(k=k, v=v, length=int(length), index=index, seen=int(seen)))
+            parts = {
+                key.removeprefix(name): value
+                for key, value in tensors.items()
+                if key.startswith(name)
+            }
+            found.append(STATES[kind].of_parts(parts, int(length), int(seen)))
         position = tensors[PREFIX + "position"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"a kept language-model state is damaged: {error}") from error

@@ -9,9 +9,7 @@ from tests.backbone.decoding.test_fused import CASES, TINY, make, same
 from torch import Tensor
 
 from mamtra_cli.backbone.decoding.caches import (
-    AttentionCache,
     DecodeState,
-    MixerCache,
     compact,
     finish,
     join,
@@ -19,6 +17,7 @@ from mamtra_cli.backbone.decoding.caches import (
     row,
 )
 from mamtra_cli.backbone.decoding.fused import FusedStack
+from mamtra_cli.backbone.decoding.layer_caches import AttentionCache, MixerCache
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig
 

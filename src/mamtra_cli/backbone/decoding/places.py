@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mamtra_cli.backbone.decoding.caches import Window, ring_slot
+from mamtra_cli.backbone.decoding.layer_caches import Window, ring_slot
 
 
 @dataclass(frozen=True, kw_only=True)

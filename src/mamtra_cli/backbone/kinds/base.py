@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.attention_weights import AttentionWeights
+from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack
+from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.errors import PlanError
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import MixerShape
@@ -28,6 +30,10 @@ class Kind:
 
     def build(self, shape: MixerShape, mixer: MixerConfig) -> nn.Module:
         """Make the module; it satisfies `layers.mixers.Mixer`."""
+        raise NotImplementedError
+
+    def fused(self, block: Block, pack: Pack, share: bool) -> FusedLayer:
+        """Its step in decoding, see `FusedLayer`."""
         raise NotImplementedError
 
     def feed_width(self, shape: MixerShape, d_ff: int) -> int:

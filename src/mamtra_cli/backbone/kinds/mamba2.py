@@ -5,15 +5,83 @@ kept as well.
 """
 
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.attention_weights import AttentionWeights
+from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack, Turns, normed
+from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache
+from mamtra_cli.backbone.decoding.places import Places
+from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.backbone.kinds.base import Kind
-from mamtra_cli.layers.mamba2 import Mamba2Mixer
+from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import MixerShape
+from mamtra_cli.layers.state import LayerState
+from mamtra_cli.ops.causal_conv import causal_conv_taps
+from mamtra_cli.ops.ssd import ssd_step
+
+
+class FusedMixer(FusedLayer):
+    """The recurrent mixer, one token at a time."""
+
+    def __init__(self, block: Block, pack: Pack, share: bool) -> None:
+        core: Any = block.core
+        config: MixerConfig = core.config
+        parts = [core.v_proj, core.k_proj, core.q_proj, core.dt_proj]
+        if config.gate != "none":
+            parts.append(core.gate_proj if config.gate == "full" else core.gate_down)
+        super().__init__(block, parts, pack, share)
+        self.config, self.core = config, core
+        shape = self.shape
+        self.sizes = [shape.conv_channels, *(part.out_features for part in parts[3:])]
+        self.heads = ((shape.n_kv_heads, 0.0), (shape.n_kv_heads, 1.0), (shape.n_heads, 1.0))
+        self.turned = config.rope == "keep" and shape.rope != "none"
+        self.taps = [tap.detach().to(self.wide) for tap in core.conv.weight.unbind(dim=1)]
+        self.bias = core.conv.bias.detach().to(self.wide)
+        self.rates = -torch.exp(core.A_log.detach().to(self.wide))
+        self.dt_bias = core.dt_bias.detach().to(self.wide)
+        self.skip = None if core.D is None else core.D.detach().to(self.wide)
+        self.gain = 1.0 if config.gain == "one" else None
+
+    def cache(self, held: LayerState) -> Cache:
+        """Taps and state."""
+        return MixerCache.of(held)
+
+    def mix(self, joined: Tensor, cache: Any, places: Places, turns: Turns) -> tuple[Tensor, Cache]:
+        """One step of convolution, recurrence, norm and gate."""
+        del places
+        batch, heads, groups = len(joined), self.shape.n_heads, self.shape.n_kv_heads
+        channels, dt, *gate = torch.split(joined, self.sizes, dim=-1)
+        mixed = causal_conv_taps(channels, self.taps, self.bias, cache.taps, self.config.act)
+        both = mixed.view(batch, 2 * groups + heads, -1)
+        if self.turned:
+            both = turns(both, self.heads)
+        v = both[:, :groups].to(self.wide)  # (B, G, P)
+        mapped = feature_map(both[:, groups:], self.config.feature_map).to(self.wide)
+        x = F.pad(v, (0, 1), value=1.0) if self.config.normalise else v
+        y, _ = ssd_step(
+            cache.ssm[:batch],
+            x,
+            dt,
+            self.rates,
+            mapped[:, :groups],
+            mapped[:, groups:],
+            D=None if self.config.normalise else self.skip,
+            dt_bias=self.dt_bias,
+            gain=self.gain,
+            in_place=True,
+        )  # (B, H, P)
+        if self.config.normalise:
+            y, total = y[..., :-1], y[..., -1:]
+            y = y / torch.where(total == 0, torch.ones_like(total), total)
+            if self.skip is not None:
+                y = y + self.skip[:, None] * v.repeat_interleave(heads // groups, dim=1)
+        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm)
+        return self.core.tail(y.reshape(batch, -1).to(self.dtype), gate, normed), after
 
 
 class Mamba2(Kind):
@@ -24,6 +92,10 @@ class Mamba2(Kind):
     def build(self, shape: MixerShape, mixer: MixerConfig) -> nn.Module:
         """Make the module."""
         return Mamba2Mixer(shape, mixer)
+
+    def fused(self, block: Block, pack: Pack, share: bool) -> FusedLayer:
+        """Its step."""
+        return FusedMixer(block, pack, share)
 
     def turns(self, shape: MixerShape, mixer: MixerConfig) -> bool:
         """Where attention does and the choices keep it."""

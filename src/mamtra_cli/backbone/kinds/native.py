@@ -1,11 +1,58 @@
 """A published model's own Mamba-2 layers (N): kept as they are, made of the model's sizes."""
 
-from torch import nn
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack, Turns, normed
+from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache
+from mamtra_cli.backbone.decoding.places import Places
+from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.backbone.kinds.base import Kind
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.native_mamba2 import NativeMamba2Layer
 from mamtra_cli.layers.shape import MixerShape, NativeMamba2
+from mamtra_cli.layers.state import LayerState
+from mamtra_cli.ops.causal_conv import causal_conv_taps
+from mamtra_cli.ops.ssd import ssd_step
+
+
+class FusedNative(FusedLayer):
+    """A native layer, one token at a time."""
+
+    def __init__(self, block: Block, pack: Pack, share: bool) -> None:
+        core: Any = block.core
+        super().__init__(block, [core.in_proj], pack, share)
+        self.core = core
+        self.taps = [tap.detach().to(self.wide) for tap in core.conv.weight.unbind(dim=1)]
+        self.bias = core.conv.bias.detach().to(self.wide)
+        self.rates = -torch.exp(core.A_log.detach().to(self.wide))
+        self.skip, self.dt_bias = core.D.detach(), core.dt_bias.detach()
+
+    def cache(self, held: LayerState) -> Cache:
+        """Taps and state."""
+        return MixerCache.of(held)
+
+    def mix(self, joined: Tensor, cache: Any, places: Places, turns: Turns) -> tuple[Tensor, Cache]:
+        """One step of convolution, recurrence, gate and norm."""
+        del places, turns
+        gate, channels, dt = self.core.split(joined)
+        mixed = causal_conv_taps(channels, self.taps, self.bias, cache.taps, "silu")
+        x, keys, queries = self.core.maps(mixed)
+        y, _ = ssd_step(
+            cache.ssm[: len(joined)],
+            x,
+            dt,
+            self.rates,
+            keys,
+            queries,
+            D=self.skip,
+            dt_bias=self.dt_bias,
+            in_place=True,
+        )
+        after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm)
+        return self.core.tail(y.flatten(1), gate, normed), after
 
 
 class Native(Kind):
@@ -16,6 +63,10 @@ class Native(Kind):
     def build(self, shape: MixerShape, mixer: MixerConfig) -> nn.Module:
         """Make the module."""
         return NativeMamba2Layer(shape, mixer)
+
+    def fused(self, block: Block, pack: Pack, share: bool) -> FusedLayer:
+        """Its step."""
+        return FusedNative(block, pack, share)
 
     def feed_width(self, shape: MixerShape, d_ff: int) -> int:
         """What the model states for these layers, mostly nothing."""

@@ -3,6 +3,9 @@
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.attention_weights import AttentionWeights
+from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack
+from mamtra_cli.backbone.hybrid import Block
+from mamtra_cli.backbone.kinds.attention import FusedAttention
 from mamtra_cli.backbone.kinds.base import Kind, attention_matrices, attention_parameters
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import MixerShape
@@ -15,6 +18,10 @@ class Window(Kind):
     def build(self, shape: MixerShape, mixer: MixerConfig) -> nn.Module:
         """Make the module."""
         return SlidingWindowAttention(shape, mixer)
+
+    def fused(self, block: Block, pack: Pack, share: bool) -> FusedLayer:
+        """Its step."""
+        return FusedAttention(block, pack, share)
 
     def matrices(self, shape: MixerShape, mixer: MixerConfig) -> int:
         """q, k, v, o."""

@@ -1,0 +1,177 @@
+"""What decoding one token shares between kinds of layer: fused matrices, norms, rotation, feeding.
+
+Projections that read one input are one matrix; rotation is one table for all heads of a layer, in
+which values are turned by nothing and attention's queries scaled on the way.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mamtra_cli.backbone.decoding.layer_caches import Cache
+from mamtra_cli.backbone.decoding.places import Places
+from mamtra_cli.backbone.hybrid import Block
+from mamtra_cli.layers.mlp import GeluMLP
+from mamtra_cli.layers.norm import RMSNorm
+from mamtra_cli.layers.rotary import shape_table
+from mamtra_cli.layers.shape import MixerShape
+from mamtra_cli.layers.state import LayerState
+
+Linear = Callable[[Tensor], Tensor]
+Pack = Callable[[Tensor, Tensor | None], Linear]
+
+
+def plain(weight: Tensor, bias: Tensor | None) -> Linear:
+    """The matrix as it is. Another `Pack` may quantise it."""
+    return partial(F.linear, weight=weight, bias=bias)
+
+
+class FusedFeed:
+    """Norm and feed-forward of one block, and the sum with what it read."""
+
+    def __init__(self, block: Block, pack: Pack, share: bool) -> None:
+        mlp = block.mlp
+        assert mlp is not None
+        self.norm = block.post_attention_layernorm
+        self.approximate = mlp.approximate if isinstance(mlp, GeluMLP) else ""
+        parts = [mlp.up_proj] if isinstance(mlp, GeluMLP) else [mlp.gate_proj, mlp.up_proj]
+        self.up = fuse(parts, pack, share)
+        self.down = fuse([mlp.down_proj], pack, share)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x: (B, D) to (B, D)."""
+        hidden = self.up(normed(x, self.norm))
+        if self.approximate:
+            return x + self.down(F.gelu(hidden, approximate=self.approximate))
+        gate, up = hidden.chunk(2, dim=-1)
+        return x + self.down(F.silu(gate).mul_(up))
+
+
+class FusedLayer:
+    """What every kind of layer shares: norms, output projection, feed-forward.
+
+    Args:
+        block: the layer as the modules have it.
+        parts: projections that read one input, in the order in which `mix` splits them.
+        pack: how each matrix is held and applied.
+        share: make the projections of `block` views of the fused matrix.
+    """
+
+    def __init__(self, block: Block, parts: Sequence[nn.Linear], pack: Pack, share: bool) -> None:
+        core = getattr(block, block.core_name)
+        self.shape: MixerShape = core.shape
+        self.norm_in = block.input_layernorm
+        self.inputs = fuse(parts, pack, share)
+        self.output = fuse([core.o_proj], pack, share)
+        self.feed = None if block.mlp is None else FusedFeed(block, pack, share)
+        self.dtype = core.o_proj.weight.dtype
+        self.wide = torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    def cache(self, held: LayerState) -> Cache:
+        """A cache without slots, in the types of a state of this layer."""
+        raise NotImplementedError
+
+    def mix(
+        self, joined: Tensor, cache: Any, places: Places, turns: "Turns"
+    ) -> tuple[Tensor, Cache]:
+        """From the fused projections (B, ...) to the input (B, H * P) of the output projection."""
+        raise NotImplementedError
+
+    def __call__(
+        self, x: Tensor, cache: Cache, places: Places, turns: "Turns"
+    ) -> tuple[Tensor, Cache]:
+        """Map x: (B, D) to (B, D); writes into `cache`."""
+        mixed, cache = self.mix(self.inputs(normed(x, self.norm_in)), cache, places, turns)
+        x = x + self.output(mixed)
+        return x if self.feed is None else self.feed(x), cache
+
+
+Heads = tuple[tuple[int, float], ...]
+"""Runs of heads and what each is scaled by on being turned; 0 leaves a run as it is."""
+
+
+class Turns:
+    """Rotation of one token's heads, made once a step for all layers with the same heads.
+
+    Args:
+        at: (B,) positions.
+        shape: of the stack.
+        dtype: of the activations.
+    """
+
+    def __init__(self, at: Tensor, shape: MixerShape, dtype: torch.dtype) -> None:
+        self.at, self.shape, self.dtype = at, shape, dtype
+        self.wide = torch.float64 if dtype == torch.float64 else torch.float32
+        self._table: tuple[Tensor, Tensor] | None = None
+        self._made: dict[Heads, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, values: Tensor, heads: Heads) -> Tensor:
+        """Turn and scale heads (B, H, P)."""
+        order, wide = self.shape.rope, values.to(self.wide)
+        if order == "none":
+            return (wide * _factors(heads, wide, rest=1.0)).to(values.dtype)
+        if heads not in self._made:
+            factors = _factors(heads, wide, rest=0.0)
+            cos, sin = self._tables()
+            self._made[heads] = (cos * factors + (factors == 0), sin * factors)
+        cos, sin = self._made[heads]
+        if order == "interleaved":
+            partner = torch.unflatten(wide, -1, (-1, 2)).flip(-1).flatten(-2)
+        else:
+            partner = wide.roll(wide.shape[2] // 2, -1)
+        return torch.addcmul(wide * cos, partner, sin).to(values.dtype)
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of every channel, each (B, 1, P)."""
+        if self._table is None:
+            cos, sin = shape_table(self.at[:, None], self.shape, self.dtype)
+            cos, sin = cos[:, 0], sin[:, 0]  # (B, 1, P / 2)
+            if self.shape.rope == "interleaved":
+                signed = torch.stack((-sin, sin), -1).flatten(-2)
+                self._table = cos.repeat_interleave(2, -1), signed
+            else:
+                self._table = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+        return self._table
+
+
+def _factors(heads: Heads, like: Tensor, rest: float) -> Tensor:
+    """(1, H, 1) of what each head is scaled by; `rest` where it is left as it is."""
+    return torch.cat([like.new_full((1, count, 1), scale or rest) for count, scale in heads], 1)
+
+
+def normed(x: Tensor, norm: RMSNorm | nn.LayerNorm) -> Tensor:
+    """Norm of (B, C), in one call where there is one group."""
+    if isinstance(norm, nn.LayerNorm):
+        return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    if norm.groups == 1:
+        return F.rms_norm(x, (x.shape[-1],), norm.weight, norm.eps)
+    grouped = torch.unflatten(x, -1, (norm.groups, -1))
+    return F.rms_norm(grouped, grouped.shape[-1:], None, norm.eps).flatten(-2) * norm.weight
+
+
+def fuse(parts: Sequence[nn.Linear], pack: Pack, share: bool) -> Linear:
+    """One matrix for several that read the same input; missing biases become zeros."""
+    if len(parts) == 1:
+        only = parts[0]
+        return pack(only.weight.detach(), None if only.bias is None else only.bias.detach())
+    weight = torch.cat([part.weight.detach() for part in parts])
+    bias = None
+    if any(part.bias is not None for part in parts):
+        zeros = [weight.new_zeros(part.out_features) for part in parts]
+        pairs = zip(parts, zeros, strict=True)
+        bias = torch.cat(
+            [zero if part.bias is None else part.bias.detach() for part, zero in pairs]
+        )
+    if share:
+        start = 0
+        for part in parts:
+            stop = start + part.out_features
+            part.weight.data = weight[start:stop]
+            if part.bias is not None and bias is not None:
+                part.bias.data = bias[start:stop]
+            start = stop
+    return pack(weight, bias)
