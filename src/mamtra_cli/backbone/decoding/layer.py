@@ -148,7 +148,7 @@ def normed(x: Tensor, norm: RMSNorm | nn.LayerNorm) -> Tensor:
     if isinstance(norm, nn.LayerNorm):
         return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     if norm.groups == 1:
-        return F.rms_norm(x, (x.shape[-1],), norm.weight, norm.eps)
+        return F.rms_norm(x, (x.shape[-1],), norm.weight.to(x.dtype), norm.eps)
     grouped = torch.unflatten(x, -1, (norm.groups, -1))
     return F.rms_norm(grouped, grouped.shape[-1:], None, norm.eps).flatten(-2) * norm.weight
 
