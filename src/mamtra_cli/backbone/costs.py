@@ -23,6 +23,7 @@ class Head:
         codebooks: how many of both there are.
         speech_bias: whether the speech head has a bias.
         special: learnt vectors beside both tables (start of sequence, task).
+        other: parameters beside all of them.
         text_tied: the text head shares the text embedding; an untied one is dropped with its size
             in `dropped`.
     """
@@ -32,6 +33,7 @@ class Head:
     codebooks: int = 1
     speech_bias: bool = True
     special: int = 2
+    other: int = 0
     text_tied: bool = True
 
     def text_embedding(self, d_model: int) -> int:
@@ -39,12 +41,12 @@ class Head:
         return self.text_vocab * d_model
 
     def speech_io(self, d_model: int) -> int:
-        """Parameters of the speech embedding, the speech head and the special vectors."""
+        """Parameters of the speech embedding, the speech head and what is beside them."""
         if self.speech_vocab == 0:
             return 0
         bias = self.speech_vocab if self.speech_bias else 0
         each = 2 * self.speech_vocab * d_model + bias
-        return self.codebooks * each + self.special * d_model
+        return self.codebooks * each + self.special * d_model + self.other
 
     def dropped(self, d_model: int) -> int:
         """Parameters of the text head that the speech model never reads (0 where tied)."""

@@ -43,6 +43,14 @@ def test_any_cut_gives_the_samples_of_one_pass(dac: Dac, sizes: tuple[int, ...])
     torch.testing.assert_close(stream.whole(said), once(dac, said), atol=1e-7, rtol=0)
 
 
+def test_speech_goes_on_from_the_frames_of_a_clip(dac: Dac) -> None:
+    said, stream = frames(60), DacStream(dac, first=4, window=16)
+    state, wave = stream.push(stream.after(said[:40]), said[40:])
+    going_on = torch.cat((wave, stream.finish(state)))
+    torch.testing.assert_close(going_on, once(dac, said)[40 * TINY.hop :], atol=1e-7, rtol=0)
+    assert stream.after([]).heard == 0
+
+
 def test_reach_is_needed_and_enough() -> None:
     decoder = Dac(TINY).double().decoder
     for value in decoder.parameters():

@@ -51,6 +51,11 @@ class DacStream:
         ids = torch.zeros((self.dac.config.codebooks, 0), dtype=torch.long, device=self.device)
         return DacState(ids=ids, heard=0)
 
+    def after(self, frames: Iterable[Sequence[int]]) -> DacState:
+        """Begin an utterance that goes on from frames; their own sound is not made."""
+        ids = self._ids(list(frames)[-self.dac.config.reach :])
+        return DacState(ids=ids, heard=ids.shape[1])
+
     def push(self, state: DacState, frames: Iterable[Sequence[int]]) -> tuple[DacState, Tensor]:
         """Add frames of K ids and speak what is certain.
 

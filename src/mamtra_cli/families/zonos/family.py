@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.costs import Head
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
 from mamtra_cli.families.measures import Parts
-from mamtra_cli.families.zonos import published, weights
+from mamtra_cli.families.zonos import costs, published, weights
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
+from mamtra_cli.families.zonos.lessons import ZonosLessons
 from mamtra_cli.families.zonos.lm import ZonosLM
+from mamtra_cli.families.zonos.measures import PipelineMeasures
 from mamtra_cli.families.zonos.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.zonos.symbols import LANGUAGES, ROWS, TABLE_ROWS
 from mamtra_cli.ops.sampling import Sampling
@@ -112,14 +113,7 @@ class Zonos:
             text_ids=TABLE_ROWS,
             speaker_dim=vector,
             stack=lm.hybrid,
-            # The tables have a row for the mask that the heads lack.
-            head=Head(
-                text_vocab=TABLE_ROWS,
-                speech_vocab=lm.codes + 1,
-                codebooks=lm.codebooks,
-                speech_bias=False,
-                special=lm.codebooks,
-            ),
+            head=costs.head_of(lm),
             learned=Learned(clips=True),
         )
 
@@ -134,13 +128,16 @@ class Zonos:
         """Speech is not made into data of this family yet."""
         del config, part, there, device
 
-    def lessons(self, config: ZonosConfig, lm: nn.Module) -> None:
-        """Its language model is not taught yet."""
-        del config, lm
-
-    def measures(self, config: ZonosConfig) -> None:
-        """Nothing is known of another pipeline."""
+    def lessons(self, config: ZonosConfig, lm: nn.Module) -> ZonosLessons:
+        """A loaded language model as something to be taught."""
         del config
+        assert isinstance(lm, ZonosLM)
+        return ZonosLessons(lm)
+
+    def measures(self, config: ZonosConfig) -> PipelineMeasures:
+        """What can be measured from text to sound."""
+        del config
+        return PipelineMeasures()
 
     def fingerprint(self, folder: Path, config: ZonosConfig, part: str) -> str:
         """SHA-256 of the file of a part, or of the table of phones."""

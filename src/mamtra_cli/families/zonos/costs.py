@@ -1,0 +1,179 @@
+"""Memory of the whole pipeline by formulas: the official arithmetic, ours, and each saving between.
+
+From configs alone, no torch. The language model alone is in backbone/costs.py. What the official
+program does is stated in Zyphra/Zonos: bfloat16 weights, a bfloat16 cache that is allocated for 30
+seconds whatever is spoken, two rows for guidance, the speaker encoder and the codec in float32 on
+the device, and one pass of the decoder over the whole speech.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from mamtra_cli.backbone import costs
+from mamtra_cli.codecs.dac.config import DILATIONS, KERNEL, DacConfig
+from mamtra_cli.families.measures import Request, Saving
+from mamtra_cli.families.zonos.config import LMConfig, SpeakerConfig, ZonosConfig
+from mamtra_cli.families.zonos.symbols import TABLE_ROWS
+
+FLOAT, HALF = 4, 2
+WINDOW = 128  # frames that our decoder takes at once, beside those it hears again
+DECODER_TENSORS = 5  # of its last, widest stage, alive together
+ROWS = 2  # with conditions and without
+LONGEST = 2580  # frames that the official cache is allocated for
+ROUND = 8
+
+
+def prefix_parameters(lm: LMConfig) -> int:
+    """Parameters and buffers of the conditions but the table of phones."""
+    width, total = lm.d_model, 0
+    for each in lm.conditions:
+        if each.kind == "vector":
+            total += each.width * width + width
+        elif each.kind == "fourier":
+            total += width // 2 * each.width
+        elif each.kind == "integer":
+            total += (int(each.high - each.low) + 1) * width
+        total += width if each.learned else 0
+    return total + width * width + 3 * width
+
+
+def head_of(lm: LMConfig) -> costs.Head:
+    """What the model has beside its stack; the tables have a row for the mask, the heads none."""
+    return costs.Head(
+        text_vocab=TABLE_ROWS,
+        speech_vocab=lm.codes + 1,
+        codebooks=lm.codebooks,
+        speech_bias=False,
+        special=lm.codebooks,
+        other=prefix_parameters(lm),
+    )
+
+
+def lm_parameters(lm: LMConfig) -> int:
+    """Parameters and buffers of the language model."""
+    return costs.parameters(lm.hybrid, head_of(lm)).total
+
+
+def codec_parameters(config: DacConfig) -> int:
+    """Parameters of encoder, quantiser and decoder."""
+
+    def units(channels: int) -> int:
+        each = KERNEL * channels * channels + channels * channels + 2 * channels + 2 * channels
+        return len(DILATIONS) * each
+
+    total, wide = KERNEL * config.encoder_width + config.encoder_width, config.encoder_width
+    for stride in config.strides:
+        total += units(wide) + wide + 2 * stride * wide * 2 * wide + 2 * wide
+        wide *= 2
+    total += wide + 3 * wide * config.latent + config.latent
+    stage = (
+        config.code_dim * (2 * config.latent + 1) + config.latent + config.codes * config.code_dim
+    )
+    total += config.codebooks * stage
+    wide = config.decoder_width
+    total += KERNEL * config.latent * wide + wide
+    for stride in reversed(config.strides):
+        total += wide + 2 * stride * wide * (wide // 2) + wide // 2 + units(wide // 2)
+        wide //= 2
+    return total + wide + KERNEL * wide + 1
+
+
+def speaker_parameters(config: SpeakerConfig) -> int:
+    """Numbers of the speaker encoder, running statistics included, the affine map too."""
+    narrow, total = config.width, 9 * config.width + 4 * config.width
+    for stage, count in enumerate(config.blocks):
+        wide = config.width << stage
+        for block in range(count):
+            before = narrow if block == 0 else wide
+            total += 9 * before * wide + 9 * wide * wide + 8 * wide
+            if block == 0 and (stage or before != wide):
+                total += before * wide + 4 * wide
+        narrow = wide
+    channels = narrow * ceil(config.n_mels / 8)
+    inner = config.bottleneck
+    total += channels * inner + inner + 4 * inner + inner * channels + channels
+    total += 2 * channels * config.dim + config.dim
+    return total + config.dim * config.lda + config.lda
+
+
+def decoder_scratch(config: DacConfig, frames: int) -> int:
+    """Bytes of the decoder over so many frames at once: its last stage."""
+    narrowest = config.decoder_width >> len(config.strides)
+    return DECODER_TENSORS * FLOAT * narrowest * config.hop * frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Bytes at one setting: weights on the device, and what each stage adds while it runs."""
+
+    weights: int
+    language_model: int
+    sound: int
+
+    @property
+    def peak(self) -> int:
+        """Most bytes at once; stages follow each other."""
+        return self.weights + max(self.language_model, self.sound)
+
+
+def cache_bytes(lm: LMConfig, positions: int, *, state: int = FLOAT) -> int:
+    """Bytes of the cache of one utterance, guided."""
+    precision = costs.Precision(weights=HALF, cache=HALF, state=state, conv=HALF)
+    return ROWS * costs.cache_bytes(lm.hybrid, positions, precision)
+
+
+def official(config: ZonosConfig, request: Request) -> Stage:
+    """The official pipeline. A published hybrid keeps its states in bfloat16."""
+    lm = config.lm
+    prefix = request.text + len(lm.conditions) - 1
+    positions = ceil((prefix + request.prompt + LONGEST + lm.codebooks) / ROUND) * ROUND
+    beside = codec_parameters(config.codec) + speaker_parameters(config.speaker)
+    return Stage(
+        weights=HALF * lm_parameters(lm) + FLOAT * beside,
+        language_model=cache_bytes(lm, positions, state=HALF),
+        sound=decoder_scratch(config.codec, request.prompt + request.tokens),
+    )
+
+
+def savings(
+    config: ZonosConfig, request: Request, hybrid: ZonosConfig | None = None
+) -> tuple[Saving, ...]:
+    """From the official pipeline to ours, one step after the other, the exchange of layers last.
+
+    Args:
+        config: the teacher.
+        request: what is spoken.
+        hybrid: the same model with other layers; `None` where there is none.
+    """
+    now = official(config, request)
+    steps = [Saving(name="official pipeline", own=0, peak=now.peak)]
+
+    def step(name: str, after: Stage, own: int, *, exchange: bool = False) -> Stage:
+        steps.append(Saving(name=name, own=own, peak=after.peak, hybrid=exchange))
+        return after
+
+    frames = min(request.tokens, WINDOW) + 2 * config.codec.reach
+    windows = replace(now, sound=decoder_scratch(config.codec, frames))
+    now = step("frames to sound in windows", windows, now.sound - windows.sound)
+
+    own = FLOAT * speaker_parameters(config.speaker)
+    now = step(
+        "no speaker encoder once the voice is made", replace(now, weights=now.weights - own), own
+    )
+
+    prefix = request.text + len(config.lm.conditions) - 1
+    positions = prefix + request.prompt + request.tokens + config.lm.codebooks
+    used = cache_bytes(config.lm, positions)
+    now = step(
+        "a cache of what is spoken, not of 30 seconds",
+        replace(now, language_model=used),
+        now.language_model - used,
+    )
+    if hybrid is not None:
+        grown = HALF * (lm_parameters(hybrid.lm) - lm_parameters(config.lm))
+        after = cache_bytes(hybrid.lm, positions)
+        exchanged = replace(now, weights=now.weights + grown, language_model=after)
+        kinds = hybrid.lm.hybrid.layer_kinds
+        name = f"hybrid, {kinds.count('T')} of {len(kinds)} layers attention"
+        step(name, exchanged, now.language_model - after - grown, exchange=True)
+    return tuple(steps)

@@ -1,0 +1,90 @@
+"""Speed and memory of the road from frames to sound; see `families.measures.Measures`.
+
+Ids are random where only their number matters.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+
+from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.codecs.dac.stream import DacState, DacStream
+from mamtra_cli.families.measures import Parts, Peaks, Request, Saving
+from mamtra_cli.families.zonos import costs
+from mamtra_cli.families.zonos.config import ZonosConfig
+from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
+from mamtra_cli.families.zonos.symbols import BEGIN, END, ROWS, TABLE_ROWS
+from mamtra_cli.live_bytes import live_peak, tensor_bytes
+
+PUSHED = 86  # frames pushed at once
+
+
+class PipelineMeasures:
+    """See `families.measures.Measures`."""
+
+    reference = "Zonos-v0.1-transformer"
+    config = ZonosConfig()
+
+    def savings(
+        self, config: ZonosConfig, request: Request, hybrid: ZonosConfig | None = None
+    ) -> tuple[Saving, ...]:
+        """Memory by formulas."""
+        return costs.savings(config, request, hybrid)
+
+    def prompt(self, config: ZonosConfig, request: Request, seed: int) -> Reads:
+        """Random phones and frames of a clip."""
+        draw = torch.Generator().manual_seed(seed)
+        least = min(ROWS.values())
+        phones = torch.randint(least, TABLE_ROWS, (max(request.text - 2, 1),), generator=draw)
+        script = DelayScript.begin(
+            config.lm,
+            Prompt(ids=(BEGIN, *phones.tolist(), END)),
+            max(request.tokens, 1),
+            random_frames(config, request.prompt, seed),
+        )
+        assert script.reads is not None
+        return script.reads
+
+    def stages(
+        self, config: ZonosConfig, part: Parts, device: torch.device, frames: int
+    ) -> Mapping[str, Callable[[], object]]:
+        """The codec alone."""
+        stream = DacStream(cast(Dac, part("codec")))
+        said = random_frames(config, frames)
+        return {"codec": lambda: stream.whole(said)}
+
+    def sound_peak(self, config: ZonosConfig, part: Parts, request: Request) -> int:
+        """The codec in windows, each handed out."""
+        stream, peak = DacStream(cast(Dac, part("codec"))), 0
+        state, said = stream.start(), random_frames(config, request.tokens)
+        for start in range(0, len(said), PUSHED):
+            more, held = said[start : start + PUSHED], state
+
+            def push(more: list[Frame] = more, held: DacState = held) -> DacState:
+                return stream.push(held, more)[0]
+
+            highest, state = live_peak(push, stream.device, carried=tensor_bytes(held))
+            peak = max(peak, highest)
+        last = state
+        final, _ = live_peak(lambda: stream.finish(last), stream.device, carried=tensor_bytes(last))
+        return max(peak, final)
+
+    def official(
+        self, config: ZonosConfig, part: Parts, device: torch.device, request: Request
+    ) -> Peaks:
+        """By formulas for the language model, and the codec in one pass over all frames."""
+        told = costs.official(config, request)
+        dac = cast(Dac, part("codec"))
+        said = random_frames(config, request.prompt + request.tokens)
+        ids = torch.tensor(said, device=device).T[None]
+        with torch.no_grad():
+            sound, _ = live_peak(lambda: dac.decode(ids), device, carried=0)
+        return Peaks(weights=told.weights, language_model=told.language_model, sound=sound)
+
+
+def random_frames(config: ZonosConfig, count: int, seed: int = 0) -> list[Frame]:
+    """So many random frames."""
+    shape = (count, config.lm.codebooks)
+    drawn = torch.randint(config.codec.codes, shape, generator=torch.Generator().manual_seed(seed))
+    return [tuple(frame) for frame in drawn.tolist()]
