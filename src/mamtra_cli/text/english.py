@@ -16,8 +16,8 @@ from mamtra_cli.text.letters import read_capitals, read_initials, tokens_shown
 from mamtra_cli.text.markup import plain
 from mamtra_cli.text.places import STATES
 from mamtra_cli.text.roman import read_roman
-from mamtra_cli.text.rules import HIDDEN, apply, compiled
-from mamtra_cli.text.signs import fold
+from mamtra_cli.text.rules import HIDDEN, apply, compiled, show
+from mamtra_cli.text.signs import fold, soften
 
 __all__ = ["normalise", "sentences"]
 _SYMBOLS = {
@@ -28,6 +28,9 @@ _SYMBOLS = {
     "₽": "ruble", "₺": "lira", "₪": "shekel", "₫": "dong", "₴": "hryvnia", "₦": "naira",
     "₱": "peso", "฿": "baht",
 }  # fmt: skip
+
+_SPOKEN = frozenset("./&@%+=<>#*~|_$£€¥₹°¢₩₽₺₪₫₴₦₱฿–×÷±≈≠≤≥√Ω²³")
+_WORDED = "&%+=$£€¥₹°¢₩₽₺₪₫₴₦₱฿"  # signs that are never left for the model to guess
 
 
 def normalise(text: str, known: Callable[[str], bool]) -> str:
@@ -53,6 +56,23 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
             pattern = r"\^(?![a-z]\b)" if sign == "^" else re.escape(sign)
             text = compiled(pattern).sub(f" {words} " if words != "\\" else words, text)
     return _pauses(tokens_shown(read_capitals(text, known)))
+
+
+def written_out(text: str) -> str:
+    """Write numbers, signs and abbreviations of a text as words, and leave the rest as it is.
+
+    For models that read letters: case, names, accents and marks stay. Never raises.
+    """
+    if not any(character.isdigit() or character in _SPOKEN for character in text):
+        return text
+    text = show(_read_signs(soften(plain(text)), lambda word: True))
+    for sign in _WORDED:
+        if sign in text:
+            text = text.replace(sign, f" {_SYMBOLS[sign]} ")
+    letters = compiled(r"\^[a-z](?: \^[a-z])*").sub(
+        lambda m: m[0].replace("^", "").replace(" ", "").upper(), text
+    )
+    return compiled(r"[^\S\n]+").sub(" ", compiled(r" +(?=[,.;:!?'])").sub("", letters)).strip(" ")
 
 
 def _read_signs(text: str, known: Callable[[str], bool]) -> str:

@@ -36,6 +36,7 @@ _FOLDED = {
     "¶": " paragraph ", "№": " number ", "‰": " per mille ", "º": "°", "℃": "°C", "℉": "°F",
     "†": ", ", "‡": ", ",
 }  # fmt: skip
+_SOFT = frozenset("½¼¾⅓⅔⅛⅜⅝⅞⅕‐‑‒−⁄∕″′№℃℉μ\u2126")
 _WIDE_BLANKS = "\u00a0\u202f\u2009\u2007"  # between the thousands of a number
 
 
@@ -80,6 +81,26 @@ def fold(text: str) -> str:
     if strange:
         raise refusal(strange)
     return "".join(folded)
+
+
+def soften(text: str) -> str:
+    """Write raised figures, fractions and their like so that rules read them; keep all else."""
+    if text.isascii():
+        return text
+    soft: list[str] = []
+    raised = False
+    for place, character in enumerate(text):
+        level = character.translate(_LEVELS)
+        if level != character:
+            written = soft[-1][-1:] if soft else ""
+            stands = written.isascii() and (written.isalnum() or written == ")")
+            soft.append(("" if raised else "^" if stands else " ") + level)
+        elif character in _WIDE_BLANKS and _in_number(text, place):
+            soft.append(",")
+        else:
+            soft.append(_FOLDED[character] if character in _SOFT else character)
+        raised = level != character
+    return "".join(soft)
 
 
 def unreadable(character: str) -> bool:

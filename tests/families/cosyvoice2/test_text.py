@@ -114,4 +114,46 @@ def test_wetext_reads_amounts_where_installed() -> None:
     normalizers = rules.wetext_normalizers()
     assert normalizers is not None
     assert normalizers.zh("3.5米") == "三点五米"
+    for text in ("[1]", "+1", "#1", "50¢", "18+", "√2"):
+        assert rules.text_normalize(text, count_words, normalizers=normalizers)
     assert "three" in normalizers.en("3 cats").lower()
+
+
+def test_what_a_normalizer_raises_reaches_nobody() -> None:
+    def fail(text: str) -> object:
+        raise AssertionError(text)
+
+    broken = rules.Normalizers(zh=rules._guarded(fail), en=rules._guarded(fail))
+    assert rules.text_normalize("[1]", count_words, normalizers=broken) == ["[one]."]
+    assert rules.text_normalize("好", normalizers=broken) == ["好。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("It costs $5.50.", "It costs five dollars and fifty cents."),
+        ("at 10:30", "at ten thirty."),
+        ("100%", "one hundred percent."),
+        ("in the 1990s", "in the nineteen nineties."),
+        ("#1, 18+ and 50¢", "number one, eighteen plus and fifty cents."),
+        ("√2 is not 2²+3³", "square root of two is not two squared plus three cubed."),
+        ("The FBI’s “café” opens", "The FBI’s “café” opens."),
+        ("At 5 p.m. CO2 rose", "At five PM CO two rose."),
+        ("Nothing here changes, Dr Who.", "Nothing here changes, doctor Who."),
+    ],
+)
+def test_own_rules_read_english(text: str, spoken: str) -> None:
+    assert rules.text_normalize(text, count_words, compat=False) == [spoken]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("出口7.81万亿元，增长4.9%。", "出口七点八一万亿元，增长百分之四点九。"),
+        ("圆周率是3.14", "圆周率是三点一四。"),
+        ("版本2.0.1发布了", "版本二点零点一发布了。"),
+        ("我有3个", "我有3个。"),
+    ],
+)
+def test_chinese_decimals_stay_decimals(text: str, spoken: str) -> None:
+    assert rules.text_normalize(text, compat=False) == [spoken]

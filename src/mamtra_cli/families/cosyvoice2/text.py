@@ -4,9 +4,10 @@ Pure functions on strings: nothing here knows ids, models or files. Rules after
 FunAudioLLM/CosyVoice, cosyvoice/cli/frontend.py and cosyvoice/utils/frontend_utils.py.
 
 Where this differs on purpose: a text of blanks raises `TextError` instead of crashing, blanks
-at the ends never crash, numbers too long to be named are read digit by digit. With
-`compat=False` also decimals and thousands separators are read as numbers, and `<|` does not
-switch the rules off.
+at the ends never crash, numbers too long to be named are read digit by digit, and where the
+optional package raises (`[1]`, `+1`), the text goes on without it. With `compat=False` English is
+read by our own rules (`text/english.py`), Chinese decimals stay decimals, and `<|` does not switch
+the rules off.
 """
 
 import logging
@@ -19,6 +20,8 @@ from itertools import groupby
 from typing import Any
 
 from mamtra_cli.errors import TextError
+from mamtra_cli.families.cosyvoice2.chinese import read_decimals
+from mamtra_cli.text.english import written_out
 
 log = logging.getLogger(__name__)
 
@@ -190,13 +193,26 @@ def wetext_normalizers() -> Normalizers | None:
         return None
     chinese = Normalizer(lang="zh", operator="tn", remove_erhua=False)
     english = Normalizer(lang="en", operator="tn")
-    return Normalizers(
-        zh=lambda text: str(chinese.normalize(text)), en=lambda text: str(english.normalize(text))
-    )
+    return Normalizers(zh=_guarded(chinese.normalize), en=_guarded(english.normalize))
 
 
-def _normalize_chinese(text: str) -> str:
+def _guarded(normalise: Callable[[str], object]) -> Rewrite:
+    """Call a rewriting that may raise; where it does, the text stays as it is."""
+
+    def rewrite(text: str) -> str:
+        try:
+            return str(normalise(text))
+        except Exception as error:  # wetext 0.1.8 asserts on `+1`, `[1]`, `50¢`
+            log.debug("wetext cannot read %r: %s", text, type(error).__name__)
+            return text
+
+    return rewrite
+
+
+def _normalize_chinese(text: str, compat: bool) -> str:
     text = replace_blank(text.replace("\n", ""))
+    if not compat:
+        text = read_decimals(text)
     text = replace_corner_mark(text).replace(".", "。").replace(" - ", "，")
     text = remove_bracket(text)
     return re.sub(r"[，,、]+$", "。", text)
@@ -209,10 +225,14 @@ def _normalize_pieces(
     if not text:
         raise TextError("the text holds nothing but blanks", "give at least one word")
     if contains_chinese(text):
-        text = _normalize_chinese(normalizers.zh(text) if normalizers else text)
+        text = _normalize_chinese(normalizers.zh(text) if normalizers else text, compat)
         pieces = split_paragraph(text, length, "zh")
     else:
-        text = spell_out_number(normalizers.en(text) if normalizers else text, compat=compat)
+        if compat:
+            text = normalizers.en(text) if normalizers else text
+        else:
+            text = written_out(text)
+        text = spell_out_number(text, compat=compat)
         pieces = split_paragraph(text, length, "en")
     return text, [piece for piece in pieces if not is_only_punctuation(piece)]
 
