@@ -1,6 +1,7 @@
 """The measured set of readings: nothing on it is read worse than it was."""
 
 import pytest
+
 from benchmarks import reading
 
 ROWS = list(reading.rows())

@@ -33,6 +33,9 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
       $ llm Hi | mamtra synth --text-stream --raw -o - | aplay -f S16_LE -r 24000
     """
+    if recipe.show_text:
+        show_text(recipe, console)
+        return
     if recipe.output == STDOUT and console.as_json:
         raise UsageError("`-o -` and `--json` both want stdout", "write the audio to a file")
     if recipe.output == STDOUT and sys.stdout.isatty():
@@ -52,6 +55,17 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
             console.report(Note(text=line))
     else:
         console.result(result, words(result))
+
+
+def show_text(recipe: SynthRecipe, console: Console) -> None:
+    """Print what would be said."""
+    if recipe.input_file is None and recipe.text in ("", STDIN):
+        recipe = replace(recipe, text=read_stdin(wanted=recipe.text == STDIN))
+    from mamtra_cli.tasks.synth import show
+
+    reading = show(recipe, console.report)
+    lines = [line for piece in reading.pieces for line in (piece.spoken, piece.phones) if line]
+    console.result(reading, lines)
 
 
 def read_stdin(*, wanted: bool) -> str:

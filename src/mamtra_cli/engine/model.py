@@ -315,6 +315,10 @@ class Engine:
             most = round(LONGEST_PIECE * TOKENS_PER_SECOND / max(mean, 1.0))
         return self.front_end.split(text, most)
 
+    def use_rules(self, rules: str) -> None:
+        """Read numbers and signs by other rules; see `FrontEnd.with_rules`."""
+        self._front_end = self.front_end.with_rules(rules)
+
     def encode(self, piece: str) -> list[int]:
         """Ids of one piece."""
         return self.front_end.ids(piece)

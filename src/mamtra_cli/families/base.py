@@ -23,6 +23,7 @@ from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.families.measures import Measures, Parts
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource
+from mamtra_cli.text.reading import Word
 
 
 class FrontEnd(Protocol):
@@ -49,6 +50,25 @@ class FrontEnd(Protocol):
 
         Raises:
             UsageError: the model was not taught to follow instructions.
+        """
+        ...
+
+    def unreadable(self, character: str) -> bool:
+        """Whether there is no reading for a character; such are taken out before `split`."""
+        ...
+
+    def shown(self, piece: str) -> list[Word]:
+        """What is said for one piece, for a person to see."""
+        ...
+
+    def with_rules(self, rules: str) -> "FrontEnd":
+        """The same front end with other rules for numbers and signs.
+
+        Args:
+            rules: `own`, `published` or `none`.
+
+        Raises:
+            UsageError: the model has no such rules.
         """
         ...
 

@@ -10,6 +10,7 @@ from mamtra_cli.recipes.shared import Device, DType, Force, Seed, Threads, Voice
 
 _output = partial(Knob, panel=OUTPUT)
 _voice = partial(Knob, panel="Voice")
+_text = partial(Knob, panel="Reading")
 _choice = partial(Knob, panel="Choosing tokens")
 
 
@@ -117,6 +118,27 @@ class SynthRecipe:
     input_file: Annotated[
         Path | None, Knob("Read the text from a file.", "FILE", names=("--input-file", "-i"))
     ] = None
+    on_unreadable: Annotated[
+        str,
+        _text(
+            "What becomes of signs that cannot be read, emoji for example: skip (and tell), spell "
+            "by their names, or refuse the text.",
+            "WHAT",
+            words=("skip", "spell", "refuse"),
+        ),
+    ] = "skip"
+    text_rules: Annotated[
+        str,
+        _text(
+            "Rules that read numbers and signs: own, those published with the model, or none.",
+            "RULES",
+            names=("--text",),
+            words=("own", "published", "none"),
+        ),
+    ] = "own"
+    show_text: Annotated[
+        bool, _text("Print what would be said, words and phones, and speak nothing.")
+    ] = False
     device: Device = "auto"
     dtype: DType = "auto"
     threads: Threads = 0
@@ -142,4 +164,6 @@ class SynthResult:
     compute_seconds: float
     rtf: float
     rejected: tuple[str, ...] = ()  # guards that sent an attempt back
+    skipped: tuple[dict[str, str], ...] = ()  # signs left out: sign, name, sentence
+    warnings: tuple[str, ...] = ()  # all that was told as a warning
     device: str = ""

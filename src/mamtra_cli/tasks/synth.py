@@ -3,7 +3,9 @@
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast, get_args
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_format
@@ -19,14 +21,17 @@ from mamtra_cli.errors import (
     TextError,
     UsageError,
 )
-from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.events import Event, Note, Report, ignore
 from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.text.encoding import read_text
+from mamtra_cli.text.reading import Reading, read
+from mamtra_cli.text.signs import OnUnreadable, Sieve, refusal
 from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.voices.voice import Manner, Voice
 
 STDOUT = "-"
+MOST_TOLD = 8  # different signs of one part of a text that are told one by one
 
 
 def synth(
@@ -60,6 +65,7 @@ def synth(
         check_rate(format, recipe.sample_rate)
     clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
     started = time.perf_counter()
+    report, warnings = _remembering(report)
     engine = Engine.load(
         recipe.model,
         device=recipe.device,
@@ -68,6 +74,10 @@ def synth(
         lean=True,
         report=report,
     )
+    engine.use_rules(recipe.text_rules)
+    sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
+    if not recipe.text_stream:
+        text = _readable(text, sieve, report)
     voice = _voice(engine, recipe, clip)
     asked = manner_of(engine, recipe)
     manner = engine.manner(voice, asked)
@@ -109,7 +119,8 @@ def synth(
     ) as writer:
         if recipe.text_stream:
             parts = [text] if arriving is None else arriving
-            chunks = speak_arriving(engine, parts, voice, options, report)
+            clear = (_sieved(part, sieve, report) for part in parts)
+            chunks = speak_arriving(engine, clear, voice, options, report)
         else:
             chunks = speak(engine, text, voice, options, report)
         try:
@@ -147,8 +158,81 @@ def synth(
         compute_seconds=ended - loaded,
         rtf=(ended - loaded) / seconds if seconds else 0.0,
         rejected=tuple(cause for piece in pieces for cause in piece.rejected),
+        skipped=tuple(asdict(sign) for sign in sieve.skipped()),
+        warnings=tuple(warnings),
         device=str(engine.device),
     )
+
+
+def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
+    """What would be said for the text of a recipe; nothing is spoken and no weights are read.
+
+    Raises:
+        TextError: the text is empty, or holds what the model cannot speak.
+    """
+    check(replace(recipe, output=recipe.output or STDOUT))
+    text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
+    if not text.strip():
+        raise TextError("the text is empty", "give a sentence to read")
+    engine = Engine.load(recipe.model, device="cpu", lean=True, report=report)
+    engine.use_rules(recipe.text_rules)
+    sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
+    pieces = engine.pieces(_readable(text, sieve, report))
+    return read(pieces, engine.front_end.shown, sieve.skipped())
+
+
+def _policy(recipe: SynthRecipe) -> OnUnreadable:
+    policy = recipe.on_unreadable
+    if policy not in get_args(OnUnreadable):
+        raise UsageError(f"`--on-unreadable {policy}`", "it is skip, spell or refuse")
+    return cast(OnUnreadable, policy)
+
+
+def _sieved(text: str, sieve: Sieve, report: Report) -> str:
+    """A part of a text without its unreadable signs, each of which is told."""
+    clear = sieve.take(text)
+    _tell(sieve, report)
+    return clear
+
+
+def _tell(sieve: Sieve, report: Report) -> None:
+    """Warn of the signs that were left out since the last time."""
+    told: dict[str, list[str]] = {}
+    for sign, name, before in sieve.news():
+        shown = sign if sign.isprintable() else f"U+{ord(sign):04X}"
+        told.setdefault(f"`{shown}` ({name})", []).append(before)
+    for sign, places in list(told.items())[:MOST_TOLD]:
+        where = f" after `{places[0]}`" if places[0] else ""
+        times = f", {len(places)} times" if len(places) > 1 else ""
+        report(Note(text=f"not read: {sign}{where}{times}", warning=True))
+    if len(told) > MOST_TOLD:
+        report(Note(text=f"not read: {len(told) - MOST_TOLD} more signs", warning=True))
+
+
+def _readable(text: str, sieve: Sieve, report: Report) -> str:
+    """A whole text without its unreadable signs.
+
+    Raises:
+        TextError: `refuse` was asked for, or most letters are of a script that the model lacks.
+    """
+    clear = sieve.take(text)
+    lost = [letter for found in sieve.skipped() for letter in found.sign if letter.isalpha()]
+    if len(lost) > sum(map(str.isalpha, clear)):
+        raise refusal(lost)
+    _tell(sieve, report)
+    return clear
+
+
+def _remembering(report: Report) -> tuple[Report, list[str]]:
+    """A report that also keeps the warnings, for the result."""
+    warnings: list[str] = []
+
+    def both(event: Event) -> None:
+        if isinstance(event, Note) and event.warning:
+            warnings.append(event.text)
+        report(event)
+
+    return both, warnings
 
 
 def check(recipe: SynthRecipe) -> None:

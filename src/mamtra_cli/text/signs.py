@@ -108,6 +108,16 @@ def unreadable(character: str) -> bool:
     return character.translate(_LEVELS) == character and _folded(character) is None
 
 
+def pictorial(character: str) -> bool:
+    """Whether a character is an emoji, a dingbat, a control or nothing at all."""
+    code = ord(character)
+    if code < 0x20 or 0x7F <= code < 0xA0:
+        return not character.isspace()
+    pictures = code >= 0x1F000 or 0x2600 <= code <= 0x27BF or 0x2B00 <= code <= 0x2BFF
+    wanting = unicodedata.category(character) in ("So", "Sk", "Sm", "Cn", "Co", "Cs")
+    return (pictures and wanting) or code in (0xFE0F, 0x20E3)
+
+
 def refusal(signs: list[str]) -> TextError:
     """The error that names signs and their scripts."""
     shown = list(dict.fromkeys(c if c.isprintable() else f"U+{ord(c):04X}" for c in signs))
@@ -180,6 +190,7 @@ class Sieve:
         self._seen: list[str] = []
         self._found: list[tuple[int, str]] = []
         self._length = 0
+        self._told = 0
 
     def take(self, text: str) -> str:
         """The readable form of a part of the text.
@@ -189,32 +200,63 @@ class Sieve:
         """
         text = unicodedata.normalize("NFC", text)
         kept: list[str] = []
-        strange: list[tuple[int, str]] = []
+        lost: list[tuple[int, str]] = []
+        strange: list[str] = []
         for place, character in enumerate(text):
             if not self._cannot(character):
                 kept.append(character)
                 continue
-            strange.append((self._length + place, character))
-            named = self._policy == "spell" and unicodedata.category(character)[0] not in "CM"
-            kept.append(f" {_plain_name(character)} " if named else _gap(kept))
+            strange.append(character)
+            if self._policy == "spell" and unicodedata.category(character)[0] not in "CM":
+                kept.append(f" {_plain_name(character)} ")
+            else:
+                lost.append((self._length + place, character))
+                kept.append(_gap(kept))
         if strange and self._policy == "refuse":
-            raise refusal([character for _, character in strange])
-        self._found += strange
+            raise refusal(strange)
+        self._found += lost
         self._seen.append(text)
         self._length += len(text)
         return "".join(kept)
 
+    def news(self) -> list[tuple[str, str, str]]:
+        """Signs left out since the last call: sign or word, name, and the words before it."""
+        fresh, self._told = _joined(self._found[self._told :]), len(self._found)
+        whole = "".join(self._seen) if fresh else ""
+        return [
+            (signs, _name(signs), " ".join(whole[max(0, place - 40) : place].split()[-4:]))
+            for place, signs in fresh
+        ]
+
     def skipped(self) -> tuple[Skipped, ...]:
-        """Every sign that was left out or spelled so far, with its sentence."""
+        """Every sign, or word of another script, that was left out so far, with its sentence."""
         if not self._found:
             return ()
         from mamtra_cli.text.cutting import sentence_at
 
         whole = "".join(self._seen)
         return tuple(
-            Skipped(sign=sign, name=sign_name(sign), sentence=sentence_at(whole, place))
-            for place, sign in self._found
+            Skipped(sign=signs, name=_name(signs), sentence=sentence_at(whole, place))
+            for place, signs in _joined(self._found)
         )
+
+
+def _joined(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Signs with neighbouring letters as words."""
+    joined: list[tuple[int, str]] = []
+    for place, sign in found:
+        if joined and sign.isalpha() and joined[-1][1].isalpha():
+            start, word = joined[-1]
+            if start + len(word) == place:
+                joined[-1] = (start, word + sign)
+                continue
+        joined.append((place, sign))
+    return joined
+
+
+def _name(signs: str) -> str:
+    """The name of a sign, the script of a word."""
+    return sign_name(signs) if len(signs) == 1 else f"{script_of(signs[0])} letters"
 
 
 def _gap(kept: list[str]) -> str:

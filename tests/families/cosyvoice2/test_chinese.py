@@ -25,4 +25,7 @@ def test_whole_numbers(digits: str, words: str) -> None:
 
 
 def test_only_decimals_and_percents_are_written_as_words() -> None:
-    assert read_decimals("3个-0.5度，1,234.5元，50%") == "3个负零点五度，一千二百三十四点五元，百分之五十"
+    assert (
+        read_decimals("3个-0.5度，1,234.5元，50%")
+        == "3个负零点五度，一千二百三十四点五元，百分之五十"
+    )

@@ -19,6 +19,8 @@ from mamtra_cli.families.cosyvoice2.text import (
     normalize_prompt,
     text_normalize,
 )
+from mamtra_cli.text.reading import Word
+from mamtra_cli.text.signs import pictorial
 
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -155,7 +157,8 @@ class BpeFrontEnd:
     Args:
         tokenizer: text to ids.
         normalizers: rewriting of dates and amounts; `None` for the plain rules.
-        compat: exactly the published rules; else numbers are read whole (see `text.py`).
+        compat: exactly the published rules; else our own (see `text.py`).
+        normalize: read numbers and signs as words; without, the text is only cut.
     """
 
     def __init__(
@@ -164,12 +167,14 @@ class BpeFrontEnd:
         *,
         normalizers: Normalizers | None = None,
         compat: bool = False,
+        normalize: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self.normalizers = normalizers
         self.compat = compat
+        self.normalize = normalize
 
-    def split(self, text: str, max_ids: int, *, normalize: bool = True) -> list[str]:
+    def split(self, text: str, max_ids: int) -> list[str]:
         """Speakable pieces of a text, at least one.
 
         The published rules make pieces of about 60 to 80 ids; where a sentence is longer than
@@ -178,14 +183,13 @@ class BpeFrontEnd:
         Args:
             text: what the user gave.
             max_ids: most ids of a piece.
-            normalize: read numbers as words; `False` only cuts.
         """
         if not text.strip():
             raise TextError("the text is empty", "give a sentence to speak")
         pieces = text_normalize(
             text,
             self._length,
-            enabled=normalize,
+            enabled=self.normalize,
             normalizers=self.normalizers,
             compat=self.compat,
         )
@@ -201,13 +205,32 @@ class BpeFrontEnd:
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of the transcript of a voice prompt, normalised in one piece."""
-        prompt = normalize_prompt(text, normalizers=self.normalizers, compat=self.compat)
+        prompt = normalize_prompt(
+            text, enabled=self.normalize, normalizers=self.normalizers, compat=self.compat
+        )
         return self.tokenizer.encode(prompt)
 
     def instruction_ids(self, text: str) -> list[int]:
         """Ids of an instruction: not normalised, closed by the end-of-prompt id."""
         text = text.removesuffix(END_OF_PROMPT)
         return [*self.tokenizer.encode(text), self.tokenizer.markup[END_OF_PROMPT]]
+
+    def unreadable(self, character: str) -> bool:
+        """Whether a character is a picture or a control, which no text the model learned has."""
+        return pictorial(character)
+
+    def shown(self, piece: str) -> list[Word]:
+        """Words of a piece; the model reads their letters."""
+        return [Word(word=word) for word in piece.split()]
+
+    def with_rules(self, rules: str) -> "BpeFrontEnd":
+        """The front end with our own rules, those published with the model, or none."""
+        return BpeFrontEnd(
+            self.tokenizer,
+            normalizers=self.normalizers,
+            compat=rules == "published",
+            normalize=rules != "none",
+        )
 
     def _length(self, text: str) -> int:
         return len(self.tokenizer.encode(text))

@@ -1,4 +1,4 @@
-"""Chinese numbers that a full stop would break: decimals, percents, versions, with the words for them.
+"""Chinese numbers that a full stop would break: decimals, percents, versions, in words.
 
 Whole numbers stay figures: the model reads them. No package is needed for this; with `wetext`
 these are read there before.

@@ -18,6 +18,8 @@ from mamtra_cli.errors import CheckpointError, TextError, UsageError
 from mamtra_cli.text import homographs
 from mamtra_cli.text.english import normalise, sentences
 from mamtra_cli.text.letter_to_sound import LetterToSound
+from mamtra_cli.text.reading import Word
+from mamtra_cli.text.signs import unreadable
 
 LEXICON, SYMBOLS, LETTERS = "lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors"
 _LETTER_NAMES = {"a": "ey1"}
@@ -141,6 +143,23 @@ class PhoneFrontEnd:
             "this model reads phones and follows no instructions",
             "leave out `--instruct`, or use a CosyVoice 2 model",
         )
+
+    def unreadable(self, character: str) -> bool:
+        """Whether English has no reading for a character."""
+        return unreadable(character)
+
+    def shown(self, piece: str) -> list[Word]:
+        """Words and phones of a piece."""
+        return [Word(word=word, phones=tuple(phones)) for word, phones in self.words(piece)]
+
+    def with_rules(self, rules: str) -> "PhoneFrontEnd":
+        """Refuse: phones are made of words, and no rules were published for them."""
+        if rules != "own":
+            raise UsageError(
+                f"`--text {rules}`: this model reads phones, by our own rules only",
+                "leave out `--text`",
+            )
+        return self
 
     def split(self, text: str, max_symbols: int) -> list[str]:
         """Cut a text into pieces of at most `max_symbols` symbols, at sentences where possible.

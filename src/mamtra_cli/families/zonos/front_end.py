@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.families.zonos.phones import Pronounce, check_language, espeak, phones
 from mamtra_cli.families.zonos.symbols import phone_ids
+from mamtra_cli.text.reading import Word
+from mamtra_cli.text.signs import pictorial
 
 ENDS = (  # where a text may be cut, best first
     re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*"),
@@ -68,6 +70,27 @@ class ZonosFrontEnd:
         raise UsageError(
             "this model does not follow instructions in words", "use `--set`, such as emotion=..."
         )
+
+    def unreadable(self, character: str) -> bool:
+        """Whether a character is a picture or a control, which no speaker says."""
+        return pictorial(character)
+
+    def shown(self, piece: str) -> list[Word]:
+        """Words of a piece, each with its phones."""
+        if self.given:
+            return [Word(word=piece, phones=tuple(self.given.split()))]
+        return [
+            Word(word=word, phones=(phones(word, self.language, self.pronounce),))
+            for word in piece.split()
+        ]
+
+    def with_rules(self, rules: str) -> "ZonosFrontEnd":
+        """Refuse: how numbers are read is the business of the program that pronounces."""
+        if rules != "own":
+            raise UsageError(
+                f"`--text {rules}`: this model has one way to read a text", "leave out `--text`"
+            )
+        return self
 
     def _cut(self, text: str, limit: int, level: int) -> list[str]:
         if not any(character.isalnum() for character in text):

@@ -1,0 +1,77 @@
+"""`synth` and its text: signs that cannot be read, other rules, and the reading without speech."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.tiny_model import write_tiny_model
+
+from mamtra_cli.cli.app import run
+from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.events import Event, Note
+from mamtra_cli.recipes import SynthRecipe
+from mamtra_cli.tasks.synth import show, synth
+
+TEXT = "Great job! 🎉 Keep going 👍 and have fun. The end."
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("text") / "tiny")
+
+
+def recipe(folder: Path, target: Path, **changes: object) -> SynthRecipe:
+    given = {"text": TEXT, "model": str(folder), "output": str(target), "retries": 60, **changes}
+    return SynthRecipe(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arriving", [None, [TEXT[:12], TEXT[12:15], TEXT[15:]]])
+def test_a_sign_costs_no_sentence_and_is_named(
+    model: Path, tmp_path: Path, arriving: list[str] | None
+) -> None:
+    told: list[Event] = []
+    wanted = recipe(model, tmp_path / "a.wav", text_stream=arriving is not None)
+    result = synth(wanted, told.append, arriving)
+    assert result.pieces == 3
+    assert [sign["sign"] for sign in result.skipped] == ["🎉", "👍"]
+    assert result.skipped[1]["sentence"] == "🎉 Keep going 👍 and have fun."
+    warnings = [event.text for event in told if isinstance(event, Note) and event.warning]
+    assert list(result.warnings) == warnings
+    assert "`👍` (thumbs up sign)" in " ".join(warnings)
+
+
+def test_signs_may_be_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="🎉 👍"):
+        synth(recipe(model, tmp_path / "a.wav", on_unreadable="refuse"))
+    assert not (tmp_path / "a.wav").exists()
+    with pytest.raises(UsageError, match="on-unreadable"):
+        show(recipe(model, tmp_path / "a.wav", on_unreadable="drop"))
+
+
+def test_a_text_mostly_of_another_script_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="Cyrillic"):
+        show(recipe(model, tmp_path / "a.wav", text="привет, John"))
+    reading = show(recipe(model, tmp_path / "a.wav", text="John said привет to us"))
+    assert [(sign.sign, sign.name) for sign in reading.skipped] == [("привет", "Cyrillic letters")]
+
+
+def test_the_reading_shows_words_and_phones(model: Path) -> None:
+    reading = show(recipe(model, Path("-"), text="I read 3 ❤.", on_unreadable="spell", output=""))
+    assert [piece.spoken for piece in reading.pieces] == ["i read three heavy black heart ."]
+    assert reading.pieces[0].phones.startswith("ay1  r iy1 d  th r iy1")
+    assert reading.skipped == ()
+
+
+def test_other_rules_are_refused_by_a_model_of_phones(model: Path) -> None:
+    with pytest.raises(UsageError, match="--text published"):
+        show(recipe(model, Path("-"), text_rules="published"))
+
+
+def test_show_text_prints_and_speaks_nothing(
+    capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    assert run(["synth", "May 5.", "--show-text", "-m", str(model)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "may fifth ."
+    assert run(["synth", "May 5.", "--show-text", "-m", str(model), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [word["word"] for word in said["pieces"][0]["words"]] == ["may", "fifth", "."]
