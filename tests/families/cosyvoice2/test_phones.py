@@ -145,9 +145,21 @@ def test_split_reads_a_long_number_in_pieces(front: PhoneFrontEnd) -> None:
     assert heard == [word for word, _ in front.words(f"Dial {number}.") if word not in ",.?"]
 
 
-def test_split_never_cuts_inside_a_word(front: PhoneFrontEnd) -> None:
-    with pytest.raises(TextError, match="too long"):
-        front.split("say " + "supercali" * 30, 60)
+def test_split_reads_a_word_too_long_in_parts(front: PhoneFrontEnd) -> None:
+    for word in ("supercali" * 30, "GATTACA" * 24):
+        pieces = front.split(f"say {word} twice", 60)
+        assert all(len(front.symbols(piece)) <= 60 for piece in pieces)
+        heard = "".join("".join(pieces).lower().split())
+        assert heard == f"say{word}twice".lower()
+
+
+def test_split_cuts_at_the_borders_of_phrases(front: PhoneFrontEnd) -> None:
+    text = (
+        "our guide counted the garden walls and told us that nobody had ever climbed over them "
+        "because the old gardener who lived behind the hill kept a large dog with a loud voice"
+    )
+    starts = [piece.split()[0] for piece in front.split(text, 60)[1:]]
+    assert set(starts) <= {"and", "that", "because", "who", "behind", "with", "over"}
 
 
 def test_lexicon_is_small_and_opens_fast(front: PhoneFrontEnd) -> None:

@@ -18,6 +18,7 @@ from mamtra_cli.errors import CheckpointError, TextError, UsageError
 from mamtra_cli.text import homographs
 from mamtra_cli.text.english import normalise, sentences
 from mamtra_cli.text.letter_to_sound import LetterToSound
+from mamtra_cli.text.phrases import parted
 from mamtra_cli.text.reading import Word
 from mamtra_cli.text.signs import unreadable
 
@@ -164,10 +165,11 @@ class PhoneFrontEnd:
     def split(self, text: str, max_symbols: int) -> list[str]:
         """Cut a text into pieces of at most `max_symbols` symbols, at sentences where possible.
 
-        A sentence too long is cut at its punctuation, else between words.
+        A sentence too long is cut at its punctuation, else at the borders of phrases, a word that
+        is too long into parts.
 
         Raises:
-            TextError: nothing to say, or one word that is longer than that.
+            TextError: nothing to say.
         """
         self.words(text)
         pieces: list[str] = []
@@ -191,17 +193,20 @@ class PhoneFrontEnd:
                     pieces += self._cut(part, limit)
                 return pieces
         # Between words the cut is made in the spoken form: `Dr.` or `10 am` must not be torn.
-        spoken = [token for token, _ in self.words(text) if token not in ",.?"]
-        parts = [re.sub(r"\^([a-z])", lambda m: m[1].upper(), token) for token in spoken]
+        spoken = [(word, len(phones)) for word, phones in self.words(text) if word not in ",.?"]
+        spoken = [part for word, length in spoken for part in _broken(word, length, limit)]
+        words, lengths = [word for word, _ in spoken], [length for _, length in spoken]
+        ranges = parted(words, lengths, limit - 2)
+        pieces = [" ".join(_written(words[i]) for i in place) for place in ranges]
         if text.rstrip()[-1] == "?":
-            parts[-1] += "?"
-        gathered = self._gather(parts, limit)
-        if long := [part for part in gathered if len(self.symbols(part)) > limit]:
-            raise TextError(
-                f"the word `{long[0][:40]}` is too long to be spoken",
-                "break it into shorter words",
-            )
-        return gathered
+            pieces[-1] += "?"
+        # Read alone, a piece may be a sound longer than in its sentence.
+        return [part for piece in pieces for part in self._fitting(piece, limit)]
+
+    def _fitting(self, piece: str, limit: int) -> list[str]:
+        if len(self.symbols(piece)) <= limit or " " not in piece:
+            return [piece]
+        return self._gather(piece.split(), limit)
 
     def _gather(self, parts: list[str], limit: int) -> list[str]:
         """Join neighbouring parts as long as they fit."""
@@ -279,6 +284,20 @@ class PhoneFrontEnd:
 
     def _letter(self, letter: str) -> list[str]:
         return _LETTER_NAMES.get(letter, "").split() or self._known(letter)
+
+
+def _broken(word: str, length: int, limit: int) -> list[tuple[str, int]]:
+    """A word, or its parts where it alone is longer than a piece may be."""
+    if length <= limit - 2:
+        return [(word, length)]
+    size = max(1, len(word) * (limit - 2) // (2 * length))
+    parts = [word[start : start + size] for start in range(0, len(word), size)]
+    return [(part, (limit - 2) // 2 + 1) for part in parts]
+
+
+def _written(token: str) -> str:
+    """A spoken token as text: letters that are said by name in capitals."""
+    return re.sub(r"\^([a-z])", lambda m: m[1].upper(), token)
 
 
 def _stems(word: str) -> list[tuple[str, str]]:
