@@ -11,6 +11,7 @@ import torch
 from tests.families.toy.family import FAMILY
 from tests.families.toy.lm import ToyConfig
 
+from mamtra_cli.backbone import kinds
 from mamtra_cli.checkpoint import FolderWriter
 from mamtra_cli.config import to_dict
 from mamtra_cli.engine.lessons.examples import write_examples
@@ -81,6 +82,19 @@ def test_convert_exchanges_layers_and_compares_in_every_codebook(
     told = json.loads((student / "mamtra.json").read_text())
     assert told["check"]["tokens"] % 3 == 0
     assert all(fit["after"] < fit["before"] for fit in told["calibration"])
+
+
+def test_a_mixer_of_its_own_is_one_file_and_one_line(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "_KINDS", kinds.kinds())
+    here = "tests.families.toy.mixer"
+    kinds.register("R", kinds.Entry(name="running mean", file=here, mixer="mean"))
+    made = convert(of(teacher, output=tmp_path / "s", plan="1:1,kind=R"))
+    assert made.kinds == "TRTR"
+    tensors = TensorFile(tmp_path / "s" / "lm.safetensors")
+    value = TensorFile(teacher / "lm.safetensors").get("stack.layers.1.self_attn.v_proj.weight")
+    assert torch.equal(tensors.get("stack.layers.1.mixer.v_proj.weight"), value)
 
 
 def test_layers_are_chosen_by_measure(teacher: Path, tmp_path: Path) -> None:
