@@ -3,8 +3,8 @@
     python examples/mini/judge.py --model old --model new --voice f1 --voice m1 --out scores.json
 
 Rows of a voice: the source (rendered here with festival or flite), the source's true mel through
-each model's vocoder, and each model. Judges are Whisper base, DNSMOS and Distill-MOS out of packages
-(docs/evaluation.md); intervals are 95 %, by the bootstrap over sentences.
+each model's vocoder, and each model. Judges are Whisper base, DNSMOS and Distill-MOS out of
+packages (docs/evaluation.md); intervals are 95 %, by the bootstrap over sentences.
 """
 
 import argparse
