@@ -115,11 +115,13 @@ class Learned:
         clips: the transcript and the frames of a clip, to go on in its voice.
         turns: text and speech in turns.
         instructions: how to speak, in words.
+        voices: a speaker vector, where other models show it to their codec alone.
     """
 
     clips: bool = False
     turns: bool = False
     instructions: bool = False
+    voices: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,7 @@ class Facts:
             "text_vocab": self.text_ids,
             "speech_vocab": self.codes,
             "codebooks": self.codebooks,
+            "speaker_dim": self.speaker_dim if self.learned.voices else 0,
         }
 
 

@@ -27,12 +27,14 @@ class Example:
     Attributes:
         tokens: ids of the frames, one frame after the other.
         codebooks: K, ids of one frame.
+        voice: numbers of the speaker vector, where the language model reads one.
     """
 
     id: str
     text_ids: tuple[int, ...]
     tokens: tuple[int, ...]
     codebooks: int = 1
+    voice: tuple[float, ...] = ()
 
     @property
     def frames(self) -> int:

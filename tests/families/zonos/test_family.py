@@ -76,6 +76,7 @@ def test_fingerprints_follow_the_files(goldens: Path, tmp_path: Path) -> None:
     config = registry.open_model(folder).config
     prints = {part: FAMILY.fingerprint(folder, config, part) for part in ("speaker", "codec", "lm")}
     assert len(set(prints.values())) == 3
+    assert FAMILY.fingerprint(folder, config, "speech_tokenizer") == prints["codec"]
     assert len(FAMILY.fingerprint(folder, config, "front_end")) == 64
     assert FAMILY.fingerprint(tmp_path, config, "codec") == ""
 

@@ -73,6 +73,10 @@ def test_conditions_are_those_of_speaking_and_sometimes_unsaid(lessons: ZonosLes
     share = layout.inputs.said.count(False) / len(ids)
     assert share == pytest.approx(1 / UNSAID, abs=0.05)
     x = lessons.embed(layout.inputs)
+    voice = tuple(torch.randn(128, generator=torch.manual_seed(5)).tolist())
+    [told] = lessons.embed(lessons.lay_out([replace(example(2, 1, "id0"), voice=voice)]).inputs)
+    expected = prefixes(lessons.lm, Prompt(ids=tuple(phone_ids(TEXTS[2])), voice=voice))[0]
+    torch.testing.assert_close(told[: len(expected)], expected, atol=1e-6, rtol=0)
     both = prefixes(lessons.lm, Prompt(ids=tuple(phone_ids(TEXTS[2])), manner=Manner()))
     for said, row in zip(layout.inputs.said[:40], x, strict=False):
         expected = both[0 if said else 1]

@@ -87,7 +87,13 @@ class Batch:
 
 
 def read_examples(
-    path: Path, encode: Encode, *, speech_vocab: int, text_vocab: int, codebooks: int = 1
+    path: Path,
+    encode: Encode,
+    *,
+    speech_vocab: int,
+    text_vocab: int,
+    codebooks: int = 1,
+    speaker_dim: int = 0,
 ) -> list[Example]:
     """Read a JSONL file whole; the first bad line is named in the error.
 
@@ -96,6 +102,7 @@ def read_examples(
         encode: text to ids, for lines that give `text`.
         speech_vocab, text_vocab: sizes that ids must stay below.
         codebooks: ids of one frame.
+        speaker_dim: numbers of a line's `speaker`, which may be left out; 0 reads none.
     """
     # A text may hold characters that only some programs end a line at.
     lines = read_text(path, absent=DataError, foreign=DataError).split("\n")
@@ -106,7 +113,9 @@ def read_examples(
             example = parse_line(line, where, encode, default_id=str(number), codebooks=codebooks)
             _check_range(example.text_ids, text_vocab, "text id", where)
             _check_range(example.tokens, speech_vocab, "speech token", where)
-            examples.append(example)
+            if speaker_dim and len(example.voice) not in (0, speaker_dim):
+                raise DataError(f"`speaker` of {where} is not {speaker_dim} numbers")
+            examples.append(example if speaker_dim else replace(example, voice=()))
     if not examples:
         raise DataError(
             f"`{path}` holds no examples",
@@ -138,7 +147,16 @@ def parse_line(
     if not tokens or not text_ids:
         raise DataError(f"{where} has empty `{'text' if tokens else 'tokens'}`")
     id = str(record.get("id", default_id))
-    return Example(id=id, text_ids=text_ids, tokens=tokens, codebooks=codebooks)
+    voice = record.get("speaker") or ()
+    if not all(isinstance(number, int | float) for number in voice):
+        raise DataError(f"`speaker` of {where} is no list of numbers")
+    return Example(
+        id=id,
+        text_ids=text_ids,
+        tokens=tokens,
+        codebooks=codebooks,
+        voice=tuple(float(number) for number in voice),
+    )
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
@@ -151,6 +169,8 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
                 "text_ids": list(example.text_ids),
                 "tokens": framed(example.tokens, example.codebooks),
             }
+            if example.voice:
+                record["speaker"] = list(example.voice)
             file.write(json.dumps(record) + "\n")
             count += 1
     return count

@@ -170,6 +170,7 @@ def iterate_folder(
     text_vocab: int,
     speech_vocab: int,
     codebooks: int = 1,
+    speaker_dim: int = 0,
 ) -> Iterator[Example]:
     """Yield the examples of a folder of shards; see `read_folder`."""
     for path in list_shards(folder):
@@ -181,7 +182,11 @@ def iterate_folder(
                 f"{codebooks}",
                 hint=REDO,
             )
-        for row in read_rows(path, ("id", "text_ids", "speech_tokens")):
+        columns = ["id", "text_ids", "speech_tokens"]
+        if speaker_dim and header.speaker_dim == speaker_dim:
+            columns.append("speaker")
+        for row in read_rows(path, columns):
+            voice = row.get("speaker")
             where = f"row `{row['id']}` of shard `{path}`"
             _check_ids(row["text_ids"], text_vocab, "text id", where)
             _check_ids(row["speech_tokens"], speech_vocab, "speech token", where)
@@ -190,6 +195,7 @@ def iterate_folder(
                 text_ids=tuple(row["text_ids"].tolist()),
                 tokens=tuple(row["speech_tokens"].tolist()),
                 codebooks=codebooks,
+                voice=() if voice is None else tuple(voice.tolist()),
             )
 
 
@@ -201,6 +207,7 @@ def read_folder(
     text_vocab: int,
     speech_vocab: int,
     codebooks: int = 1,
+    speaker_dim: int = 0,
 ) -> list[Example]:
     """Read a folder of shards, or one shard, whole.
 
@@ -210,6 +217,7 @@ def read_folder(
             `None` does not ask, and a side that has no such file ("") is not compared.
         text_vocab, speech_vocab: sizes that ids must stay below.
         codebooks: ids of one frame.
+        speaker_dim: numbers of a speaker vector, 0 where none are wanted.
 
     Raises:
         DataError: no shards, a damaged one (named), or one made with another tokenizer.
@@ -222,6 +230,7 @@ def read_folder(
             text_vocab=text_vocab,
             speech_vocab=speech_vocab,
             codebooks=codebooks,
+            speaker_dim=speaker_dim,
         )
     )
 

@@ -16,6 +16,7 @@ from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Up
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.zonos import costs, published, weights
 from mamtra_cli.families.zonos.config import ZonosConfig
+from mamtra_cli.families.zonos.encoder import FrameEncoder
 from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
 from mamtra_cli.families.zonos.lessons import ZonosLessons
 from mamtra_cli.families.zonos.lm import ZonosLM
@@ -26,6 +27,7 @@ from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorFile, TensorSource
 
 PARTS = ("lm", "codec", "speaker")
+ROLES = {"speech_tokenizer": "codec", "speaker_encoder": "speaker"}
 
 
 class Exchange:
@@ -114,7 +116,7 @@ class Zonos:
             speaker_dim=vector,
             stack=lm.hybrid,
             head=costs.head_of(lm),
-            learned=Learned(clips=True),
+            learned=Learned(clips=True, voices=True),
         )
 
     def conversion(self, config: ZonosConfig) -> Exchange:
@@ -124,9 +126,16 @@ class Zonos:
 
     def encoder(
         self, config: ZonosConfig, part: Parts, there: Collection[str], device: torch.device
-    ) -> None:
-        """Speech is not made into data of this family yet."""
-        del config, part, there, device
+    ) -> FrameEncoder | None:
+        """The codec's frames, and voices where the speaker encoder is there."""
+        del config, device
+        if "codec" not in there:
+            return None
+        dac = part("codec")
+        assert isinstance(dac, Dac)
+        speaker = part("speaker") if "speaker" in there else None
+        assert speaker is None or isinstance(speaker, SpeakerEncoder)
+        return FrameEncoder(dac, speaker)
 
     def lessons(self, config: ZonosConfig, lm: nn.Module) -> ZonosLessons:
         """A loaded language model as something to be taught."""
@@ -143,6 +152,7 @@ class Zonos:
         """SHA-256 of the file of a part, or of the table of phones."""
         if part == "front_end":
             return hashlib.sha256(repr((ROWS, LANGUAGES)).encode()).hexdigest()
+        part = ROLES.get(part, part)
         path = folder / f"{part}.safetensors"
         if not path.is_file():
             found = published.upstream(folder, configs_only=True)

@@ -44,6 +44,7 @@ class Utterances:
 
     Attributes:
         texts: phones of each utterance.
+        voices: its speaker vector, empty where that is unsaid.
         said: whether its conditions are told.
         columns: (n, K) long, those it reads.
         rows: row and slice of it.
@@ -51,6 +52,7 @@ class Utterances:
     """
 
     texts: tuple[tuple[int, ...], ...]
+    voices: tuple[tuple[float, ...], ...]
     said: tuple[bool, ...]
     columns: tuple[Tensor, ...]
     rows: tuple[tuple[int, slice], ...]
@@ -120,6 +122,7 @@ class ZonosLessons:
             columns.append(read.to(device))
         inputs = Utterances(
             texts=tuple(example.text_ids for example in examples),
+            voices=tuple(example.voice for example in examples),
             said=tuple(crc32(example.id.encode()) % UNSAID != 0 for example in examples),
             columns=tuple(columns),
             rows=tuple(rows),
@@ -138,9 +141,12 @@ class ZonosLessons:
         """(B, T, D); zeros where padded."""
         lm, device = self.lm, self._device
         laid: list[list[Tensor]] = [[] for _ in range(inputs.size[0])]
-        each = zip(inputs.rows, inputs.texts, inputs.said, inputs.columns, strict=True)
-        for (row, _), text, said, columns in sorted(each, key=lambda one: one[0][1].start):
-            heard = values(lm.config, self.manner, text, None)
+        each = zip(
+            inputs.rows, inputs.texts, inputs.voices, inputs.said, inputs.columns, strict=True
+        )
+        for (row, _), text, voice, said, columns in sorted(each, key=lambda one: one[0][1].start):
+            vector = torch.tensor(voice) if voice else None
+            heard = values(lm.config, self.manner, text, vector)
             told = {k: v for k, v in heard.items() if v is not None and (said or k == TEXT)}
             prefix = lm.prefix_conditioner({k: v.to(device) for k, v in told.items()})
             laid[row] += [prefix[0], lm.embed(columns[None])[0]]
