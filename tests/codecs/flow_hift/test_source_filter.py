@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import features
-from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
+from mamtra_cli.codecs.flow_hift.config import SOURCE_FILTER_PIECE, SourceFilterConfig
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter, pulse_train
 from mamtra_cli.codecs.flow_hift.vocoder_stream import SourceFilterStream
+from mamtra_cli.live_bytes import live_peak
 
 FRAMES = 40
 
@@ -55,6 +56,15 @@ def test_sound_waits_for_the_frames_ahead_and_no_longer(vocoder: SourceFilter, m
     stream = SourceFilterStream(vocoder=vocoder, seed=None)
     heard = stream.step(stream.start(), mel, final=False)[1]
     assert heard.shape == ((FRAMES - 6) * 480 - 4 * 120 - 180,)
+
+
+def test_scratch_of_a_stream_does_not_grow_with_a_piece(vocoder: SourceFilter) -> None:
+    stream, peaks = SourceFilterStream(vocoder=vocoder, seed=0), []
+    for frames in (3 * SOURCE_FILTER_PIECE, 9 * SOURCE_FILTER_PIECE):
+        mel = torch.zeros(1, 80, frames)
+        peak, _ = live_peak(lambda mel=mel: stream.step(stream.start(), mel, final=True))
+        peaks.append(peak - 4 * 480 * frames)  # the sound itself grows
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_nothing_makes_no_sound(vocoder: SourceFilter) -> None:

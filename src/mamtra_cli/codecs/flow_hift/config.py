@@ -6,6 +6,9 @@ CosyVoice, examples/libritts/cosyvoice2/conf/cosyvoice2.yaml).
 
 from dataclasses import dataclass
 
+SOURCE_FILTER_PIECE = 64
+"""Mel frames that a stream of the source-filter vocoder speaks at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MelConfig:

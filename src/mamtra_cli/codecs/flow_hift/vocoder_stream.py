@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mamtra_cli.codecs.flow_hift.config import SOURCE_FILTER_PIECE
 from mamtra_cli.codecs.flow_hift.hift import HiFT, Noise
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter, SourceFilterState
 
@@ -221,8 +222,14 @@ class SourceFilterStream:
                 return torch.zeros((1, 1), device=mel.device)
             return torch.cat(frame_noise(seed, range(start, stop), (size,)))[None].to(mel.device)
 
-        state, wave = self.vocoder.step(state, mel, draw, final=final)
-        return state, wave[0]
+        # Any pieces make the same sound, so scratch need not grow with what comes at once.
+        pieces = torch.split(mel, SOURCE_FILTER_PIECE, dim=2)
+        waves = []
+        for place, piece in enumerate(pieces, 1):
+            last = final and place == len(pieces)
+            state, wave = self.vocoder.step(state, piece, draw, final=last)
+            waves.append(wave[0])
+        return state, torch.cat(waves)
 
 
 def frame_noise(seed: int, frames: range, shape: tuple[int, ...]) -> list[Tensor]:

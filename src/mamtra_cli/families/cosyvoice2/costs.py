@@ -12,6 +12,7 @@ from math import prod
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.codecs.flow_hift.config import (
+    SOURCE_FILTER_PIECE,
     FlowConfig,
     FlowEncoderConfig,
     FlowEstimatorConfig,
@@ -44,7 +45,10 @@ class Windows:
         grid = config.flow.encoder.chunk
         stream = config.context_tokens + config.max_hop_tokens + 2 * grid
         tokens = max(stream, config.whole_tokens) + config.flow.encoder.lookahead
-        return cls(tokens=tokens, prompt=prompt, vocoder_frames=vocoder_frames + 16 + 8 + 12)
+        heard = vocoder_frames + 16 + 8 + 12
+        if config.source_filter is not None:
+            heard = SOURCE_FILTER_PIECE + 8
+        return cls(tokens=tokens, prompt=prompt, vocoder_frames=heard)
 
 
 @dataclass(frozen=True, kw_only=True)
