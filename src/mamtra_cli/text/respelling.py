@@ -1,0 +1,91 @@
+"""A user's lexicon: how words are said, one a line, by other letters or by phones.
+
+    # comments and empty lines
+    Xiaomi    shau me
+    GIF       /jh ih1 f/
+    nginx  =  engine x
+
+A word written with capitals stands for that writing only, one in small letters for any. Values
+are text or, between slashes, phones of the model. Knows no model.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mamtra_cli.config import reason
+from mamtra_cli.errors import DataError
+from mamtra_cli.text.segments import stand_in
+
+LONGEST = 200  # characters of a word or of what is said for it
+_LINE = re.compile(r"(?P<word>[^\t=]+?)\s*(?:\t|=|\s{2,})\s*(?P<value>.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Respelling:
+    """Words and what is said for them."""
+
+    words: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Respelling":
+        """Read a lexicon file.
+
+        Raises:
+            DataError: it cannot be read, or a line is no entry; the line is named.
+        """
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            cause = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else reason(error)
+            raise DataError(f"cannot read the lexicon `{path}`: {cause}") from error
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "lexicon") -> "Respelling":
+        """Read the lines of a lexicon; see `read`."""
+        words: dict[str, str] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            line = line.strip()
+            if not line or line.startswith("#"):
+                continue
+            found = _LINE.fullmatch(line)
+            if found is None:
+                raise DataError(
+                    f"`{name}`, line {number}: `{line[:40]}` is no entry",
+                    "a line is the word, a tab or `=`, and how it is said",
+                )
+            word, value = found["word"].strip(), found["value"].strip()
+            if len(word) > LONGEST or len(value) > LONGEST:
+                raise DataError(f"`{name}`, line {number} is longer than {LONGEST} characters")
+            if not re.search(r"\w", word):
+                raise DataError(f"`{name}`, line {number}: `{word}` is no word")
+            if value[0] == "/" and (len(value) < 3 or value[-1] != "/" or not value[1:-1].strip()):
+                raise DataError(f"`{name}`, line {number}: phones stand as /k ae1 t/")
+            words[word] = value
+        return cls(words=words)
+
+    def apply(self, text: str, phones: dict[str, tuple[str, ...]]) -> str:
+        """Put what is said in the place of the words.
+
+        Args:
+            text: what the user wrote.
+            phones: given words and their phones; those of this lexicon are added.
+        """
+        if not self.words:
+            return text
+        names = {word: stand_in(len(phones) + i) for i, word in enumerate(self.words)}
+        small = {word: value for word, value in self.words.items() if word == word.lower()}
+        pattern = "|".join(re.escape(word) for word in sorted(self.words, key=len, reverse=True))
+
+        def said(match: re.Match[str]) -> str:
+            word = match[0] if match[0] in self.words else match[0].lower()
+            value = self.words.get(word) or small.get(word)
+            if value is None:
+                return match[0]
+            if value[0] != "/":
+                return value
+            phones[names[word]] = tuple(value[1:-1].split())
+            return names[word]
+
+        return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", said, text, flags=re.I)

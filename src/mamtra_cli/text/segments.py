@@ -1,0 +1,83 @@
+"""What a text asks for besides its words: parts with a voice and a rate, pauses, words by phones.
+
+Values only; `tags.py` and `ssml.py` make them of texts, `respelling.py` of a user's lexicon.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from mamtra_cli.errors import TextError
+
+LONGEST_PAUSE = 60.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Words to be spoken in one manner, or a pause.
+
+    Attributes:
+        text: words; `""` for a pause.
+        pause: seconds of silence, in place of words.
+        voice: name of who speaks; `""` is the voice that was asked for.
+        rate: factor on the speed.
+    """
+
+    text: str = ""
+    pause: float = 0.0
+    voice: str = ""
+    rate: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """A text in segments, and the words of it whose phones are given."""
+
+    segments: tuple[Segment, ...]
+    phones: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def seconds(written: str, where: str) -> float:
+    """The length of a pause, `1.5s`, `300ms` or `2`.
+
+    Raises:
+        TextError: it is none, or longer than a minute.
+    """
+    found = re.fullmatch(r"\s*\+?(\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})\s*(ms|s)?\s*", written, re.ASCII)
+    if found is None:
+        raise TextError(
+            f"{where}: `{written[:40]}` is no length of time", "write it as 1.5s or 300ms"
+        )
+    length = float(found[1]) / (1000 if found[2] == "ms" else 1)
+    if length > LONGEST_PAUSE:
+        raise TextError(f"{where}: a pause of {length:g} s is longer than {LONGEST_PAUSE:g} s")
+    return length
+
+
+def stand_in(number: int) -> str:
+    """A word that stands for given phones until the front end sees it."""
+    letters = ""
+    while True:
+        letters = chr(ord("a") + number % 26) + letters
+        number = number // 26 - 1
+        if number < 0:
+            return f"qxphone{letters}"
+
+
+def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Segments with neighbours of one manner put together, and empty ones left out."""
+    result: list[Segment] = []
+    for segment in segments:
+        if segment.pause:
+            result.append(segment)
+            continue
+        blank = not segment.text.strip()
+        if result and not result[-1].pause and (blank or _alike(result[-1], segment)):
+            result[-1] = replace(result[-1], text=f"{result[-1].text}{segment.text}")
+        elif not blank:
+            result.append(segment)
+    return tuple(result)
+
+
+def _alike(one: Segment, other: Segment) -> bool:
+    return one.voice == other.voice and one.rate == other.rate

@@ -1,0 +1,89 @@
+"""Tags in a plain text: `[pause:1.5s]`, `[voice:NAME]`, `[[ phones ]]`, `<break time="1s"/>`.
+
+Anything else in brackets is text. A text that begins with `<speak` is SSML (`ssml.py`).
+"""
+
+import re
+
+from mamtra_cli.errors import TextError
+from mamtra_cli.text.segments import Script, Segment, joined, seconds, stand_in
+
+_TAG = re.compile(
+    r"\[\s*(?P<pause>(?i:pause))\s*(?:[:=\s]\s*(?P<length>[^\[\]\n]{0,40}))?\]"
+    r"|\[\s*(?P<voice>(?i:voice))\s*[:=]\s*(?P<name>[^\[\]\n]{0,200})\]|\[\s*(?P<end>(?i:/voice))\s*\]"
+    r"|\[\[(?P<phones>[^\[\]\n]{0,400})\]\]"
+    r"|<\s*break\b(?P<break>[^<>\n]{0,200})/?>"
+    r"|\[(?P<word>[^\[\]\n]{1,100})\]\(/(?P<sound>[^()\n]{0,200})/\)"
+)
+_SHORT_PAUSE = "0.5s"
+STRENGTHS = {
+    "none": 0.0,
+    "x-weak": 0.1,
+    "weak": 0.25,
+    "medium": 0.5,
+    "strong": 0.8,
+    "x-strong": 1.2,
+}
+
+
+def parse(text: str) -> Script:
+    """Read the tags of a text.
+
+    A word with its sound in slashes, `[Kokoro](/.../)`, is read as the word: sounds of another
+    alphabet are not known here.
+
+    Raises:
+        TextError: a tag that cannot be, with its line and what it was.
+    """
+    if text.lstrip()[:6].lower() == "<speak":
+        from mamtra_cli.text.ssml import parse_ssml
+
+        return parse_ssml(text)
+    if "[" not in text and "<" not in text:
+        return Script(segments=joined([Segment(text=text)]))
+    segments: list[Segment] = []
+    phones: dict[str, tuple[str, ...]] = {}
+    voice, start = "", 0
+    for tag in _TAG.finditer(text):
+        segments.append(Segment(text=text[start : tag.start()], voice=voice))
+        start = tag.end()
+        where = f"line {text.count(chr(10), 0, tag.start()) + 1}, `{tag[0][:40]}`"
+        if tag["pause"]:
+            segments.append(Segment(pause=seconds(tag["length"] or _SHORT_PAUSE, where)))
+        elif tag["voice"]:
+            voice = tag["name"].strip()
+        elif tag["end"]:
+            voice = ""
+        elif tag["break"] is not None:
+            segments.append(Segment(pause=_break(tag["break"], where)))
+        elif tag["word"]:
+            segments.append(Segment(text=tag["word"], voice=voice))
+        else:
+            given = tuple(tag["phones"].split())
+            if not given:
+                raise TextError(f"{where} holds no phones", "write them as [[ k ae1 t ]]")
+            word = stand_in(len(phones))
+            phones[word] = given
+            segments.append(Segment(text=word, voice=voice))
+    segments.append(Segment(text=text[start:], voice=voice))
+    return Script(segments=joined(segments), phones=phones)
+
+
+def _break(attributes: str, where: str) -> float:
+    time = re.search(r"\btime\s*=\s*[\"']([^\"']*)[\"']", attributes)
+    strength = re.search(r"\bstrength\s*=\s*[\"']([^\"']*)[\"']", attributes)
+    return pause_of(time[1] if time else None, strength[1] if strength else None, where)
+
+
+def pause_of(time: str | None, strength: str | None, where: str) -> float:
+    """The seconds of a `break` by its attributes.
+
+    Raises:
+        TextError: they are no length.
+    """
+    if time is not None:
+        return seconds(time, where)
+    if strength is not None and strength not in STRENGTHS:
+        names = ", ".join(STRENGTHS)
+        raise TextError(f"{where}: `{strength[:40]}` is no strength", f"it is one of {names}")
+    return STRENGTHS[strength or "medium"]
