@@ -7,7 +7,7 @@ import pytest
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
-from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.errors import MamtraError, TextError, UsageError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.recipes import SynthRecipe
 from mamtra_cli.tasks.synth import show, synth
@@ -75,3 +75,37 @@ def test_show_text_prints_and_speaks_nothing(
     assert run(["synth", "May 5.", "--show-text", "-m", str(model), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [word["word"] for word in said["pieces"][0]["words"]] == ["may", "fifth", "."]
+
+
+def test_pauses_voices_and_a_lexicon_are_heard(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("mamtra\tmum tra\nGIF\t/jh ih1 f/\n")
+    text = "Mamtra [pause:1.5s] [voice:bob] has a GIF. [[ k ae1 t ]]"
+    wanted = recipe(
+        model, tmp_path / "a.wav", text=text, lexicon=tmp_path / "words.txt", sentence_silence=0.0
+    )
+    assert [piece.phones for piece in show(wanted).pieces] == [
+        "m ah1 m  t r aa1  .",
+        "hh ae1 z  ax  jh ih1 f  .",
+        "k ae1 t  .",
+    ]
+    assert synth(wanted).seconds > 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a [pause:soon]", "no length of time"),
+        ("[[ k xx ]]", "no phone `xx`"),
+        ("<speak>a", "not well formed"),
+        ("[voice:nobody] Hi.", "nobody"),
+    ],
+)
+def test_a_tag_that_cannot_be_is_told(model: Path, tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(MamtraError, match=message):
+        synth(recipe(model, tmp_path / "a.wav", text=text))
+    assert not (tmp_path / "a.wav").exists()
+
+
+def test_tags_may_be_read_as_text(model: Path) -> None:
+    reading = show(recipe(model, Path("-"), text="a [pause:1s]", tags=False))
+    assert reading.pieces[0].spoken == "a , pause , one second ."

@@ -319,6 +319,11 @@ class Engine:
         """Read numbers and signs by other rules; see `FrontEnd.with_rules`."""
         self._front_end = self.front_end.with_rules(rules)
 
+    def use_phones(self, phones: Mapping[str, tuple[str, ...]]) -> None:
+        """Say words by given phones; see `FrontEnd.with_phones`."""
+        if phones:
+            self._front_end = self.front_end.with_phones(phones)
+
     def encode(self, piece: str) -> list[int]:
         """Ids of one piece."""
         return self.front_end.ids(piece)

@@ -61,6 +61,14 @@ class FrontEnd(Protocol):
         """What is said for one piece, for a person to see."""
         ...
 
+    def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "FrontEnd":
+        """The same front end, which says these words by these phones.
+
+        Raises:
+            TextError: phones that the model does not have, or any where it reads letters.
+        """
+        ...
+
     def with_rules(self, rules: str) -> "FrontEnd":
         """The same front end with other rules for numbers and signs.
 

@@ -118,6 +118,14 @@ class SynthRecipe:
     input_file: Annotated[
         Path | None, Knob("Read the text from a file.", "FILE", names=("--input-file", "-i"))
     ] = None
+    tags: Annotated[
+        bool,
+        _text("Obey [pause:1.5s], [voice:NAME], [[phones]] and SSML in the text.", negative=True),
+    ] = True
+    lexicon: Annotated[
+        Path | None,
+        _text("How words are said: a line has the word, a tab, its respelling.", "FILE"),
+    ] = None
     on_unreadable: Annotated[
         str,
         _text(

@@ -13,7 +13,8 @@ from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.cloning import clone
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.scripted import speak_script
+from mamtra_cli.engine.speaking.speech import SpeechOptions
 from mamtra_cli.errors import (
     AudioRejectedError,
     CheckpointError,
@@ -26,7 +27,10 @@ from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.reading import Reading, read
+from mamtra_cli.text.respelling import Respelling
+from mamtra_cli.text.segments import Script, Segment
 from mamtra_cli.text.signs import OnUnreadable, Sieve, refusal
+from mamtra_cli.text.tags import parse
 from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.voices.voice import Manner, Voice
 
@@ -54,6 +58,7 @@ def synth(
     text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
     if not text.strip() and not recipe.text_stream:
         raise TextError("the text is empty", "give a sentence to speak")
+    script = Script(segments=()) if recipe.text_stream else _script(text, recipe)
     format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
     target = sys.stdout.buffer if recipe.output == STDOUT else Path(recipe.output)
     if isinstance(target, Path):
@@ -76,8 +81,8 @@ def synth(
     )
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
-    if not recipe.text_stream:
-        text = _readable(text, sieve, report)
+    script = _readable(script, sieve, report)
+    engine.use_phones(script.phones)
     voice = _voice(engine, recipe, clip)
     asked = manner_of(engine, recipe)
     manner = engine.manner(voice, asked)
@@ -122,7 +127,14 @@ def synth(
             clear = (_sieved(part, sieve, report) for part in parts)
             chunks = speak_arriving(engine, clear, voice, options, report)
         else:
-            chunks = speak(engine, text, voice, options, report)
+
+            def speaker(name: str) -> tuple[Voice, Manner]:
+                if not name:
+                    return voice, manner
+                other = engine.voice(name, recipe.voices)
+                return other, engine.manner(other, asked)
+
+            chunks = speak_script(engine, script, speaker, options, report)
         try:
             for chunk in chunks:
                 if first is None:
@@ -177,8 +189,28 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     engine = Engine.load(recipe.model, device="cpu", lean=True, report=report)
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
-    pieces = engine.pieces(_readable(text, sieve, report))
+    script = _readable(_script(text, recipe), sieve, report)
+    engine.use_phones(script.phones)
+    said = [part.text for part in script.segments if any(map(str.isalnum, part.text))]
+    pieces = [piece for part in said or [text] for piece in engine.pieces(part)]
     return read(pieces, engine.front_end.shown, sieve.skipped())
+
+
+def _script(text: str, recipe: SynthRecipe) -> Script:
+    """The text in segments, with the words of the lexicon respelled.
+
+    Raises:
+        TextError: a tag that cannot be.
+        DataError: a lexicon that cannot be read.
+    """
+    script = parse(text) if recipe.tags else Script(segments=(Segment(text=text),))
+    if recipe.lexicon is None:
+        return script
+    respelling, phones = Respelling.read(recipe.lexicon), dict(script.phones)
+    segments = tuple(
+        replace(part, text=respelling.apply(part.text, phones)) for part in script.segments
+    )
+    return Script(segments=segments, phones=phones)
 
 
 def _policy(recipe: SynthRecipe) -> OnUnreadable:
@@ -209,18 +241,19 @@ def _tell(sieve: Sieve, report: Report) -> None:
         report(Note(text=f"not read: {len(told) - MOST_TOLD} more signs", warning=True))
 
 
-def _readable(text: str, sieve: Sieve, report: Report) -> str:
-    """A whole text without its unreadable signs.
+def _readable(script: Script, sieve: Sieve, report: Report) -> Script:
+    """A script without unreadable signs.
 
     Raises:
         TextError: `refuse` was asked for, or most letters are of a script that the model lacks.
     """
-    clear = sieve.take(text)
+    segments = tuple(replace(part, text=sieve.take(part.text)) for part in script.segments)
     lost = [letter for found in sieve.skipped() for letter in found.sign if letter.isalpha()]
-    if len(lost) > sum(map(str.isalpha, clear)):
+    kept = "".join(part.text for part in segments)
+    if len(lost) > sum(map(str.isalpha, kept)):
         raise refusal(lost)
     _tell(sieve, report)
-    return clear
+    return replace(script, segments=segments)
 
 
 def _remembering(report: Report) -> tuple[Report, list[str]]:

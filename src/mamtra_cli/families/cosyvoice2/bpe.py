@@ -7,7 +7,7 @@ the BPE sees it, so a text that is not trusted simply keeps the control strings 
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -222,6 +222,12 @@ class BpeFrontEnd:
     def shown(self, piece: str) -> list[Word]:
         """Words of a piece; the model reads their letters."""
         return [Word(word=word) for word in piece.split()]
+
+    def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "BpeFrontEnd":
+        """Refuse phones for single words."""
+        if phones:
+            raise TextError("this model reads letters, not phones", "respell the word with letters")
+        return self
 
     def with_rules(self, rules: str) -> "BpeFrontEnd":
         """The front end with our own rules, those published with the model, or none."""

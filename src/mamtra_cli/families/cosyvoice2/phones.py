@@ -10,7 +10,7 @@ Symbols are those of the festival voice the model learned from: `#` first pause,
 import json
 import lzma
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -86,6 +86,7 @@ class PhoneFrontEnd:
         self.lexicon = lexicon
         self._ids = {symbol: index for index, symbol in enumerate(symbols)}
         self._make_letters = letters
+        self._given: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def load(cls, folder: Path) -> "PhoneFrontEnd":
@@ -152,6 +153,19 @@ class PhoneFrontEnd:
     def shown(self, piece: str) -> list[Word]:
         """Words and phones of a piece."""
         return [Word(word=word, phones=tuple(phones)) for word, phones in self.words(piece)]
+
+    def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "PhoneFrontEnd":
+        """The front end with words that are said by given phones."""
+        for given in phones.values():
+            if wrong := [phone for phone in given if phone not in self._ids or phone in "#,.?"]:
+                known = " ".join(symbol for symbol in self.vocabulary if symbol[0].isalpha())
+                raise TextError(
+                    f"there is no phone `{wrong[0][:20]}` in `{' '.join(given)[:60]}`",
+                    f"the phones are {known}",
+                )
+        other = PhoneFrontEnd(list(self.vocabulary), self.lexicon, self._make_letters)
+        other._given = {**self._given, **phones}
+        return other
 
     def with_rules(self, rules: str) -> "PhoneFrontEnd":
         """Refuse: phones are made of words, and no rules were published for them."""
@@ -220,6 +234,8 @@ class PhoneFrontEnd:
         return pieces
 
     def _pronounce(self, word: str, before: str, after: str) -> list[str]:
+        if given := self._given.get(word):
+            return list(given)
         if word[0] == "^":
             phones = self._letter(word[1])
             return phones + (_ending_phones(phones[-1], "s") if word.endswith("'s") else [])

@@ -5,6 +5,7 @@ anywhere between words. Knows no model; which program pronounces is in `phones.p
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mamtra_cli.errors import TextError, UsageError
@@ -83,6 +84,14 @@ class ZonosFrontEnd:
             Word(word=word, phones=(phones(word, self.language, self.pronounce),))
             for word in piece.split()
         ]
+
+    def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "ZonosFrontEnd":
+        """Refuse phones for single words."""
+        if phones:
+            raise TextError(
+                "this model takes phones for a whole text only", "respell the word with letters"
+            )
+        return self
 
     def with_rules(self, rules: str) -> "ZonosFrontEnd":
         """Refuse: how numbers are read is the business of the program that pronounces."""
