@@ -16,6 +16,8 @@ from mamtra_cli.ops import mamba_ssm_kernels
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "ssd_scan": ("torch", "naive", "mamba-ssm"),
     "ssd_step": ("torch", "mamba-ssm"),
+    "delta_scan": ("torch", "naive"),
+    "delta_step": ("torch",),
     "causal_conv": ("torch",),
     "causal_conv_step": ("torch",),
     "attention": ("torch", "naive"),

@@ -148,8 +148,8 @@ def ssd_step(
         dt: (B, H).
         A: (H,) negative.
         B: (B, G, N).
-        C: (B, H, N) or (B, G, N).
-        D: (H,) or (H, P).
+        C: (B, H, N) or (B, G, N); more than H where several queries read one state.
+        D: (H,) or (H, P), one a query where these are more.
         z: (B, H, P).
         dt_bias: (H,).
         gain: number or (B, H); `dt` if absent.
@@ -163,13 +163,15 @@ def ssd_step(
     choice = force or dispatch.choose("ssd_step", x.device, x.dtype).implementation
     step = _step_size(dt, dt_bias, dt_softplus, dt_limit, wide)  # (B, H)
     batch, heads, width, states = state.shape
-    if choice == "mamba-ssm" and not (torch.is_grad_enabled() and x.requires_grad):
+    readers = max(heads, C.shape[1])
+    training = torch.is_grad_enabled() and x.requires_grad
+    if choice == "mamba-ssm" and readers == heads and not training:
         x = _per_head(x, heads)
         after = state if in_place else state.clone()
         keys, queries = (B, C) if B.shape == C.shape else (_per_head(B, heads), _per_head(C, heads))
         y = mamba_ssm_kernels.step(after, x, step, A, keys, queries, gain=gain)
         return _finish(y.to(wide), x, D, z).to(x.dtype), after
-    keys, queries = B.to(wide), _per_head(C.to(wide), heads)
+    keys, queries = B.to(wide), _per_head(C.to(wide), readers)
     # What heads share is multiplied once for all of them.
     groups = x.shape[1] if x.shape[1] == B.shape[1] else heads
     values, keys = _per_head(x.to(wide), groups), _per_head(keys, groups)
@@ -185,13 +187,17 @@ def ssd_step(
     else:
         grouped = grouped.add_(update, alpha=gain) if in_place else grouped + update * gain
     after = state if in_place else grouped.view(state.shape)
-    y = torch.bmm(after.flatten(0, 1), queries.reshape(batch * heads, states, 1))
+    if readers == heads:
+        y = torch.bmm(after.flatten(0, 1), queries.reshape(batch * heads, states, 1))
+    else:
+        queries = queries.reshape(batch * heads, -1, states)
+        y = torch.bmm(queries, after.flatten(0, 1).transpose(1, 2))  # (B * H, readers / H, P)
     if D is not None and D.dim() == 1:
         skip = D.to(wide).view(groups, -1, 1)
         y = torch.addcmul(y.view(batch, groups, -1, width), values[:, :, None], skip)
         D = None
-    y = y.view(batch, heads, width)
-    return _finish(y, _per_head(x, heads) if D is not None else x, D, z).to(x.dtype), after
+    y = y.view(batch, readers, width)
+    return _finish(y, _per_head(x, readers) if D is not None else x, D, z).to(x.dtype), after
 
 
 def ssd_scan(
@@ -271,7 +277,7 @@ def ssd_scan(
     return _finish(y, x, D, z).to(x.dtype), state
 
 
-def _segment_sums(log_decay: Tensor) -> Tensor:
+def segment_sums(log_decay: Tensor) -> Tensor:
     """Sums over (j, i] of log decays: (..., Q) to (..., Q, Q), row i, column j; -inf above.
 
     Each entry is a sum of its own terms: a difference of running sums would lose what the running
@@ -325,7 +331,7 @@ def _chunked(
         first = (ids == before[..., None])[:, :, None, None]  # (B, chunks, 1, 1, Q)
 
     # 1. Within each chunk: scores per group, decays per head, then values.
-    sums = _segment_sums(logs)  # (B, chunks, G, H/G, Q, Q)
+    sums = segment_sums(logs)  # (B, chunks, G, H/G, Q, Q)
     if inside is not None:
         sums = sums.masked_fill(~inside, -torch.inf)
     weights = sums.exp()
