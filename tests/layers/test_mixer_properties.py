@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mamtra_cli.backbone.kinds import kind_of
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.layers.shape import MixerShape, NativeMamba2
-from mamtra_cli.layers.state import KVState, MambaState
+from mamtra_cli.layers.state import KVState, LayerState, MambaState, PairState
 
 SHAPE = MixerShape(
     d_model=24,
@@ -29,6 +29,18 @@ CASES: dict[str, tuple[str, MixerConfig]] = {
     "mamba2-gqa": ("M", preset("mamba2-gqa")),
     "mamtra-paper": ("M", preset("mamtra-paper")),
     "normalised-elu1": ("M", MixerConfig(feature_map="elu1", normalise=True, norm="none")),
+    "kv-state": ("M", preset("kv-shared-state")),
+    "kv-state-paper": (
+        "M",
+        MixerConfig(state="kv", gain="dt", normalise=True, act="silu", gate="none"),
+    ),
+    "gdn": ("G", preset("gdn")),
+    "gdn-kv-state": ("G", MixerConfig(mixer="gdn", state="kv", feature_map="identity")),
+    "window-and-state": ("W", MixerConfig(mixer="swa+ssm", window=5, sinks=2, gate="none")),
+    "window-and-kv-state": (
+        "W",
+        MixerConfig(mixer="swa+ssm", window=4, sinks=0, state="kv", gate=3, rope="drop"),
+    ),
     "native": ("N", MixerConfig()),
     "plain": (
         "M",
@@ -60,8 +72,13 @@ def tokens(batch: int = 2, length: int = LENGTH, dtype: torch.dtype = torch.floa
     ).to(dtype)
 
 
-def assert_same_state(got: KVState | MambaState, want: KVState | MambaState) -> None:
+def assert_same_state(got: LayerState, want: LayerState) -> None:
     """Equal as far as any later token can tell."""
+    if isinstance(got, PairState):
+        assert isinstance(want, PairState)
+        assert_same_state(got.near, want.near)
+        assert_same_state(got.far, want.far)
+        return
     if isinstance(got, MambaState):
         assert isinstance(want, MambaState)
         torch.testing.assert_close(got.conv, want.conv)
@@ -218,7 +235,9 @@ def test_half_precision_keeps_wide_states_and_decodes_alike(case: str, dtype: to
             parts.append(part)
     got = torch.cat(parts, dim=1)
     assert got.dtype == dtype
-    if isinstance(state, MambaState):
+    if isinstance(state, PairState):
+        assert state.near.k.dtype == state.far.ssm.dtype == torch.float32
+    elif isinstance(state, MambaState):
         assert state.ssm.dtype == torch.float32
         assert state.conv.dtype == dtype
         assert mixer.A_log.dtype == torch.float32

@@ -54,7 +54,7 @@ def attention_to_mixer(
     if init == "transfer":
         state |= kind_of(letter).transferred(weights, shape, config, scale_keys)
     else:
-        state |= _random(weights, init, seed)
+        state |= _random(state, init, seed)
     if init == "transfer":
         check_transfer(state, weights, shape, config, letter=letter, scale_keys=scale_keys)
     # What is drawn is drawn on the CPU: a seed gives the same mixer on every device.
@@ -111,16 +111,15 @@ def check_transfer(
         )
 
 
-def _random(weights: AttentionWeights, init: str, seed: int) -> dict[str, Tensor]:
+def _random(state: Mapping[str, Tensor], init: str, seed: int) -> dict[str, Tensor]:
     """Projections drawn anew, biases zero where attention's would have been."""
     generator = torch.Generator().manual_seed(seed)
     draw = nn.init.xavier_uniform_ if init == "xavier" else nn.init.kaiming_uniform_
     out = {}
-    for name in PROJECTIONS:
-        like: Tensor = getattr(weights, name)
-        value = torch.empty(like.shape)
+    for name in (f"{name}_proj.weight" for name in PROJECTIONS):
+        value = torch.empty(state[name].shape)
         draw(value, generator=generator)
-        out[f"{name}_proj.weight"] = value.to(like.dtype)
+        out[name] = value.to(state[name].dtype)
     return out
 
 

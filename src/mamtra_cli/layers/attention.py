@@ -118,43 +118,72 @@ class SelfAttention(nn.Module):
                     positions = state.seen + torch.arange(length, device=u.device)
                 rope = shape_table(positions, self.shape, u.dtype)
             q, k = apply_rope(q, rope, self.shape.rope), apply_rope(k, rope, self.shape.rope)
-        k = k.transpose(1, 2).to(state.k.dtype)  # (B, G, T, P)
-        v = v.transpose(1, 2).to(state.v.dtype)
-
-        mask = index = kept = None
-        if (
-            pad_mask is not None
-            or seq_idx is not None
-            or state.index is not None
-            or self.window is not None
-        ):
-            index, runs = token_index(state.next_index(), batch, length, seq_idx, pad_mask)
-            past = state.full_index()
-            mask = visible(index, runs, past, window=self.window, sinks=self.sinks)
-            if seq_idx is not None:
-                # Later tokens continue the last packed sequence and see none of the others.
-                past = torch.where(runs[:, -1:] == 0, past, -1)
-                index = torch.where(runs == runs[:, -1:], index, -1)
-            kept = torch.cat((past, index), dim=1)  # (B, L)
-
-        fits = state.length + length <= state.capacity
-        if in_place and fits and (state.index is None) == (index is None):
-            after = state.write(k, v, index)
-            keys, values, _ = after.columns()
-        else:
-            old_keys, old_values, _ = state.columns()
-            keys = torch.cat((old_keys, k), dim=2) if state.length else k
-            values = torch.cat((old_values, v), dim=2) if state.length else v
-            after = KVState(
-                k=keys,
-                v=values,
-                length=state.length + length,
-                index=kept,
-                seen=state.seen + length,
-            )
-        out = attention(q, keys, values, mask=mask)  # (B, T, H, P)
+        out, after = attend(
+            q,
+            k,
+            v,
+            state,
+            window=self.window,
+            sinks=self.sinks,
+            seq_idx=seq_idx,
+            pad_mask=pad_mask,
+            in_place=in_place,
+        )
         return self.o_proj(out.flatten(2)), self._bounded(after)
 
     def _bounded(self, state: KVState) -> KVState:
         """The state with what no later token can see let go; everything is kept here."""
         return state
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: KVState,
+    *,
+    window: int | None = None,
+    sinks: int = 0,
+    seq_idx: Tensor | None = None,
+    pad_mask: Tensor | None = None,
+    in_place: bool = False,
+) -> tuple[Tensor, KVState]:
+    """Attend from new tokens to the cache and to each other.
+
+    Args:
+        q: (B, T, H, P), turned.
+        k, v: (B, T, G, P), keys turned.
+        state: cache before them.
+        window, sinks: as in `SelfAttention`.
+        seq_idx, pad_mask: as in `SelfAttention.forward`.
+        in_place: write into `state` where it has room.
+
+    Returns:
+        (B, T, H, P) and the cache after them.
+    """
+    batch, length = q.shape[:2]
+    k = k.transpose(1, 2).to(state.k.dtype)  # (B, G, T, P)
+    v = v.transpose(1, 2).to(state.v.dtype)
+    mask = index = kept = None
+    if pad_mask is not None or seq_idx is not None or state.index is not None or window is not None:
+        index, runs = token_index(state.next_index(), batch, length, seq_idx, pad_mask)
+        past = state.full_index()
+        mask = visible(index, runs, past, window=window, sinks=sinks)
+        if seq_idx is not None:
+            # Later tokens continue the last packed sequence and see none of the others.
+            past = torch.where(runs[:, -1:] == 0, past, -1)
+            index = torch.where(runs == runs[:, -1:], index, -1)
+        kept = torch.cat((past, index), dim=1)  # (B, L)
+
+    fits = state.length + length <= state.capacity
+    if in_place and fits and (state.index is None) == (index is None):
+        after = state.write(k, v, index)
+        keys, values, _ = after.columns()
+    else:
+        old_keys, old_values, _ = state.columns()
+        keys = torch.cat((old_keys, k), dim=2) if state.length else k
+        values = torch.cat((old_values, v), dim=2) if state.length else v
+        after = KVState(
+            k=keys, v=values, length=state.length + length, index=kept, seen=state.seen + length
+        )
+    return attention(q, keys, values, mask=mask), after

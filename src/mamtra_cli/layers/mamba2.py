@@ -44,6 +44,18 @@ def feature_map(x: Tensor, kind: str) -> Tensor:
     return x
 
 
+def normalised(y: Tensor) -> Tensor:
+    """Read-out (..., P + 1) over the sum of its weights, which is its last channel."""
+    y, total = y[..., :-1], y[..., -1:]
+    return y / torch.where(total == 0, torch.ones_like(total), total)
+
+
+def _per_head(values: Tensor, heads: int) -> Tensor:
+    """Values (B, T, G, ...) of runs of heads, for each of them: (B, T, H, ...)."""
+    repeats = heads // values.shape[2]
+    return values if repeats == 1 else values.repeat_interleave(repeats, dim=2)
+
+
 class Mamba2Mixer(WideRecurrence):
     """The mixer of one layer.
 
@@ -65,15 +77,16 @@ class Mamba2Mixer(WideRecurrence):
         self.q_proj = nn.Linear(width, shape.q_width, bias=bias)
         self.k_proj = nn.Linear(width, shape.kv_width, bias=bias)
         self.v_proj = nn.Linear(width, shape.kv_width, bias=bias)
-        self.dt_proj = nn.Linear(width, heads, bias=False)
+        self.states = states = config.states(heads, shape.n_kv_heads)
+        self.dt_proj = nn.Linear(width, states, bias=False)
         if config.gate == "full":
             self.gate_proj = nn.Linear(width, shape.q_width, bias=config.gate_bias)
         elif isinstance(config.gate, int):
             self.gate_down = nn.Linear(width, config.gate, bias=False)
             self.gate_up = nn.Linear(config.gate, shape.q_width, bias=config.gate_bias)
         self.conv = DepthwiseTaps(shape.conv_channels, config.conv_kernel)
-        self.dt_bias = nn.Parameter(torch.zeros(heads))
-        self.A_log = nn.Parameter(torch.zeros(heads))
+        self.dt_bias = nn.Parameter(torch.zeros(states))
+        self.A_log = nn.Parameter(torch.zeros(states))
         if config.d_skip:
             self.D = nn.Parameter(torch.zeros(heads))
         else:
@@ -95,7 +108,7 @@ class Mamba2Mixer(WideRecurrence):
         self.conv.weight[:, -1] = 1.0
         self.conv.bias.zero_()
         start = slow_decay if self.config.decay == "slow" else mamba_decay
-        dt_bias, a_log = start(self.shape.n_heads)
+        dt_bias, a_log = start(self.states)
         self.dt_bias.copy_(dt_bias)
         self.A_log.copy_(a_log)
         if self.config.decay == "slow":
@@ -126,7 +139,7 @@ class Mamba2Mixer(WideRecurrence):
         weight = self.q_proj.weight
         dtype = weight.dtype if dtype is None else dtype
         width = self.shape.head_dim
-        size = (self.shape.n_heads, self.config.value_width(width), self.config.state_width(width))
+        size = (self.states, self.config.value_width(width), self.config.state_width(width))
         return MambaState.alloc(
             batch,
             channels=self.shape.conv_channels,
@@ -196,13 +209,33 @@ class Mamba2Mixer(WideRecurrence):
         in_place: bool = False,
     ) -> tuple[Tensor, MambaState]:
         """What `o_proj` sees: (B, T, H * P), and the state; arguments as in `forward`."""
-        shape, config = self.shape, self.config
-        batch, length, _ = u.shape
         fresh = state is None
         if state is None:
-            state = self.alloc(batch, dtype=u.dtype, device=u.device)
-        # 1. Projections and convolution over [values; keys; queries].
-        joined = torch.cat((self.v_proj(u), self.k_proj(u), self.q_proj(u)), dim=-1)
+            state = self.alloc(len(u), dtype=u.dtype, device=u.device)
+        return self.read(
+            self.joined(u), u, state, fresh, positions, seq_idx, pad_mask, rope, in_place
+        )
+
+    def joined(self, u: Tensor) -> Tensor:
+        """Values, keys and queries side by side: (B, T, C)."""
+        return torch.cat((self.v_proj(u), self.k_proj(u), self.q_proj(u)), dim=-1)
+
+    def read(
+        self,
+        joined: Tensor,
+        u: Tensor,
+        state: MambaState,
+        fresh: bool,
+        positions: Tensor | None,
+        seq_idx: Tensor | None,
+        pad_mask: Tensor | None,
+        rope: RopeTable | None,
+        in_place: bool,
+    ) -> tuple[Tensor, MambaState]:
+        """From the joined projections to the read-out, normed and gated; see `features`."""
+        shape, config = self.shape, self.config
+        batch, length, _ = joined.shape
+        # 1. Convolution over [values; keys; queries].
         one = length == 1 and pad_mask is None
         if one:
             mixed, conv = causal_conv_step(
@@ -223,7 +256,7 @@ class Mamba2Mixer(WideRecurrence):
         v = mixed[..., : shape.kv_width].reshape(heads)  # (B, T, G, P)
         both = mixed[..., shape.kv_width :].reshape(heads)  # (B, T, G + H, P), keys first
 
-        # 2. Positions, feature map, expansion of the shared heads.
+        # 2. Positions, feature map, recurrence.
         if config.rope == "keep" and shape.rope != "none":
             if rope is None:
                 if positions is None:
@@ -232,55 +265,90 @@ class Mamba2Mixer(WideRecurrence):
             both = apply_rope(both, rope, shape.rope)
         both = feature_map(both, config.feature_map)  # (B, T, G + H, N)
         k, q = both[:, :, : shape.n_kv_heads], both[:, :, shape.n_kv_heads :]
-        repeats = shape.n_heads // shape.n_kv_heads
-        if repeats > 1:
-            v = v.repeat_interleave(repeats, dim=2)  # (B, T, H, P)
-            k = k.repeat_interleave(repeats, dim=2)  # (B, T, H, N)
-
-        # 3. The scan. A pad has dt = 0 (decay 1) and no input.
-        x = F.pad(v, (0, 1), value=1.0) if config.normalise else v
-        dt = F.softplus(self.dt_proj(u).to(state.ssm.dtype) + self.dt_bias.to(state.ssm.dtype))
-        if pad_mask is not None:
-            x = x * pad_mask[:, :, None, None].to(x.dtype)
-            dt = dt * pad_mask[..., None].to(dt.dtype)
-        A = -torch.exp(self.A_log.to(state.ssm.dtype))
-        gain = 1.0 if config.gain == "one" else None
+        runs = None if seq_idx is None else segment_runs(seq_idx, pad_mask)
         if one:
-            y, ssm = ssd_step(
-                state.ssm,
-                x[:, 0],
-                dt[:, 0],
-                A,
-                k[:, 0],
-                q[:, 0],
-                dt_softplus=False,
-                gain=gain,
-                in_place=in_place,
-            )
+            y, ssm = self.recur_step(u[:, 0], v[:, 0], k[:, 0], q[:, 0], state.ssm, in_place)
             y = y[:, None]
         else:
-            y, ssm = ssd_scan(
-                x,
-                dt,
-                A,
-                k,
-                q,
-                dt_softplus=False,
-                gain=gain,
-                initial_state=None if fresh else state.ssm,
-                seq_idx=None if seq_idx is None else segment_runs(seq_idx, pad_mask),
-                checkpoint=self.checkpoint and self.training,
-            )
-        if config.normalise:
-            y, total = y[..., :-1], y[..., -1:]
-            y = y / torch.where(total == 0, torch.ones_like(total), total)
+            y, ssm = self.recur(u, v, k, q, None if fresh else state.ssm, runs, pad_mask)
+        y = normalised(y) if config.normalise else y
         if self.D is not None:
-            y = y + self.D[:, None].to(y.dtype) * v
+            y = y + self.D[:, None].to(y.dtype) * _per_head(v, shape.n_heads)
         after = MambaState(conv=conv, ssm=ssm, seen=state.seen + length)
         gate = []
         if config.gate != "none":
             gate = [(self.gate_proj if config.gate == "full" else self.gate_down)(u)]
         return self.tail(y.flatten(2), gate), after
+
+    def steps(self, u: Tensor, dtype: torch.dtype, pad_mask: Tensor | None = None) -> Tensor:
+        """Step sizes (..., R) after softplus; a pad has 0, which is decay 1."""
+        dt = F.softplus(self.dt_proj(u).to(dtype) + self.dt_bias.to(dtype))
+        return dt if pad_mask is None else dt * pad_mask[..., None].to(dtype)
+
+    def recur(
+        self,
+        u: Tensor,
+        v: Tensor,
+        k: Tensor,
+        q: Tensor,
+        held: Tensor | None,
+        runs: Tensor | None,
+        pad_mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The recurrence over a sequence.
+
+        Args:
+            u: (B, T, D), for what it decides.
+            v: (B, T, G, P).
+            k: (B, T, G, N).
+            q: (B, T, H, N).
+            held: (B, R, P, N) state before, R as `MixerConfig.states` says; zeros if absent.
+            runs: (B, T) packed sequences.
+            pad_mask: (B, T) bool, True where real.
+
+        Returns:
+            (B, T, H, P) and the state after, (B, R, P, N).
+        """
+        heads, config = self.shape.n_heads, self.config
+        repeats = heads // self.states
+        wide = torch.float64 if v.dtype == torch.float64 else torch.float32
+        x = _per_head(v, heads)
+        if config.normalise:
+            x = F.pad(x, (0, 1), value=1.0)
+        if pad_mask is not None:
+            x = x * pad_mask[:, :, None, None].to(x.dtype)
+        rates = -torch.exp(self.A_log.to(wide))
+        # Heads that share a state run as if each had its own, and one of them is kept.
+        y, ssm = ssd_scan(
+            x,
+            _per_head(self.steps(u, wide, pad_mask), heads),
+            rates.repeat_interleave(repeats),
+            _per_head(k, heads),
+            q,
+            dt_softplus=False,
+            gain=1.0 if config.gain == "one" else None,
+            initial_state=None if held is None else held.repeat_interleave(repeats, dim=1),
+            seq_idx=runs,
+            checkpoint=self.checkpoint and self.training,
+        )
+        return y, ssm[:, ::repeats].contiguous()
+
+    def recur_step(
+        self, u: Tensor, v: Tensor, k: Tensor, q: Tensor, held: Tensor, in_place: bool
+    ) -> tuple[Tensor, Tensor]:
+        """One token of `recur`; arguments without the time axis."""
+        config, wide = self.config, held.dtype
+        return ssd_step(
+            held,
+            F.pad(v, (0, 1), value=1.0) if config.normalise else v,
+            self.steps(u, wide),
+            -torch.exp(self.A_log.to(wide)),
+            k,
+            q,
+            dt_softplus=False,
+            gain=1.0 if config.gain == "one" else None,
+            in_place=in_place,
+        )
 
     def tail(
         self,

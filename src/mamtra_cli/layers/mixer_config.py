@@ -15,6 +15,7 @@ from mamtra_cli.errors import UsageError
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "act": ("identity", "silu"),
+    "state": ("head", "kv"),
     "rope": ("keep", "drop"),
     "qkv_bias": ("keep", "fold", "drop"),
     "norm": ("head", "all", "none"),
@@ -35,6 +36,8 @@ class MixerConfig:
             `swa` (sliding-window attention).
         conv_kernel: taps of the causal convolution over values, keys and queries (W).
         act: activation after the convolution.
+        state: one state and decay for each query head (`head`), or for each key/value head, read
+            by all its queries (`kv`): as many times smaller as queries share a key head.
         rope: keep or drop the attention's rotary positions on queries and keys.
         qkv_bias: keep projection biases, fold them into the convolution bias, or drop them.
         norm: RMS norm of the read-out over each head, over all heads, or none.
@@ -48,13 +51,14 @@ class MixerConfig:
         feature_map: map on queries and keys; `softmax2` is softmax over [x, -x].
         normalise: divide the read-out by the sum of its weights; needs a positive feature map.
         d_skip: carry the skip term D*x.
-        window: tokens a sliding-window query sees, itself included (`swa` only).
-        sinks: first tokens that stay visible for ever (`swa` only).
+        window: tokens a sliding-window query sees, itself included (`swa`, `swa+ssm`).
+        sinks: first tokens that stay visible for ever (`swa`, `swa+ssm`).
     """
 
     mixer: str = "mamba2"
     conv_kernel: int = 4
     act: str = "identity"
+    state: str = "head"
     rope: str = "keep"
     qkv_bias: str = "keep"
     norm: str = "head"
@@ -91,6 +95,16 @@ class MixerConfig:
                 raise UsageError(
                     f"mixer option `{name}` is {getattr(self, name)}", f"use {least} or more"
                 )
+        if self.mixer == "swa+ssm" and self.qkv_bias == "fold":
+            raise UsageError(
+                "mixer option `qkv_bias` cannot be `fold` for `swa+ssm`, whose window has none",
+                "keep the biases",
+            )
+        if self.normalise and self.mixer == "gdn":
+            raise UsageError(
+                "mixer option `normalise` has no meaning for `gdn`, which overwrites",
+                "leave it out",
+            )
         if self.normalise and self.feature_map == "identity":
             raise UsageError(
                 "mixer option `normalise` needs a positive feature map",
@@ -100,6 +114,10 @@ class MixerConfig:
     def state_width(self, head_dim: int) -> int:
         """Width N of the recurrent state for heads of `head_dim` (P)."""
         return 2 * head_dim if self.feature_map == "softmax2" else head_dim
+
+    def states(self, heads: int, groups: int) -> int:
+        """Recurrent states of a layer with so many query and key/value heads."""
+        return heads if self.state == "head" else groups
 
     def value_width(self, head_dim: int) -> int:
         """Rows of the recurrent state: P, and one more for the normaliser."""
@@ -144,6 +162,9 @@ PRESETS: dict[str, MixerConfig] = {
         feature_map="identity",
     ),
     "swa": MixerConfig(mixer="swa"),
+    "kv-shared-state": MixerConfig(state="kv"),
+    "gdn": MixerConfig(mixer="gdn"),
+    "swa+ssm": MixerConfig(mixer="swa+ssm", window=64, gate="none"),
 }
 
 

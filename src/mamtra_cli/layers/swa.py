@@ -25,19 +25,24 @@ class SlidingWindowAttention(SelfAttention):
 
     def _bounded(self, state: KVState) -> KVState:
         assert self.window is not None
-        room = self.sinks + self.window - 1
-        if state.length <= room:
-            return state
-        keys, values, _ = state.columns()
-        index = state.full_index()
-        newest = index.amax(dim=1, keepdim=True)
-        wanted = (index >= 0) & ((index < self.sinks) | (newest + 1 - index < self.window))
-        order = torch.argsort(~wanted, dim=1, stable=True)[:, :room]  # (B, room)
-        at = order[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3])
-        return KVState(
-            k=keys.gather(2, at),
-            v=values.gather(2, at),
-            length=order.shape[1],
-            index=torch.where(wanted, index, -1).gather(1, order),
-            seen=state.seen,
-        )
+        return bounded(state, self.window, self.sinks)
+
+
+def bounded(state: KVState, window: int, sinks: int) -> KVState:
+    """The state without what no later token can see."""
+    room = sinks + window - 1
+    if state.length <= room:
+        return state
+    keys, values, _ = state.columns()
+    index = state.full_index()
+    newest = index.amax(dim=1, keepdim=True)
+    wanted = (index >= 0) & ((index < sinks) | (newest + 1 - index < window))
+    order = torch.argsort(~wanted, dim=1, stable=True)[:, :room]  # (B, room)
+    at = order[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3])
+    return KVState(
+        k=keys.gather(2, at),
+        v=values.gather(2, at),
+        length=order.shape[1],
+        index=torch.where(wanted, index, -1).gather(1, order),
+        seen=state.seen,
+    )

@@ -179,7 +179,7 @@ def _chunked(
 
     def split(x: Tensor) -> Tensor:
         """(B, T, R, ...) to (B, chunks, R, Q, ...) in the wide dtype."""
-        return x.to(wide).unflatten(1, (chunks, size)).transpose(2, 3)  # type: ignore[no-untyped-call]
+        return torch.unflatten(x.to(wide), 1, (chunks, size)).transpose(2, 3)
 
     values, keys, logs, strength = split(v), split(k), split(log_decay), split(beta)[..., None]
     queries = q.to(wide).reshape(batch, chunks, size, heads, -1, states)

@@ -51,7 +51,11 @@ class ConvertRecipe:
         False
     )
     mixer: Annotated[
-        str, _layers("Kind of the new layers: mamba2-gqa, mamtra-paper or swa.", "NAME")
+        str,
+        _layers(
+            "Kind of the new layers: mamba2-gqa, mamtra-paper, kv-shared-state, gdn, swa, swa+ssm.",
+            "NAME",
+        ),
     ] = "mamba2-gqa"
     gate: Annotated[
         str,

@@ -106,7 +106,7 @@ class Schedule:
     [
         CASES[0],
         CASES[3],
-        *(pytest.param(k, PRESETS["mamba2-gqa"], id=k) for k in ("MMM", "SST", "TMS")),
+        *(pytest.param(k, PRESETS["mamba2-gqa"], id=k) for k in ("MMM", "SST", "TMS", "WGT")),
     ],
 )
 def test_rows_of_any_schedule_decode_as_if_alone(kinds: str, mixer: MixerConfig, seed: int) -> None:

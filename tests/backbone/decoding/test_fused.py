@@ -27,6 +27,10 @@ CASES = [
     pytest.param("TTT", PRESETS["mamba2-gqa"], id="attention"),
     pytest.param("MMM", MIXERS["full-gate"], id="mixers-without-rotation"),
     pytest.param("SMS", PRESETS["mamba2-gqa"], id="windows"),
+    pytest.param("TMM", replace(PRESETS["kv-shared-state"], gain="dt"), id="kv-state"),
+    pytest.param("WTW", PRESETS["swa+ssm"], id="window-and-state"),
+    pytest.param("TGG", PRESETS["gdn"], id="gdn"),
+    pytest.param("GMG", replace(PRESETS["gdn"], state="kv"), id="gdn-kv-state"),
 ]
 
 

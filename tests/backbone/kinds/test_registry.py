@@ -51,7 +51,10 @@ def test_letters_without_a_layer_are_refused_at_once(letter: str) -> None:
     with pytest.raises(PlanError, match=f"`{letter}`") as caught:
         LayerPlan(kinds="T" + letter)
     assert caught.value.hint is not None
-    assert "T full attention, M Mamba-2, S sliding-window attention" in caught.value.hint
+    assert (
+        "T full attention, M Mamba-2, S sliding-window attention, W window and state, G gated"
+        in caught.value.hint
+    )
     with pytest.raises(PlanError):
         kind_of(letter)
     with pytest.raises(PlanError):

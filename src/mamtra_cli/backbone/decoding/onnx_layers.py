@@ -274,7 +274,11 @@ def emitter(core: object) -> tuple[Emit | None, str]:
     """How a mixer is written into a graph, or `None` and the reason why it cannot be."""
     if isinstance(core, SelfAttention):
         return (attention if core.window is None else window), ""
+    if isinstance(core, Mamba2Mixer) and type(core) is not Mamba2Mixer:
+        return None, f"a {type(core).__name__} is not written as a graph"
     if isinstance(core, Mamba2Mixer | NativeMamba2Layer):
+        if isinstance(core, Mamba2Mixer) and core.config.state != "head":
+            return None, "states shared by heads are not written as a graph"
         if core.conv.weight.shape[1] < 2:
             return None, "a convolution of one tap has no operator"
         return (mixer if isinstance(core, Mamba2Mixer) else native), ""

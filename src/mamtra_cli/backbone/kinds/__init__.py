@@ -41,6 +41,8 @@ _KINDS: dict[str, Entry] = {
     "T": Entry(name="full attention", file=f"{_HERE}attention"),
     "M": Entry(name="Mamba-2", file=f"{_HERE}mamba2", mixer="mamba2"),
     "S": Entry(name="sliding-window attention", file=f"{_HERE}window", mixer="swa", lone=True),
+    "W": Entry(name="window and state", file=f"{_HERE}window_state", mixer="swa+ssm"),
+    "G": Entry(name="gated delta rule", file=f"{_HERE}gdn", mixer="gdn"),
     "N": Entry(name="native Mamba-2", file=f"{_HERE}native"),
 }
 

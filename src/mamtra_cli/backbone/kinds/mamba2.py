@@ -17,7 +17,7 @@ from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.backbone.kinds.base import Kind
-from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map
+from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map, normalised
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import LayerState
@@ -31,13 +31,15 @@ class FusedMixer(FusedLayer):
     def __init__(self, block: Block, pack: Pack, share: bool) -> None:
         core: Any = block.core
         config: MixerConfig = core.config
-        parts = [core.v_proj, core.k_proj, core.q_proj, core.dt_proj]
+        parts, rates = [core.v_proj, core.k_proj, core.q_proj], self.rates_of(core)
+        gate = []
         if config.gate != "none":
-            parts.append(core.gate_proj if config.gate == "full" else core.gate_down)
-        super().__init__(block, parts, pack, share)
+            gate = [core.gate_proj if config.gate == "full" else core.gate_down]
+        super().__init__(block, [*parts, *rates, *gate], pack, share)
         self.config, self.core = config, core
         shape = self.shape
-        self.sizes = [shape.conv_channels, *(part.out_features for part in parts[3:])]
+        self.sizes = [shape.conv_channels, sum(part.out_features for part in rates)]
+        self.sizes += [part.out_features for part in gate]
         self.heads = ((shape.n_kv_heads, 0.0), (shape.n_kv_heads, 1.0), (shape.n_heads, 1.0))
         self.turned = config.rope == "keep" and shape.rope != "none"
         self.taps = [tap.detach().to(self.wide) for tap in core.conv.weight.unbind(dim=1)]
@@ -51,6 +53,27 @@ class FusedMixer(FusedLayer):
         """Taps and state."""
         return MixerCache.of(held)
 
+    @staticmethod
+    def rates_of(core: Any) -> list[nn.Linear]:
+        """Projections of what the recurrence needs beside keys, values and queries."""
+        return [core.dt_proj]
+
+    def recur(self, ssm: Tensor, x: Tensor, dt: Tensor, k: Tensor, q: Tensor) -> Tensor:
+        """Update a state (B, R, P, N) in place and read it: (B, H, P), skip included if it can."""
+        y, _ = ssd_step(
+            ssm,
+            x,
+            dt,
+            self.rates,
+            k,
+            q,
+            D=None if self.config.normalise else self.skip,
+            dt_bias=self.dt_bias,
+            gain=self.gain,
+            in_place=True,
+        )
+        return y
+
     def mix(self, joined: Tensor, cache: Any, places: Places, turns: Turns) -> tuple[Tensor, Cache]:
         """One step of convolution, recurrence, norm and gate."""
         del places
@@ -63,21 +86,9 @@ class FusedMixer(FusedLayer):
         v = both[:, :groups].to(self.wide)  # (B, G, P)
         mapped = feature_map(both[:, groups:], self.config.feature_map).to(self.wide)
         x = F.pad(v, (0, 1), value=1.0) if self.config.normalise else v
-        y, _ = ssd_step(
-            cache.ssm[:batch],
-            x,
-            dt,
-            self.rates,
-            mapped[:, :groups],
-            mapped[:, groups:],
-            D=None if self.config.normalise else self.skip,
-            dt_bias=self.dt_bias,
-            gain=self.gain,
-            in_place=True,
-        )  # (B, H, P)
+        y = self.recur(cache.ssm[:batch], x, dt, mapped[:, :groups], mapped[:, groups:])
         if self.config.normalise:
-            y, total = y[..., :-1], y[..., -1:]
-            y = y / torch.where(total == 0, torch.ones_like(total), total)
+            y = normalised(y)
             if self.skip is not None:
                 y = y + self.skip[:, None] * v.repeat_interleave(heads // groups, dim=1)
         after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm)
@@ -85,7 +96,7 @@ class FusedMixer(FusedLayer):
 
 
 class Mamba2(Kind):
-    """A state a head, decays a head, keys and values shared as attention shares them."""
+    """Keys and values shared as attention shares them; a state for a head, or a key head."""
 
     fitted = True
 
@@ -104,31 +115,31 @@ class Mamba2(Kind):
     def matrices(self, shape: MixerShape, mixer: MixerConfig) -> int:
         """Values, keys, queries, step sizes, gate, output."""
         d = shape.d_model
-        inner = d * shape.conv_channels + d * shape.n_heads + gate_matrices(shape, mixer)
-        return inner + d * shape.q_width
+        inner = shape.conv_channels + states(shape, mixer) + shape.q_width
+        return d * inner + gate_matrices(shape, mixer)
 
     def parameters(self, shape: MixerShape, mixer: MixerConfig) -> int:
         """The same with biases, convolution, norm and what each head has."""
         bias = shape.conv_channels if shape.qkv_bias and mixer.qkv_bias == "keep" else 0
         gate_bias = shape.q_width if mixer.gate_bias and mixer.gate != "none" else 0
         conv = shape.conv_channels * (mixer.conv_kernel + 1)
-        per_head = shape.n_heads * (3 if mixer.d_skip else 2)
+        per_head = 2 * states(shape, mixer) + (shape.n_heads if mixer.d_skip else 0)
         norm = 0 if mixer.norm == "none" else shape.q_width
         out = shape.d_model if shape.out_bias else 0
         return self.matrices(shape, mixer) + bias + gate_bias + conv + per_head + norm + out
 
     def state_elements(self, shape: MixerShape, mixer: MixerConfig) -> tuple[int, int]:
-        """A state a head, and the last inputs of the convolution."""
+        """Its states, and the last inputs of the convolution."""
         one = mixer.value_width(shape.head_dim) * mixer.state_width(shape.head_dim)
-        return shape.n_heads * one, shape.conv_channels * (mixer.conv_kernel - 1)
+        return states(shape, mixer) * one, shape.conv_channels * (mixer.conv_kernel - 1)
 
     def scan_flops(self, shape: MixerShape, mixer: MixerConfig, chunk: int | None = None) -> int:
         """Convolution, decay, input and read-out."""
-        values = shape.n_heads * mixer.value_width(shape.head_dim)
-        width = mixer.state_width(shape.head_dim)
+        rows, width = mixer.value_width(shape.head_dim), mixer.state_width(shape.head_dim)
+        values = shape.n_heads * rows
         conv = 2 * mixer.conv_kernel * shape.conv_channels
         if chunk is None:
-            return conv + 5 * values * width
+            return conv + (3 * states(shape, mixer) + 2 * shape.n_heads) * rows * width
         return conv + 2 * chunk * (values + shape.n_heads * width) + 4 * values * width
 
     def transferred(
@@ -160,6 +171,11 @@ class Mamba2(Kind):
         taps = torch.zeros(shape.conv_channels, mixer.conv_kernel)
         taps[:, -1] = 1.0
         return {"conv.weight": taps, "conv.bias": torch.zeros(shape.conv_channels)}
+
+
+def states(shape: MixerShape, mixer: MixerConfig) -> int:
+    """Recurrent states of a layer (R)."""
+    return mixer.states(shape.n_heads, shape.n_kv_heads)
 
 
 def gate_matrices(shape: MixerShape, mixer: MixerConfig) -> int:
