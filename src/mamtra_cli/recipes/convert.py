@@ -53,7 +53,7 @@ class ConvertRecipe:
     mixer: Annotated[
         str,
         _layers(
-            "Kind of the new layers: mamba2-gqa, mamtra-paper, kv-shared-state, gdn, swa, swa+ssm.",
+            "Kind of the new layers: mamba2-gqa, kv-shared-state, gdn, swa, swa+ssm, mamtra-paper.",
             "NAME",
         ),
     ] = "mamba2-gqa"
