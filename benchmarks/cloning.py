@@ -3,8 +3,8 @@
     python benchmarks/cloning.py                       # festival and flite speak the clips
     python benchmarks/cloning.py --source mini         # mini's own voices speak them
 
-For each speaker one clip is copied with `engine.cloning`, then sentences that are in no clip are
-spoken in every mode. Two judges compare them with the reference clips of all speakers (other
+For each speaker one clip is copied as `mamtra voice add` does, then sentences that are in no clip
+are spoken in every mode. Two judges compare them with the reference clips of all speakers (other
 sentences than the prompt's):
 
 - `encoder`: cosine of mini's own speaker vectors. Not independent: the flow was trained on them.
@@ -36,9 +36,9 @@ from pitch import track
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.cloning import FEATURE_RATE, clone, speaker_vector, to_rate
 from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 from mamtra_cli.errors import AudioRejectedError
+from mamtra_cli.families.cosyvoice2.cloning import FEATURE_RATE, speaker_vector, to_rate
 from mamtra_cli.features import fbank80
 from mamtra_cli.text import sentences
 from mamtra_cli.voices.clip import read_clip
@@ -226,7 +226,7 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as scratch:
                     path = Path(scratch) / f"{speaker}.wav"
                     soundfile.write(path, clips[speaker][0].numpy(), rate)
-                    copied = clone(engine, read_clip(path), speaker, transcript=prompt_text)
+                    copied = engine.speaker.clone(read_clip(path), speaker, transcript=prompt_text)
                 waves = say(engine, texts, copied, Manner(mode=row))
             if args.save:
                 args.save.mkdir(parents=True, exist_ok=True)

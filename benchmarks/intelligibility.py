@@ -92,7 +92,7 @@ def original(folder: Path, model: str) -> dict[str, Speaker]:
         import soxr
 
         tokenizer = engine.model.load("speech_tokenizer")
-        prompt = engine.voice_prompt(engine.voice("f1"))
+        prompt = engine.speaker.sound_prompt(engine.voice("f1"))
         waves = []
         for wave in clean(texts):
             narrow = torch.from_numpy(soxr.resample(wave, RATE, 16_000))

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.decoding.loop import decode
+from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import speak_tokens
+from mamtra_cli.engine.speaking.speech import speak_frames
 from mamtra_cli.text.sentences import closed
 from study.recipe import Listening, digest_of
 from study.train import Lab
@@ -70,20 +70,20 @@ def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
 def _speak(
     engine: Engine, ears: Ears, texts: Sequence[str], how: Listening
 ) -> tuple[list[str], list[int]]:
-    voice = engine.voice()
+    voice, speaker = engine.voice(), engine.speaker
+    assert speaker.tokens is not None
     utterances = [
-        engine.utterance(
-            engine.encode(text),
-            voice,
+        Utterance(
+            script=speaker.begin(speaker.encode(text), voice),
             seed=how.seed + i // how.sentences * SEEDS_APART + i % how.sentences,
         )
         for i, text in enumerate(texts)
     ]
     heard, lengths = [""] * len(texts), [0] * len(texts)
-    for index, outcome in decode(engine, utterances, engine.sampling, retries=how.retries):
+    for index, outcome in decode(speaker.tokens, utterances, engine.sampling, retries=how.retries):
         lengths[index] = len(outcome.tokens)
         if outcome.rejection is None:
-            wave = speak_tokens(engine, outcome.tokens, voice).numpy()
+            wave = speak_frames(engine, outcome.frames, voice).numpy()
             heard[index] = ears.write_down(wave, engine.sample_rate)
     return heard, lengths
 

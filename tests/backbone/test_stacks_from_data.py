@@ -86,7 +86,7 @@ def test_zonos_backbones_are_configurations(goldens: Path, case: str) -> None:
         torch.testing.assert_close(out.hidden, tensors["out.prefill"], **close)
         torch.testing.assert_close(out.captured[1], tensors["mid.layer0.prefill"], **close)
         fused, parts = FusedStack(stack), []
-        state = fused.start(out.state, capacity=both.shape[1])
+        state = fused.start(out.state, room=both.shape[1])
         for x in tensors["in.decode"].unbind(1):
             hidden, state = fused.step(x, state)
             parts.append(hidden)
@@ -137,7 +137,7 @@ def agrees(stack: HybridStack, theirs: Any, x: Tensor) -> None:
         want = theirs(inputs_embeds=x).last_hidden_state
         torch.testing.assert_close(stack(x).hidden, want, rtol=1e-9, atol=1e-9)
         fused = FusedStack(stack)
-        state = fused.start(stack(x[:, :3]).state, capacity=x.shape[1])
+        state = fused.start(stack(x[:, :3]).state, room=x.shape[1])
         for t in range(3, x.shape[1]):
             hidden, state = fused.step(x[:, t], state)
             torch.testing.assert_close(hidden, want[:, t], rtol=1e-9, atol=1e-9)
@@ -280,7 +280,7 @@ def test_any_split_and_fused_steps_equal_one_pass(shape: str) -> None:
         first = stack(x[:, :4])
         second = stack(x[:, 4:7], first.state)
         got = [first.hidden, second.hidden]
-        state = fused.start(second.state, capacity=10)
+        state = fused.start(second.state, room=10)
         for t in range(7, 13):
             hidden, state = fused.step(x[:, t], state)
             got.append(hidden[:, None])

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.engine.tiny import tiny_engine, tiny_voice
+from tests.engine.tiny import tiny_engine
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.engine.decoding.loop import decode
+from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import speak_tokens
+from mamtra_cli.engine.speaking.speech import speak_frames
 from mamtra_cli.errors import CheckpointError, ModelNotFoundError
-from mamtra_cli.families.cosyvoice2.sequences import concatenate, decode_sequence
 from mamtra_cli.families.folder import Model
 from mamtra_cli.voices.voice import Voice, save_voice
 
@@ -59,7 +58,7 @@ def test_vocoder_is_the_one_that_the_config_names(folder: Path, tmp_path: Path) 
         assert isinstance(engine.vocoder, kind)
         assert engine.model is not None
         assert engine.model.parts[:1] == ("flow",)
-        spoken = speak_tokens(engine, [1, 2, 3], engine.voice("ann"))
+        spoken = speak_frames(engine, [(1,), (2,), (3,)], engine.voice("ann"))
         assert len(spoken) == 3 * 960
 
 
@@ -124,7 +123,7 @@ def test_voice_whose_tokens_the_model_does_not_know_is_refused(
 
 def test_text_becomes_pieces_and_ids(folder: Path) -> None:
     engine = Engine.load(str(folder), device="cpu")
-    pieces = engine.pieces("The clock was slow. " * 40)
+    pieces = engine.speaker.pieces("The clock was slow. " * 40)
     assert len(pieces) > 1
     assert all(engine.encode(piece) for piece in pieces)
 
@@ -137,55 +136,15 @@ def test_changed_sampling_keeps_the_rest() -> None:
     assert engine.sampling_with(lesson=True, top_p=0.5).top_p == 0.5
 
 
-@pytest.mark.parametrize("prompt", [0, 6], ids=["speaker", "clip"])
-def test_utterance_knows_its_limits(prompt: int) -> None:
-    engine = tiny_engine()
-    utterance = engine.utterance([1] * 10, tiny_voice(prompt), seed=5)
-    assert (utterance.min_tokens, utterance.max_tokens) == (10, 40)
-    assert utterance.expected == 20.0
-    assert len(utterance.prompt_tokens) == prompt
-    assert engine.utterance([1] * 10, max_seconds=0.4).max_tokens == 10
-
-
-@pytest.mark.parametrize("kinds", ["TT", "TM", "MM", "ST"])
-@pytest.mark.parametrize("positions", ["aligned", "sequential"])
-def test_steps_equal_the_sequence(kinds: str, positions: str) -> None:
-    engine = tiny_engine(kinds=kinds, positions=positions, mixer={"window": 6, "sinks": 1})
-    texts, said = ([3, 4, 5], [6] * 9), ([7, 8, 9, 1], [2, 4, 6, 8])
-    utterances = [engine.utterance(text) for text in texts]
-    with torch.inference_mode():
-        scores, state = engine.prefill(utterances)
-        seen = [scores]
-        for tokens in zip(*said, strict=True):
-            scores, state = engine.step(torch.tensor(tokens), state)
-            seen.append(scores)
-        for count, scores in enumerate(seen):
-            whole = [decode_sequence(engine.config.lm, text, (), ()) for text in texts]
-            expected, held = engine.lm.extend(concatenate(whole))
-            for step in range(count):
-                expected, held = engine.lm.step(torch.tensor([row[step] for row in said]), held)
-            torch.testing.assert_close(scores, expected, atol=2e-5, rtol=1e-4)
-
-
-def test_selected_rows_go_on_alone() -> None:
-    engine = tiny_engine(kinds="TM")
-    utterances = [engine.utterance([index + 1] * 5) for index in range(3)]
-    with torch.inference_mode():
-        _, state = engine.prefill(utterances)
-        both, _ = engine.step(torch.tensor([4, 5]), engine.select(state, [0, 2]))
-        _, alone = engine.prefill([utterances[2]])
-        one, _ = engine.step(torch.tensor([5]), alone)
-    torch.testing.assert_close(both[1:], one, atol=2e-5, rtol=1e-4)
-
-
 def test_published_folder_speaks_like_our_own(tmp_path: Path) -> None:
     engine = Engine.load(str(write_random_checkpoint(tmp_path)), device="cpu")
     voice = Voice(name="x", embedding=torch.ones(engine.config.flow.speaker_dim))
     with pytest.raises(ModelNotFoundError, match="no voices"):
         engine.voice()
-    ids = engine.encode(engine.pieces("hello there")[0])
-    utterance = engine.utterance(ids, voice, max_seconds=1.0)
-    (_, outcome), *_ = decode(engine, [utterance], engine.sampling)
-    wave = speak_tokens(engine, [1, 2, 3, *outcome.tokens[:20]], voice)
-    assert len(wave) == 960 * (3 + len(outcome.tokens[:20]))
+    ids = engine.encode(engine.speaker.pieces("hello there")[0])
+    utterance = Utterance(script=engine.speaker.begin(ids, voice, most=25))
+    assert engine.speaker.tokens is not None
+    (_, outcome), *_ = decode(engine.speaker.tokens, [utterance], engine.sampling)
+    wave = speak_frames(engine, [(1,), (2,), (3,), *outcome.frames[:20]], voice)
+    assert len(wave) == 960 * (3 + len(outcome.frames[:20]))
     assert bool(torch.isfinite(wave).all())

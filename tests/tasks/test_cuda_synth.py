@@ -25,7 +25,7 @@ from mamtra_cli.engine.judging.similarity import OwnEncoder
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.shards import read_rows
 from mamtra_cli.engine.speaking.arrival import speak_arriving
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_tokens
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_frames
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.official.token2wav import OfficialTokenToWave
 from mamtra_cli.recipes import (
@@ -141,7 +141,7 @@ def test_long_speech_in_windows_is_the_processors(models: Path) -> None:
 
     def made(device: str) -> torch.Tensor:
         engine = Engine.load(str(models / "tiny"), device=device, dtype="float32")
-        return speak_tokens(engine, tokens, engine.voice(), options)
+        return speak_frames(engine, [(token,) for token in tokens], engine.voice(), options)
 
     here = made("cpu")
     with pretended_cuda():

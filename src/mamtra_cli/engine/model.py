@@ -1,8 +1,7 @@
-"""`Engine`: find a model, load its parts when they are first needed, read prompts, step.
+"""`Engine`: find a model and load its parts when they are first needed.
 
-Speaking needs the language model, the flow and the vocoder; training and conversion the language
-model alone: nothing else is read from disk. Knows folders, devices and states; nothing of how
-tokens are chosen (decode.py) or of what is done with sound (speech.py).
+Training and conversion need the language model alone: nothing else is read from disk. Knows folders
+and devices; what a model does with a text and a voice is its family's `Speaker`.
 """
 
 import dataclasses
@@ -12,44 +11,27 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mamtra_cli.backbone import costs
-from mamtra_cli.backbone.decoding.caches import DecodeState, select
-from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
-from mamtra_cli.engine.decoding.loop import Utterance
-from mamtra_cli.errors import CheckpointError, PlanError, UsageError
+from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
-from mamtra_cli.families.base import Facts, Family, FrontEnd
+from mamtra_cli.families.base import Facts, Family
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import (
-    after,
-    concatenate,
-    decode_sequence,
-    expected_tokens,
-    is_aligned,
-    length_limits,
-)
 from mamtra_cli.families.folder import Model
+from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.lessons import Lessons
-from mamtra_cli.layers.state import HybridState
+from mamtra_cli.families.speaker import Speaker
 from mamtra_cli.layers.text_table import TextTable
 from mamtra_cli.ops.sampling import Sampling
-from mamtra_cli.voices.library import check_fit, library_folder
-from mamtra_cli.voices.voice import Manner, Voice, find_voice, list_voices
-
-CACHE_ROOM = 256  # tokens that caches have room for at first; they double
-TOKENS_PER_SECOND = 25
-HURRIED = 0.5  # share of the tokens expected of a text below which a cap cannot be kept
-LONGEST_PIECE = 8.0  # seconds of speech that a piece of text should take at most
-LONGEST_TEXT = 80  # ids of a piece where the model cannot say how long they take
+from mamtra_cli.voices.library import library_folder
+from mamtra_cli.voices.voice import Voice, find_voice, list_voices
 
 
 class Engine:
@@ -167,8 +149,6 @@ class Engine:
         """Load parts now, not when they are first used."""
         for part in parts:
             self.part(part)
-        if self.lm_part in parts:
-            _ = self._decoder
 
     def broken_weight(self) -> str | None:
         """The first weight of a loaded part that holds a value that is not finite."""
@@ -270,50 +250,13 @@ class Engine:
             CheckpointError: it is damaged, or was made for another model.
         """
         voice = find_voice(self.folder, name, library_folder(library))
-        self.check_voice(voice)
+        self.speaker.fits(voice)
         return voice
 
-    def check_voice(self, voice: Voice) -> None:
-        """Refuse a voice that was made for another model."""
-        wanted = self.config.flow.speaker_dim
-        if len(voice.embedding) != wanted:
-            raise CheckpointError(
-                f"voice `{voice.name}` has {len(voice.embedding)} numbers, not {wanted}",
-                hint="it belongs to another model",
-            )
-        if len(voice.prompt_tokens) and int(voice.prompt_tokens.max()) >= self.config.lm.eos_id:
-            raise CheckpointError(
-                f"voice `{voice.name}` holds speech tokens that this model does not know",
-                hint="it belongs to another model",
-            )
-        check_fit(voice, self.fingerprint)
-
-    def manner(self, voice: Voice, asked: Manner | None = None) -> Manner:
-        """How a voice speaks: as asked, else in the richest mode that it and the model know."""
-        asked = asked or Manner()
-        if asked.mode is None and voice.mode == "zero-shot" and not self.config.zero_shot:
-            return dataclasses.replace(asked, mode="cross-lingual")
-        return asked
-
-    def voice_prompt(self, voice: Voice, manner: Manner | None = None) -> VoicePrompt:
-        """A voice as the flow wants it."""
-        voice = voice.seen(self.manner(voice, manner))
-        if not len(voice.prompt_tokens):
-            return VoicePrompt.of_speaker(voice.embedding, self.config.flow.mel_bins)
-        return VoicePrompt(
-            speaker=voice.embedding[None].float(),
-            tokens=voice.prompt_tokens[None],
-            mel=voice.prompt_mel[None].float(),
-        )
-
-    def pieces(self, text: str) -> list[str]:
-        """Cut a text into speakable pieces, at least one."""
-        durations = self.config.lm.durations
-        most = LONGEST_TEXT
-        if is_aligned(self.config.lm) and durations:
-            mean = sum(durations) / len(durations)
-            most = round(LONGEST_PIECE * TOKENS_PER_SECOND / max(mean, 1.0))
-        return self.front_end.split(text, most)
+    @cached_property
+    def speaker(self) -> Speaker:
+        """The model as one that speaks."""
+        return self.family.speaker(self)
 
     def use_rules(self, rules: str) -> None:
         """Read numbers and signs by other rules; see `FrontEnd.with_rules`."""
@@ -325,102 +268,12 @@ class Engine:
             self._front_end = self.front_end.with_phones(phones)
 
     def encode(self, piece: str) -> list[int]:
-        """Ids of one piece."""
+        """Ids of one piece of text."""
         return self.front_end.ids(piece)
 
-    def utterance(
-        self,
-        ids: Sequence[int],
-        voice: Voice | None = None,
-        *,
-        seed: int = 0,
-        max_seconds: float | None = None,
-        manner: Manner | None = None,
-    ) -> Utterance:
-        """Text ids as something to decode.
-
-        Args:
-            ids: of one piece.
-            voice: whose prompt goes before; `None` for none.
-            seed: of its draws.
-            max_seconds: cap; `None` for what the text allows.
-            manner: how the voice is asked to speak; `None` as in `manner`.
-        """
-        lm = self.config.lm
-        manner = Manner() if voice is None else self.manner(voice, manner)
-        prompt_text, prompt_tokens = ([], []) if voice is None else voice.heard(manner)
-        least, most = length_limits(lm, len(ids))
-        expected = sum(expected_tokens(lm, ids)) if is_aligned(lm) else None
-        if max_seconds is not None:
-            most = max(1, min(most, round(max_seconds * TOKENS_PER_SECOND)))
-            if most < HURRIED * (expected or 0.0):
-                raise UsageError(
-                    f"`--max-seconds {max_seconds:g}` is too short for a piece of text that takes "
-                    f"about {(expected or 0.0) / TOKENS_PER_SECOND:.1f} s",
-                    "give more seconds, or a shorter text",
-                )
-        return Utterance(
-            prompt=decode_sequence(lm, ids, prompt_text, prompt_tokens),
-            min_tokens=min(least, most),
-            max_tokens=most,
-            expected=expected,
-            prompt_tokens=tuple(prompt_tokens),
-            start=None if voice is None else self._kept(voice, manner),
-            seed=seed,
-        )
-
-    def _kept(self, voice: Voice, manner: Manner) -> tuple[int, HybridState] | None:
-        """What this language model has read of a voice's transcript already, if it was this one."""
-        facts, state = voice.facts, voice.state
-        if facts is None or state is None or voice.asked(manner) != "zero-shot":
-            return None
-        same = (facts.language_model, facts.language_model_dtype) == (
-            self._lm_hash,
-            self.compute.dtype,
-        )
-        return (1 + len(voice.prompt_text_ids), state) if facts.language_model and same else None
-
-    @cached_property
-    def _lm_hash(self) -> str:
-        """Of the language model's file; "" where another was put in its place."""
-        return "" if self.lm_part in self._given else self.fingerprint(self.lm_part)
-
-    @property
-    def stop_ids(self) -> tuple[int, ...]:
-        """Ids that end an utterance."""
-        return self.config.lm.stop_ids
-
-    def prefill(self, utterances: Sequence[Utterance]) -> tuple[Tensor, DecodeState]:
-        """Read prompts: (B, V) float32 log-probabilities of the first token, and a state."""
-        sequence = concatenate([utterance.prompt for utterance in utterances]).to(self.device)
-        longest = max(utterance.max_tokens for utterance in utterances)
-        room = sequence.ids.shape[1] + min(longest, CACHE_ROOM)
-        start = utterances[0].start if len(utterances) == 1 else None
-        if start is None:
-            scores, state = self.lm.extend(sequence)
-        else:
-            count, held = start
-            scores, state = self.lm.extend(after(sequence, count), held.to(self.device))
-        return scores, self._decoder.start(state, room)
-
-    def step(self, tokens: Tensor, state: DecodeState) -> tuple[Tensor, DecodeState]:
-        """Read one token (B,) a row: (B, V) log-probabilities of the next, and the state."""
-        lm = self.lm
-        hidden, state = self._decoder.step(lm.speech_embedding(tokens.to(self.device)), state)
-        scores = torch.log_softmax(lm.llm_decoder(hidden).float(), dim=-1)
-        return scores, state
-
-    def select(self, state: DecodeState, rows: Sequence[int]) -> DecodeState:
-        """Keep the given rows of a state."""
-        return select(state, rows)
-
-    @cached_property
-    def _decoder(self) -> FusedStack:
-        """The stack arranged for single tokens; its weights are the stack's own."""
-        lm = self.lm
-        # Sharing gives the stack new parameters, which must not be of inference mode.
-        with torch.inference_mode(False):
-            return FusedStack(lm.stack, share=True)
+    def given(self, part: str) -> bool:
+        """Whether a part was put in the place of the one in the folder."""
+        return part in self._given
 
     @property
     def front_end(self) -> FrontEnd:

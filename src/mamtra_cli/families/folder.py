@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.checkpoint import CONFIG, PROVENANCE, README, SUFFIX, ModelFolder, sha256
 from mamtra_cli.errors import CheckpointError, PlanError
-from mamtra_cli.families.base import Conversion, Facts, Family, FrontEnd, Upstream
+from mamtra_cli.families.base import Conversion, Facts, Family, Upstream
+from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.tensors import TensorFile, TensorSource, load_module
 
 DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are named too

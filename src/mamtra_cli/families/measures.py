@@ -104,8 +104,8 @@ class Measures(Protocol):
         """
         ...
 
-    def prompt(self, config: Any, request: Request, seed: int) -> Any:
-        """A prompt of random ids as the language model reads it."""
+    def prompt(self, config: Any, request: Request, seed: int, *, room: int) -> Any:
+        """A prompt of random ids as the token model reads it, `room` frames to follow."""
         ...
 
     def stages(

@@ -97,7 +97,7 @@ def _draw(probs: Tensor, exponentials: Tensor | None, generator: torch.Generator
     return int(torch.multinomial(probs, 1, replacement=True, generator=generator))
 
 
-def _probabilities(logits: Tensor, options: Sampling) -> Tensor:
+def probabilities(logits: Tensor, options: Sampling) -> Tensor:
     """Softmax in float32 of logits over temperature: (..., V)."""
     wide = logits.float()
     if options.temperature not in (0.0, 1.0):
@@ -131,7 +131,7 @@ def sample_one(
         raise ValueError(f"logits of one row expected, got {tuple(logits.shape)}")
     if options.greedy or options.temperature == 0.0:
         return int(logits.argmax())
-    probs = _probabilities(logits, options)
+    probs = probabilities(logits, options)
     ranked, ids = nucleus(probs, options.top_p, options.top_k)
     if options.min_p > 0.0:
         kept = int((ranked >= options.min_p * ranked[0]).sum())
@@ -139,15 +139,39 @@ def sample_one(
     chosen = int(ids[_draw(ranked, exp_nucleus, generator)])
     if options.ras_window == 0:
         return chosen
-    recent = [int(i) for i in history[-options.ras_window :]]
-    if recent.count(chosen) < options.ras_window * options.ras_threshold:
+    if not repeats(chosen, [int(i) for i in history[-options.ras_window :]], options):
         return chosen
+    return redraw(logits, chosen, options, generator=generator, exponentials=exp_full)
+
+
+def repeats(chosen: int, recent: Sequence[int], options: Sampling) -> bool:
+    """Whether an id occurs so often in the window that it is to be drawn again."""
+    return recent.count(chosen) >= options.ras_window * options.ras_threshold
+
+
+def redraw(
+    logits: Tensor,
+    chosen: int,
+    options: Sampling,
+    *,
+    generator: torch.Generator | None = None,
+    exponentials: Tensor | None = None,
+) -> int:
+    """Draw once more, from all ids but the chosen one; that one again if no other is possible.
+
+    Args:
+        logits: (V,), or log probabilities.
+        chosen: the id that repeats.
+        options: how to draw.
+        generator: source of randomness of `torch.multinomial`.
+        exponentials: (V,) Exp(1) variates in its place.
+    """
     masked = logits.float().clone()
     masked[chosen] = -torch.inf
-    again = _probabilities(masked, options)
+    again = probabilities(masked, options)
     if not bool(torch.isfinite(again).all()):
-        return chosen  # no other id is possible
-    return _draw(again, exp_full, generator)
+        return chosen
+    return _draw(again, exponentials, generator)
 
 
 def sample(
@@ -187,7 +211,7 @@ def sample(
 
 def _sample_rows(logits: Tensor, options: Sampling, generator: torch.Generator | None) -> Tensor:
     """All rows at once, where no running sum is asked for."""
-    probs = _probabilities(logits, options)
+    probs = probabilities(logits, options)
     ids = None
     if options.top_k and options.top_k < probs.shape[-1]:
         probs, ids = torch.sort(probs, dim=-1, descending=True, stable=True)

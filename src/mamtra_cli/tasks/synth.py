@@ -12,7 +12,6 @@ from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
-from mamtra_cli.engine.speaking.cloning import clone
 from mamtra_cli.engine.speaking.scripted import speak_script
 from mamtra_cli.engine.speaking.speech import SpeechOptions
 from mamtra_cli.errors import (
@@ -85,12 +84,12 @@ def synth(
     engine.use_phones(script.phones)
     voice = _voice(engine, recipe, clip)
     asked = manner_of(engine, recipe)
-    manner = engine.manner(voice, asked)
+    manner = engine.speaker.settings(voice, asked)
     mode = voice.asked(manner)
     if asked.mode is None and mode != voice.mode:
         told = f"this model did not learn to go on from a clip: {mode}; `--zero-shot` asks it to"
         report(Note(text=told))
-    engine.ready(*engine.speech_parts)
+    engine.speaker.ready()
     loaded = time.perf_counter()
     options = SpeechOptions(
         sampling=engine.sampling_with(
@@ -132,7 +131,7 @@ def synth(
                 if not name:
                     return voice, manner
                 other = engine.voice(name, recipe.voices)
-                return other, engine.manner(other, asked)
+                return other, engine.speaker.settings(other, asked)
 
             chunks = speak_script(engine, script, speaker, options, report)
         try:
@@ -192,7 +191,7 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     script = _readable(_script(text, recipe), sieve, report)
     engine.use_phones(script.phones)
     said = [part.text for part in script.segments if any(map(str.isalnum, part.text))]
-    pieces = [piece for part in said or [text] for piece in engine.pieces(part)]
+    pieces = [piece for part in said or [text] for piece in engine.speaker.pieces(part)]
     return read(pieces, engine.front_end.shown, sieve.skipped())
 
 
@@ -317,4 +316,4 @@ def _read(path: Path, text: str, report: Report) -> Clip:
 def _voice(engine: Engine, recipe: SynthRecipe, clip: Clip | None) -> Voice:
     if clip is None or recipe.clip is None:
         return engine.voice(recipe.voice, recipe.voices)
-    return clone(engine, clip, recipe.clip.stem, transcript=recipe.clip_text)
+    return engine.speaker.clone(clip, recipe.clip.stem, transcript=recipe.clip_text)

@@ -1,7 +1,6 @@
 """Make, list, show and remove voices."""
 
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.cloning import clone
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.registry import locate
@@ -68,8 +67,7 @@ def add_voice(recipe: VoiceAddRecipe, report: Report = ignore) -> VoiceAddResult
             f"model `{engine.name}` has a voice `{recipe.name}` of its own", "choose another name"
         )
     report(Stage(name="copying", detail=recipe.name))
-    voice = clone(
-        engine,
+    voice = engine.speaker.clone(
         clip,
         recipe.name,
         transcript=recipe.text,

@@ -53,7 +53,7 @@ class Schedule:
         line = Line(x=x, first=length, read=length)
         held = self.stack(x[None, :length]).state
         if self.state is None:
-            self.state = self.fused.start(held, length)
+            self.state = self.fused.start(held, room=length)
         else:
             self.state = join(self.state, held, [slot])
         self.rows[slot] = line
@@ -127,7 +127,7 @@ def running(rows: int, kinds: str = "TMS") -> tuple[HybridStack, FusedStack, Dec
     stack = make(kinds, PRESETS["mamba2-gqa"])
     x = torch.randn(rows, 5, TINY.d_model, dtype=torch.float64)
     fused = FusedStack(stack)
-    return stack, fused, fused.start(stack(x).state, 12)
+    return stack, fused, fused.start(stack(x).state, room=7)
 
 
 @torch.no_grad()

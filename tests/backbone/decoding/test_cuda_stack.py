@@ -9,7 +9,7 @@ from tests.backbone.decoding.test_fused import CASES, inputs, make, same
 from tests.pretended_cuda import pretended_cuda
 from torch import Tensor
 
-from mamtra_cli.backbone.decoding.caches import finish, select
+from mamtra_cli.backbone.decoding.caches import compact, finish, leave
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig
@@ -53,7 +53,7 @@ def read(stack: HybridStack, x: Tensor, device: torch.device) -> dict[str, Tenso
         hidden, caches = fused.step(x[:, t], caches)
         found[f"fused {t}"] = hidden
     found["after"] = stack(x[:, 10:], finish(caches)).hidden
-    found["row"], caches = fused.step(x[:1, 10], select(caches, [1]))
+    found["row"], caches = fused.step(x[:1, 10], compact(leave(caches, [0]))[0])
     again = grown.select([1, 0]).repeat(2).clone().to("cpu").to(device)
     found["again"] = stack(x[:, 10:].flip(0).repeat_interleave(2, 0), again).hidden
     for state in (whole.state, padded.state, grown, roomy, again, finish(caches)):

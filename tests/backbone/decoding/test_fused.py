@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.backbone.decoding.caches import finish, select
+from mamtra_cli.backbone.decoding.caches import compact, finish, leave
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig
@@ -68,7 +68,7 @@ def test_steps_after_a_prefill_equal_the_modules(
     fused = FusedStack(stack)
     prefix = stack(x[:, :prompt]).state
     before = [t.clone() for layer in prefix.layers for t in vars(layer).values() if is_tensor(t)]
-    state = fused.start(prefix, capacity=prompt + 2)
+    state = fused.start(prefix, room=prompt + 2)
     for t in range(prompt, 13):
         hidden, state = fused.step(x[:, t], state)
         same(hidden, want[:, t])
@@ -94,7 +94,7 @@ def test_rows_of_different_lengths_decode_as_if_alone(
         at = slice(9 - length, 9) if side == "left" else slice(0, length)
         padded[row, at], mask[row, at] = x[row, :length], True
     fused = FusedStack(stack)
-    state = fused.start(stack(padded, pad_mask=mask).state, capacity=20)
+    state = fused.start(stack(padded, pad_mask=mask).state, room=20)
     hidden = []
     for t in range(5):
         out, state = fused.step(more[:, t], state)
@@ -111,12 +111,13 @@ def test_rows_can_be_dropped_while_decoding() -> None:
     stack, x = make("TMS", PRESETS["mamba2-gqa"]), inputs(3, 10)
     want = stack(x).hidden
     fused = FusedStack(stack)
-    state = fused.start(stack(x[:, :4]).state, capacity=10)
+    state = fused.start(stack(x[:, :4]).state, room=10)
     _, state = fused.step(x[:, 4], state)
-    state = select(state, [2, 0])
+    state, moves = compact(leave(state, [0]))
+    assert moves == {2: 0}
     for t in range(5, 10):
-        hidden, state = fused.step(x[[2, 0], t], state)
-        same(hidden, want[[2, 0], t])
+        hidden, state = fused.step(x[[2, 1], t], state)
+        same(hidden, want[[2, 1], t])
 
 
 @torch.no_grad()
@@ -125,7 +126,7 @@ def test_given_positions_are_used() -> None:
     positions = torch.tensor([0.0, 0.5, 4.25, 4.5, 9.0, 9.5], dtype=torch.float64)
     want = stack(x, positions=positions).hidden
     fused = FusedStack(stack)
-    state = fused.start(stack(x[:, :3], positions=positions[:3]).state, capacity=6)
+    state = fused.start(stack(x[:, :3], positions=positions[:3]).state, room=6)
     for t in range(3, 6):
         hidden, state = fused.step(x[:, t], state, positions[t].expand(2))
         same(hidden, want[:, t])
@@ -143,7 +144,7 @@ def test_sharing_moves_the_weights_and_keeps_their_values() -> None:
         attention.get_parameter(f"{c}_proj.weight").untyped_storage().data_ptr() for c in "qkv"
     }
     assert len(storages) == 1
-    state = fused.start(stack(x[:, :3]).state, capacity=4)
+    state = fused.start(stack(x[:, :3]).state, room=4)
     same(fused.step(x[:, 3], state)[0], want[:, 3])
 
 
@@ -154,7 +155,7 @@ def test_narrow_weights_stay_close(dtype: torch.dtype) -> None:
     want = stack(x).hidden[:, 7]
     stack = stack.to(dtype)
     fused = FusedStack(stack)
-    state = fused.start(stack(x[:, :7].to(dtype)).state, capacity=8)
+    state = fused.start(stack(x[:, :7].to(dtype)).state, room=8)
     same(
         fused.step(x[:, 7].to(dtype), state)[0].double(), want, 1e-5 if dtype.itemsize > 2 else 6e-2
     )
@@ -164,11 +165,11 @@ def test_narrow_weights_stay_close(dtype: torch.dtype) -> None:
 def test_wrong_shapes_are_value_errors() -> None:
     stack = make("TM", PRESETS["mamba2-gqa"])
     fused = FusedStack(stack)
-    state = fused.start(stack(inputs(2, 2)).state, capacity=4)
+    state = fused.start(stack(inputs(2, 2)).state, room=4)
     with pytest.raises(ValueError, match="expected"):
         fused.step(inputs(3, 1)[:, 0], state)
     with pytest.raises(ValueError, match="layers"):
-        fused.start(make("T", PRESETS["mamba2-gqa"])(inputs(1, 2)).state, capacity=4)
+        fused.start(make("T", PRESETS["mamba2-gqa"])(inputs(1, 2)).state, room=4)
 
 
 @pytest.mark.gpu
@@ -181,7 +182,7 @@ def test_device_steps_equal_the_processors(kinds: str, mixer: MixerConfig) -> No
     fused = FusedStack(stack)
     out = stack(x[:, :7])
     same(out.hidden.cpu(), want[:, :7], 5e-5)
-    state = fused.start(out.state, capacity=12)
+    state = fused.start(out.state, room=12)
     for t in range(7, 12):
         hidden, state = fused.step(x[:, t], state)
         same(hidden.cpu(), want[:, t], 5e-5)

@@ -14,7 +14,7 @@ from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
-from mamtra_cli.engine.decoding.loop import tokens as decode_tokens
+from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.official.token2wav import (
     OfficialChunk,
@@ -311,9 +311,15 @@ def spoken() -> tuple[TokenToWave, VoicePrompt, list[int]]:
         "came to the table when the soup was cold."
     )
     ids = engine.encode(text)
-    utterance = engine.utterance(ids, voice, seed=1)
-    loop = decode_tokens(engine, utterance, engine.sampling)
-    return TokenToWave(engine.flow, engine.vocoder), engine.voice_prompt(voice), list(loop)
+    speaker = engine.speaker
+    assert speaker.tokens is not None
+    utterance = Utterance(script=speaker.begin(ids, voice), seed=1)
+    ((_, outcome),) = decode(speaker.tokens, [utterance], engine.sampling)
+    return (
+        TokenToWave(engine.flow, engine.vocoder),
+        speaker.sound_prompt(voice),
+        list(outcome.tokens),
+    )
 
 
 def log_mel_distance(got: Tensor, want: Tensor) -> float:

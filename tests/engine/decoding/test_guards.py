@@ -11,11 +11,13 @@ from mamtra_cli.engine.decoding.guards import (
     check_length,
 )
 
+RATE = 25.0
+
 
 def watch(tokens: list[int], prompt: list[int] | None = None) -> str | None:
-    guard = TokenWatch(prompt=prompt or ())
+    guard = TokenWatch(GuardLimits(), RATE, [(token,) for token in prompt or ()])
     for token in tokens:
-        rejection = guard.add(token)
+        rejection = guard.add((token,))
         if rejection is not None:
             return rejection.cause
     return None
@@ -53,6 +55,19 @@ def test_token_watch_shared_pause_is_no_leak() -> None:
     assert watch([*varied(20), *[5] * 20, *varied(20, 7)], prompt) is None
 
 
+def test_limits_are_seconds_whatever_a_frame_lasts() -> None:
+    for rate in (25.0, 50.0, 86.13):
+        guard = TokenWatch(GuardLimits(), rate)
+        frames = 0
+        while guard.add((3, 4, 5)) is None:
+            frames += 1
+        assert (frames + 1) / rate == pytest.approx(1.0, abs=0.5 / rate)
+        long = round(3.0 * rate)
+        for count, cause in ((long, None), (long + round(0.6 * rate), "too_long")):
+            found = check_length(count, expected=long / 2.2, capped=False, rate=rate)
+            assert (found.cause if found else None) == cause
+
+
 @pytest.mark.parametrize(
     ("count", "expected", "capped", "cause"),
     [
@@ -66,7 +81,7 @@ def test_token_watch_shared_pause_is_no_leak() -> None:
     ],
 )
 def test_length_guard(count: int, expected: float | None, capped: bool, cause: str | None) -> None:
-    rejection = check_length(count, expected=expected, capped=capped)
+    rejection = check_length(count, expected=expected, capped=capped, rate=RATE)
     assert (rejection.cause if rejection else None) == cause
 
 

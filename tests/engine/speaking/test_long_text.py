@@ -70,7 +70,7 @@ def spoken(request: pytest.FixtureRequest, engine: Engine) -> Spoken:
 
 def test_every_sentence_of_a_long_text_is_spoken_in_order(engine: Engine, spoken: Spoken) -> None:
     """Each piece sounds as it does alone; only the noise of its source is another."""
-    assert spoken.texts == engine.pieces(" ".join(SENTENCES))
+    assert spoken.texts == engine.speaker.pieces(" ".join(SENTENCES))
     assert spoken.texts == SENTENCES
     for number in (0, 6, 13):
         options = replace(LONG, seed=LONG.seed + number)

@@ -22,6 +22,7 @@ from mamtra_cli.families.cosyvoice2.bpe import (
     BpeFrontEnd,
     BytePairTokenizer,
 )
+from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 from mamtra_cli.hub import BUILT_IN
 from mamtra_cli.ops.sampling import Sampling
@@ -74,31 +75,34 @@ def test_phones_know_no_controls(control: str) -> None:
         front.instruction_ids("softly")
 
 
-class Parrot(Engine):
-    """Says the speech tokens of its voice's prompt again, attempt after attempt."""
+class Parrot:
+    """A token model that says one line, attempt after attempt."""
 
-    line: tuple[int, ...] = ()
+    codebooks, frame_rate = 1, 25.0
 
-    def prefill(self, utterances):  # type: ignore[no-untyped-def]
-        scores, _ = super().prefill(utterances)
-        return self._say(scores, 0), 0
+    def __init__(self, line: list[int], config: LMConfig) -> None:
+        self.line, self.config = line, config
 
-    def step(self, tokens, state):  # type: ignore[no-untyped-def]
-        scores = torch.full((1, self.config.lm.head_size), -20.0)
-        return self._say(scores, state + 1), state + 1
+    def read(self, reads, rows, at, held):  # type: ignore[no-untyped-def]
+        return self._say(0), 0
 
-    def _say(self, scores: torch.Tensor, at: int) -> torch.Tensor:
-        ended = at >= len(self.line)
-        scores = torch.full_like(scores, -20.0)
-        scores[:, self.config.lm.eos_id if ended else self.line[at]] = 0.0
+    def step(self, columns, rows):  # type: ignore[no-untyped-def]
+        return self._say(rows + 1), rows + 1
+
+    def leave(self, rows, slots):  # type: ignore[no-untyped-def]
+        return None
+
+    def _say(self, at: int) -> torch.Tensor:
+        scores = torch.full((1, 1, self.config.head_size), -20.0)
+        scores[..., self.config.eos_id if at >= len(self.line) else self.line[at]] = 0.0
         return scores
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_prompt_that_is_spoken_again_is_refused(stream: bool) -> None:
     engine, voice = tiny_engine(), tiny_voice(30)
-    engine.__class__ = Parrot
-    engine.line = tuple(voice.prompt_tokens.tolist())  # type: ignore[attr-defined]
+    parrot = Parrot(voice.prompt_tokens.tolist(), engine.config.lm)
+    engine.speaker.__dict__["tokens"] = parrot
     limits = GuardLimits(silence_rms=0.0, max_share=100.0)
     options = SpeechOptions(limits=limits, sampling=Sampling(greedy=True), retries=1, stream=stream)
     with pytest.raises(AudioRejectedError, match="tokens of the voice prompt came back"):
@@ -167,13 +171,13 @@ def test_instruction_takes_the_place_of_the_transcript(published: Path) -> None:
     told = engine.front_end.instruction_ids("softly")
     text = engine.encode("the sand")
     manner = Manner(mode="instruct", instruction=tuple(told))
-    utterance = engine.utterance(text, voice, manner=manner)
-    ids = utterance.prompt.ids[0].tolist()
+    script = engine.speaker.begin(text, voice, manner)
+    ids = script.reads.row.ids
     assert ids[1 : 1 + len(told)] == told
     assert ids[1 + len(told) : -1] == text
-    assert utterance.prompt_tokens == ()
-    assert (utterance.min_tokens, utterance.max_tokens) == (2 * len(text), 20 * len(text))
-    assert engine.voice_prompt(voice, manner).tokens.shape == (1, 10)
+    assert script.heard == ()
+    assert (script.least, script.most) == (2 * len(text), 20 * len(text))
+    assert engine.speaker.sound_prompt(voice, manner).tokens.shape == (1, 10)
 
 
 def test_command_line_refuses_instructions_to_mini(

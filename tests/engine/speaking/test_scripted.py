@@ -30,14 +30,14 @@ def spoken(engine: Engine, *segments: Segment) -> list[Chunk]:
     def voices(name: str) -> tuple[Voice, Manner]:
         asked.append(name)
         voice = tiny_voice()
-        return voice, engine.manner(voice, Manner())
+        return voice, engine.speaker.settings(voice)
 
     return list(speak_script(engine, Script(segments=segments), voices, OPTIONS))
 
 
 def test_one_plain_segment_is_spoken_as_its_text(engine: Engine) -> None:
     voice = tiny_voice()
-    options = replace(OPTIONS, manner=engine.manner(voice, Manner()))
+    options = replace(OPTIONS, manner=engine.speaker.settings(voice))
     whole = torch.cat([c.audio for c in speak(engine, "one two. three.", voice, options)])
     script = torch.cat([c.audio for c in spoken(engine, Segment(text="one two. three."))])
     torch.testing.assert_close(script, whole, rtol=0, atol=0)

@@ -1,6 +1,6 @@
 """Text-in streaming against the published loop, and what it does when text is odd."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import SPECIAL, SPEECH, TEXT, lay_out
-from mamtra_cli.families.cosyvoice2.turns import TextStream, stream_tokens
+from mamtra_cli.families.cosyvoice2.token_model import FusedTokens
+from mamtra_cli.families.cosyvoice2.turns import TextStream
 
 CONFIG = LMConfig(
     d_model=16, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=24, vocab_size=40,
@@ -29,6 +30,40 @@ ALIGNED = LMConfig(
         "durations": (2.0, 3.0) * 20,
     }
 )
+
+
+Choose = Callable[[Tensor, Sequence[int]], int]
+
+
+def stream_tokens(
+    lm: SpeechLM, stream: TextStream, arriving: Iterable[Sequence[int]], choose: Choose
+) -> Iterator[int]:
+    """Speak as text arrives, with a chooser of its own where `Streams` draws."""
+    model, rows, held = FusedTokens(lm), None, None
+
+    def run(stream: TextStream) -> Generator[int, None, TextStream]:
+        nonlocal rows, held
+        while not (stream.waiting or stream.ended):
+            if stream.reads is None and rows is not None:
+                scores, rows = model.step(torch.tensor([stream.column]), rows)
+            else:
+                if rows is not None:
+                    rows, held = model.park(rows, 0)
+                assert stream.reads is not None
+                scores, rows = model.read([stream.reads], None, [0], [held])
+            frame = stream.due
+            if frame is None:
+                scores[0, 0, [id for _, id in stream.barred]] = -torch.inf
+                frame = (choose(scores[0, 0], stream.out),)
+            stream = stream.accept(frame)
+            if frame[0] < lm.config.speech_vocab:
+                yield frame[0]
+        return stream
+
+    with torch.no_grad():
+        for ids in arriving:
+            stream = yield from run(stream.hear(ids))
+        yield from run(stream.close())
 
 
 def test_stream_matches_published_loop(goldens: Path) -> None:
@@ -58,11 +93,9 @@ def test_stream_matches_published_loop(goldens: Path) -> None:
 def drive(stream: TextStream, speech: Iterator[int]) -> tuple[list[Any], TextStream]:
     """Take and accept until text must arrive; returns what was read and every target."""
     read: list[Any] = []
-    while stream.runnable:
-        reads, stream = stream.take()
-        read += [(item.table, item.id, item.position) for item in reads]
-        token = stream.due if stream.due is not None else next(speech)
-        stream = stream.accept(token)
+    while not (stream.waiting or stream.ended):
+        read += [(item.table, item.id, item.position) for item in stream.queue]
+        stream = stream.accept(stream.due or (next(speech),))
     return read, stream
 
 
@@ -77,11 +110,12 @@ def test_stream_reads_the_training_layout(config: LMConfig, prompt: int, piece: 
     later = iter([*speech, config.eos_id])
     read: list[Any] = []
     for start in range(prompt, len(text), piece):
-        more, stream = drive(stream.push(text[start : start + piece]), later)
+        more, stream = drive(stream.hear(text[start : start + piece]), later)
         read += more
     more, stream = drive(stream.close(), later)
     read += more
-    assert stream.finished
+    assert stream.ended
+    assert [token for (token,) in stream.frames] == speech
     positions = batch.positions
     expected = zip(batch.tables[0].tolist(), batch.ids[0].tolist(), strict=True)
     assert [item[:2] for item in read] == list(expected)
@@ -91,39 +125,46 @@ def test_stream_reads_the_training_layout(config: LMConfig, prompt: int, piece: 
 
 @pytest.mark.parametrize("config", [CONFIG, ALIGNED], ids=["sequential", "aligned"])
 def test_prompt_speech_beyond_its_text_is_kept(config: LMConfig) -> None:
-    stream = TextStream.begin(config, [1, 2], list(range(20))).push([3])
-    assert not stream.runnable
-    reads, stream = stream.close().take()
-    tables = [read.table for read in reads]
+    stream = TextStream.begin(config, [1, 2], list(range(20))).hear([3])
+    assert stream.waiting
+    tables = [read.table for read in stream.close().queue]
     assert tables == [SPECIAL, TEXT, TEXT, TEXT, SPECIAL, *[SPEECH] * 20]
-    compat = TextStream.begin(config, [1, 2], list(range(20)), compat=True).push([3])
-    reads, _ = compat.close().take()
-    assert [read.table for read in reads] == [SPECIAL, TEXT, TEXT, TEXT, SPECIAL]
+    compat = TextStream.begin(config, [1, 2], list(range(20)), compat=True).hear([3])
+    tables = [read.table for read in compat.close().queue]
+    assert tables == [SPECIAL, TEXT, TEXT, TEXT, SPECIAL]
 
 
 def test_text_may_arrive_in_the_middle_of_a_turn() -> None:
-    stream = TextStream.begin(CONFIG).push(range(5))
-    reads, stream = stream.take()
-    assert len(reads) == 6
-    stream = stream.push([7, 8]).close().accept(4)
-    reads, stream = stream.take()
-    assert [read.id for read in reads] == [4]
-    reads, _ = stream.accept(CONFIG.fill_id).take()
-    assert [read.table for read in reads] == [TEXT, TEXT, SPECIAL]
+    stream = TextStream.begin(CONFIG).hear(range(5))
+    assert stream.reads is not None
+    assert len(stream.reads.row.ids) == 6
+    stream = stream.hear([7, 8]).close().accept((4,))
+    assert (stream.reads, stream.column) == (None, (4,))
+    stream = stream.accept((CONFIG.fill_id,))
+    assert stream.reads is not None
+    assert stream.reads.row.tables == [TEXT, TEXT, SPECIAL]
 
 
 def test_stream_refuses_what_cannot_be() -> None:
     stream = TextStream.begin(CONFIG)
-    with pytest.raises(ValueError, match="waits for text"):
-        stream.take()
     with pytest.raises(ValueError, match="cannot be accepted"):
-        stream.accept(1)
-    _, reading = stream.push(range(5)).take()
+        stream.accept((1,))
+    reading = stream.hear(range(5))
     for token in (CONFIG.eos_id, CONFIG.eos_id + 1, CONFIG.head_size, -1):
         with pytest.raises(ValueError, match="cannot be accepted"):
-            reading.accept(token)
+            reading.accept((token,))
     with pytest.raises(ValueError, match="after its end"):
-        stream.close().push([1])
+        stream.close().hear([1])
+
+
+def test_stream_that_no_text_can_take_is_cut() -> None:
+    stream = TextStream.begin(CONFIG).hear(range(5)).close()
+    count = 0
+    while not stream.ended:
+        stream = stream.accept(stream.due or (3,))
+        count += 1
+    assert stream.capped
+    assert len(stream.frames) == CONFIG.max_ratio * 5 + 1
 
 
 def test_stream_masks_the_end_until_the_text_has_ended() -> None:

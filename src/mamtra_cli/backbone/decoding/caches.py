@@ -47,24 +47,23 @@ class DecodeState:
         return sum(length > 0 for length in self.lengths)
 
 
-def open_state(held: HybridState, caches: Sequence[Cache], capacity: int) -> DecodeState:
-    """A state of its own that holds the rows of what a prefill left.
+def open_state(held: HybridState, caches: Sequence[Cache], room: int) -> DecodeState:
+    """A state without rows, for rows like those of `held`.
 
     Args:
-        held: states of all layers, left as they are.
+        held: what a prefill left.
         caches: one a layer, without slots.
-        capacity: tokens of a row to make room for.
+        room: tokens to make room for after the longest of these rows.
     """
-    device = caches[0].device
-    capacity = max(capacity, *row_lengths(held)) + 1
-    state = DecodeState(
+    capacity = max(row_lengths(held)) + max(room, 1)
+    position = torch.as_tensor(held.position, device=caches[0].device)
+    return DecodeState(
         caches=tuple(cache.grown(capacity) for cache in caches),
-        position=torch.as_tensor(held.position, device=device).reshape(-1)[:0].clone(),
+        position=position.reshape(-1)[:0].clone(),
         lengths=(),
         slots=0,
         capacity=capacity,
     )
-    return join(state, held, range(held.batch))
 
 
 def join(state: DecodeState, held: HybridState, at: Sequence[int]) -> DecodeState:
@@ -172,9 +171,3 @@ def _closed(state: DecodeState, first: int, stop: int) -> HybridState:
     lengths = state.lengths[first:stop]
     layers = tuple(cache.closed(first, stop, lengths) for cache in state.caches)
     return HybridState(layers=layers, position=state.position[first:stop])
-
-
-def select(state: DecodeState, rows: Sequence[int]) -> DecodeState:
-    """A state of its own with the given rows, in the given order."""
-    empty = [cache.emptied() for cache in state.caches]
-    return open_state(finish(state).select(rows), empty, state.capacity - 1)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mamtra_cli.backbone.decoding.caches import DecodeState, open_state, with_room
+from mamtra_cli.backbone.decoding.caches import DecodeState, join, open_state, with_room
 from mamtra_cli.backbone.decoding.layer import Pack, Turns, normed, plain
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import HybridStack
@@ -36,12 +36,17 @@ class FusedStack:
         self.placed = stack.placed
 
     @torch.no_grad()
-    def start(self, state: HybridState, capacity: int) -> DecodeState:
-        """Copy what a prefill left into caches with room for `capacity` tokens a row."""
+    def open(self, state: HybridState, room: int) -> DecodeState:
+        """Caches without rows, with room for `room` tokens after the rows of `state`."""
         if len(state.layers) != len(self.layers):
             raise ValueError(f"state of {len(state.layers)} layers for {len(self.layers)}")
         pairs = zip(self.layers, state.layers, strict=True)
-        return open_state(state, [layer.cache(held) for layer, held in pairs], capacity)
+        return open_state(state, [layer.cache(held) for layer, held in pairs], room)
+
+    @torch.no_grad()
+    def start(self, state: HybridState, room: int) -> DecodeState:
+        """Copy the rows that a prefill left into caches with room for `room` more tokens."""
+        return join(self.open(state, room), state, range(state.batch))
 
     @torch.no_grad()
     def step(

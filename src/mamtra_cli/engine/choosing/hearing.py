@@ -6,11 +6,11 @@ for every plan, so plans differ in nothing else. A refused sentence counts as no
 
 from functools import cache
 
-from mamtra_cli.engine.decoding.loop import decode
+from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import speak_tokens
+from mamtra_cli.engine.speaking.speech import speak_frames
 from mamtra_cli.events import Advance, Report, Stage, ignore
 from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.text.sentences import closed
@@ -47,14 +47,16 @@ def word_errors(
     speaker = engine.voice()
     texts = closed(TEXT_SEED, sentences)
     heard = [""] * len(texts)
+    who = candidate.speaker
     utterances = [
-        candidate.utterance(candidate.encode(text), speaker, seed=seed + i)
+        Utterance(script=who.begin(who.encode(text), speaker), seed=seed + i)
         for i, text in enumerate(texts)
     ]
+    assert who.tokens is not None
     report(Stage(name="speaking", total=len(texts), unit="sentences"))
-    for index, outcome in decode(candidate, utterances, candidate.sampling):
+    for index, outcome in decode(who.tokens, utterances, candidate.sampling):
         if outcome.rejection is None:
-            wave = speak_tokens(candidate, outcome.tokens, speaker).numpy()
+            wave = speak_frames(candidate, outcome.frames, speaker).numpy()
             heard[index] = recogniser.transcribe(wave, candidate.sample_rate)
         report(Advance())
     return score(texts, heard).wer

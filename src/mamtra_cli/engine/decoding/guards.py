@@ -1,41 +1,44 @@
 """What tells bad speech from good before anyone hears it.
 
-Token guards watch a stream of speech tokens (runaway repetition, the length cap, a length that
-does not fit the text, the prompt spoken again); audio guards look at samples (non-finite,
-silent). Each answers with a `Rejection` or `None`. Retrying is the business of `speech`, which
-also turns the last rejection into an error. Nothing here knows models or text.
+Token guards watch a stream of frames (runaway repetition, the length cap, a length that does not
+fit the text, the prompt spoken again); audio guards look at samples (non-finite, silent). Limits
+are in seconds, whatever the frames of a model last. Each guard answers with a `Rejection` or
+`None`. Retrying is the business of `speech`, which also turns the last rejection into an error.
+Nothing here knows models or text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mamtra_cli.families.script import Frame
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuardLimits:
-    """Where speech stops being believable. Tokens last 40 ms.
+    """Where speech stops being believable.
 
     Attributes:
-        equal_run: this many equal tokens in a row are a runaway.
-        loop_period: longest repeated pattern looked for, in tokens.
-        loop_span: a pattern is a loop once it covers this many tokens, and four periods.
-        min_share, max_share: accepted tokens relative to the length expected for the text.
-        slack: tokens that are always tolerated on both sides of those shares.
-        leak_run: this many prompt tokens in prompt order are a leak of the prompt.
-        leak_kinds: and that run holds at least this many different tokens, so that a shared
+        equal_run: seconds of equal frames that are a runaway.
+        loop_period: longest repeated pattern looked for, in seconds.
+        loop_span: a pattern is a loop once it covers so many seconds, and four periods.
+        min_share, max_share: accepted length relative to that expected for the text.
+        slack: seconds that are always tolerated on both sides of those shares.
+        leak_run: seconds of the prompt's frames, in its order, that are a leak of the prompt.
+        leak_kinds: and that run holds at least this many different frames, so that a shared
             pause is not taken for one.
         silence_rms: a piece below this root mean square is silent (full scale is 1).
     """
 
-    equal_run: int = 25
-    loop_period: int = 25
-    loop_span: int = 50
+    equal_run: float = 1.0
+    loop_period: float = 1.0
+    loop_span: float = 2.0
     min_share: float = 0.4
     max_share: float = 2.2
-    slack: int = 12
-    leak_run: int = 15
+    slack: float = 0.48
+    leak_run: float = 0.6
     leak_kinds: int = 8
     silence_rms: float = 1e-3
 
@@ -48,48 +51,48 @@ class Rejection:
     detail: str
 
 
-@dataclass
 class TokenWatch:
-    """Watches tokens as they come; `add` answers as soon as they cannot be speech.
+    """Watches frames as they come; `add` answers as soon as they cannot be speech.
 
     Args:
         limits: what is tolerated.
-        prompt: speech tokens of the voice prompt, for the leak guard.
+        rate: frames a second.
+        prompt: frames of the voice prompt, for the leak guard.
     """
 
-    limits: GuardLimits = GuardLimits()
-    prompt: Sequence[int] = ()
-    _seen: list[int] = field(default_factory=list)
-    _runs: list[int] = field(default_factory=list)
-    _leaks: set[tuple[int, ...]] = field(default_factory=set)
+    def __init__(self, limits: GuardLimits, rate: float, prompt: Sequence[Frame] = ()) -> None:
+        self._equal = round(limits.equal_run * rate)
+        self._period = round(limits.loop_period * rate)
+        self._span = round(limits.loop_span * rate)
+        self._leak = run = round(limits.leak_run * rate)
+        self._seen: list[Frame] = []
+        self._runs = [0] * (self._period + 1)
+        grams = (tuple(prompt[i : i + run]) for i in range(len(prompt) - run + 1))
+        self._leaks = {gram for gram in grams if len(set(gram)) >= limits.leak_kinds}
 
-    def __post_init__(self) -> None:
-        self._runs = [0] * (self.limits.loop_period + 1)
-        run, prompt = self.limits.leak_run, tuple(self.prompt)
-        grams = (prompt[i : i + run] for i in range(len(prompt) - run + 1))
-        self._leaks = {gram for gram in grams if len(set(gram)) >= self.limits.leak_kinds}
-
-    def add(self, token: int) -> Rejection | None:
-        """Take one token; return the reason to stop, if there is one."""
-        seen, limits = self._seen, self.limits
-        for period in range(1, min(limits.loop_period, len(seen)) + 1):
-            repeats = seen[-period] == token
-            self._runs[period] = self._runs[period] + 1 if repeats else 0
-        seen.append(token)
-        if self._runs[1] + 1 >= limits.equal_run:
-            return Rejection(
-                cause="runaway", detail=f"token {token} repeated {limits.equal_run} times"
-            )
-        for period in range(2, limits.loop_period + 1):
-            span = self._runs[period] + period
-            if self._runs[period] and span >= max(limits.loop_span, 4 * period):
-                return Rejection(
-                    cause="runaway", detail=f"a loop of {period} tokens ran for {span}"
-                )
-        if self._leaks and tuple(seen[-limits.leak_run :]) in self._leaks:
+    def add(self, frame: Frame) -> Rejection | None:
+        """Take one frame; return the reason to stop, if there is one."""
+        seen, runs = self._seen, self._runs
+        looping = 0
+        for period in range(1, min(self._period, len(seen)) + 1):
+            if seen[-period] != frame:
+                runs[period] = 0
+                continue
+            runs[period] += 1
+            # The first period that covers enough is told; 1 is a run of equal frames.
+            if period > 1 and not looping and runs[period] + period >= max(self._span, 4 * period):
+                looping = period
+        seen.append(frame)
+        if runs[1] + 1 >= self._equal:
+            said = frame[0] if len(frame) == 1 else frame
+            return Rejection(cause="runaway", detail=f"token {said} repeated {self._equal} times")
+        if looping:
+            span = runs[looping] + looping
+            return Rejection(cause="runaway", detail=f"a loop of {looping} tokens ran for {span}")
+        if self._leaks and tuple(seen[-self._leak :]) in self._leaks:
             return Rejection(
                 cause="prompt_leak",
-                detail=f"{limits.leak_run} tokens of the voice prompt came back",
+                detail=f"{self._leak} tokens of the voice prompt came back",
             )
         return None
 
@@ -99,14 +102,16 @@ def check_length(
     *,
     expected: float | None,
     capped: bool,
+    rate: float,
     limits: GuardLimits | None = None,
 ) -> Rejection | None:
-    """Judge the number of tokens of a finished piece.
+    """Judge the number of frames of a finished piece.
 
     Args:
-        count: tokens generated.
-        expected: tokens that the text should take, or `None` where the model cannot say.
-        capped: whether generation ended at the cap and not at a stop token.
+        count: frames generated.
+        expected: frames that the text should take, or `None` where the model cannot say.
+        capped: whether generation ended at the cap and not by itself.
+        rate: frames a second.
         limits: what is tolerated.
     """
     limits = limits or GuardLimits()
@@ -114,16 +119,18 @@ def check_length(
         return Rejection(cause="runaway", detail=f"no end after {count} tokens")
     if count == 0:
         return Rejection(cause="too_short", detail="no speech tokens")
-    if expected is not None and count + limits.slack < limits.min_share * expected:
+    if expected is not None and count + limits.slack * rate < limits.min_share * expected:
         return Rejection(
             cause="too_short", detail=f"{count} tokens where about {expected:.0f} were expected"
         )
-    return too_long(count, expected, limits)
+    return too_long(count, expected, rate, limits)
 
 
-def too_long(count: int, expected: float | None, limits: GuardLimits) -> Rejection | None:
-    """Refuse more tokens than the text can take, finished or not."""
-    if expected is None or count - limits.slack <= limits.max_share * expected:
+def too_long(
+    count: int, expected: float | None, rate: float, limits: GuardLimits
+) -> Rejection | None:
+    """Refuse more frames than the text can take, finished or not."""
+    if expected is None or count - limits.slack * rate <= limits.max_share * expected:
         return None
     return Rejection(
         cause="too_long", detail=f"{count} tokens where about {expected:.0f} were expected"

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from mamtra_cli.engine.decoding.guards import Rejection, check_audio
-from mamtra_cli.engine.decoding.loop import Outcome, Utterance, decode
+from mamtra_cli.engine.decoding.loop import Utterance, decode
+from mamtra_cli.engine.decoding.streams import Outcome
 from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.cloning import clone
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_tokens
+from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_frames
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
 from mamtra_cli.families.lessons import Example
@@ -118,6 +118,8 @@ def speak_jobs(
         report: hears of every take, and of texts that cannot be spoken.
     """
     clock = clock or Clock()
+    tokens = engine.speaker.tokens
+    assert tokens is not None
     found = [_plan(engine, job, report) for job in jobs]
     pieces = [piece for _, parts in found for piece in parts]
     waiting = list(range(len(pieces)))
@@ -135,7 +137,7 @@ def speak_jobs(
         again = []
         tries = [pieces[index].utterance.attempt(attempt) for index in waiting]
         started, sound = time.perf_counter(), clock.sound
-        for place, outcome in decode(engine, tries, engine.sampling, rows=rows):
+        for place, outcome in decode(tokens, tries, engine.sampling, rows=rows):
             piece = pieces[waiting[place]]
             rejection = outcome.rejection or _sound(engine, piece, outcome, clock)
             if rejection is None:
@@ -178,7 +180,8 @@ def sound_of(engine: Engine, take: Take) -> Wave:
     """The sound of a spoken take, made again from its tokens: (S,) float32."""
     gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
     options = SpeechOptions(seed=take.job.seed)
-    waves = [speak_tokens(engine, said, take.job.voice, options).numpy() for said in take.tokens]
+    frames = [[(token,) for token in said] for said in take.tokens]
+    waves = [speak_frames(engine, said, take.job.voice, options).numpy() for said in frames]
     return np.concatenate([part for wave in waves for part in (gap, wave)][1:])
 
 
@@ -192,16 +195,16 @@ def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
     if sentence.prompt_audio is None:
         return default
     clip = read_clip(sentence.prompt_audio)
-    return clone(engine, clip, sentence.id, transcript=sentence.prompt_text)
+    return engine.speaker.clone(clip, sentence.id, transcript=sentence.prompt_text)
 
 
 def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]:
     """Cut a job into utterances; a text that cannot be spoken is a refused take."""
-    take = Take(job=job)
+    take, speaker = Take(job=job), engine.speaker
     if job.problem:
         return _refused(job, job.problem), []
     try:
-        take.ids = [tuple(engine.encode(piece)) for piece in engine.pieces(job.sentence.text)]
+        take.ids = [tuple(speaker.encode(piece)) for piece in speaker.pieces(job.sentence.text)]
     except TextError as error:
         report(Note(text=f"`{job.sentence.id}` cannot be spoken: {error.message}", warning=True))
         return _refused(job, "text"), []
@@ -210,11 +213,13 @@ def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]
         _Piece(
             take=take,
             number=number,
-            utterance=engine.utterance(row, job.voice, seed=job.seed + number * PIECES_APART),
+            utterance=Utterance(
+                script=speaker.begin(row, job.voice), seed=job.seed + number * PIECES_APART
+            ),
         )
         for number, row in enumerate(take.ids)
     ]
-    known = [piece.utterance.expected for piece in parts]
+    known = [piece.utterance.script.expected for piece in parts]
     if all(value is not None for value in known):
         take.expected = float(sum(value or 0.0 for value in known))
     return take, parts
@@ -228,7 +233,7 @@ def _sound(engine: Engine, piece: _Piece, outcome: Outcome, clock: Clock) -> Rej
     """Make the sound of a piece and judge it; a good one is kept."""
     started = time.perf_counter()
     options = SpeechOptions(seed=piece.take.job.seed)
-    wave = speak_tokens(engine, outcome.tokens, piece.take.job.voice, options)
+    wave = speak_frames(engine, outcome.frames, piece.take.job.voice, options)
     rejection = check_audio(wave)
     if rejection is None:
         piece.wave = wave.to(torch.float32).numpy()

@@ -7,7 +7,7 @@ refused ones are left out and counted. Only the language model runs.
 
 from collections.abc import Callable, Sequence
 
-from mamtra_cli.engine.decoding.loop import decode
+from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
@@ -40,10 +40,14 @@ def make_pairs(
         report: hears of the progress.
     """
     report(Stage(name="speaking", total=len(texts), unit="sentences"))
-    ids = [tuple(engine.encode(text)) for text in texts]
-    utterances = [engine.utterance(row, seed=seed + i) for i, row in enumerate(ids)]
+    ids = [tuple(engine.speaker.encode(text)) for text in texts]
+    utterances = [
+        Utterance(script=engine.speaker.begin(row), seed=seed + i) for i, row in enumerate(ids)
+    ]
+    tokens = engine.speaker.tokens
+    assert tokens is not None
     made: dict[int, Example] = {}
-    for index, outcome in decode(engine, utterances, sampling or engine.lesson_sampling, rows=rows):
+    for index, outcome in decode(tokens, utterances, sampling or engine.lesson_sampling, rows=rows):
         if outcome.rejection is None:
             name = f"{seed}-{index}"
             made[index] = Example(id=name, text_ids=ids[index], tokens=outcome.tokens)

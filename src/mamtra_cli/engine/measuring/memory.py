@@ -5,8 +5,6 @@ of a pipeline is its weights and its largest stage. What only a family can tell,
 and what its authors' program computes, is its `Measures`. Numbers by name.
 """
 
-from dataclasses import replace
-
 import torch
 
 from mamtra_cli.engine.model import Engine
@@ -39,14 +37,15 @@ def own_memory(engine: Engine, request: Request) -> Numbers:
     hands each window out.
     """
     measures = measures_of(engine)
-    prompt = measures.prompt(engine.config, request, seed=2)
-    utterance = replace(engine.utterance([1]), prompt=prompt, max_tokens=request.tokens)
+    reads = measures.prompt(engine.config, request, seed=2, room=request.tokens)
+    model = engine.speaker.tokens
+    assert model is not None
 
     def speak() -> object:
-        scores, state = engine.prefill([utterance])
+        scores, rows = model.read([reads], None, [0], [None])
         for _ in range(request.tokens):
-            scores, state = engine.step(torch.zeros(1, dtype=torch.long), state)
-        return scores, state
+            scores, rows = model.step(torch.zeros(1, model.codebooks).long(), rows)
+        return scores, rows
 
     parts = [engine.part(name).state_dict().values() for name in engine.speech_parts]
     with torch.inference_mode():

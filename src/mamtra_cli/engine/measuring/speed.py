@@ -6,12 +6,11 @@ their number matters.
 """
 
 import time
-from dataclasses import replace
+from typing import Any
 
 import torch
 
 from mamtra_cli.engine.decoding.guards import GuardLimits
-from mamtra_cli.engine.decoding.loop import Utterance
 from mamtra_cli.engine.measuring.meter import metered, synchronise, timed
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
@@ -52,12 +51,17 @@ def language_model(
         batch: sequences at once.
         runs, warmup: repetitions of the reading.
     """
-    utterances = [_context(engine, context, seed) for seed in range(batch)]
+    reads = [_context(engine, context, seed) for seed in range(batch)]
+    model, new = engine.speaker.tokens, [None] * batch
+    assert model is not None
     with metered(engine.device) as memory, torch.inference_mode():
         timing = timed(
-            lambda: engine.prefill(utterances), runs=runs, warmup=warmup, device=engine.device
+            lambda: model.read(reads, None, range(batch), new),
+            runs=runs,
+            warmup=warmup,
+            device=engine.device,
         )
-        scores, state = engine.prefill(utterances)
+        scores, rows = model.read(reads, None, range(batch), new)
     prefill = {
         "positions": float(context),
         "ms": 1e3 * timing.median,
@@ -67,15 +71,15 @@ def language_model(
     }
     held = {
         "positions": float(context),
-        "bytes": float(tensor_bytes(state)),
+        "bytes": float(tensor_bytes(rows)),
     }
-    tokens = torch.zeros(batch, dtype=torch.long)
+    columns = torch.zeros(batch, model.codebooks, dtype=torch.long)
     seconds = []
     with torch.inference_mode():
         for _ in range(4 + STEPS):
             synchronise(engine.device)
             start = time.perf_counter()
-            scores, state = engine.step(tokens, state)
+            scores, rows = model.step(columns, rows)
             synchronise(engine.device)
             seconds.append(time.perf_counter() - start)
     assert bool(torch.isfinite(scores).all())
@@ -134,16 +138,15 @@ def speech(engine: Engine, voice: Voice | None = None, *, text: str = TEXT) -> N
     return found
 
 
-def _context(engine: Engine, positions: int, seed: int) -> Utterance:
-    """A prompt of random ids that fills so many positions."""
-    utterance = engine.utterance([1])
+def _context(engine: Engine, positions: int, seed: int) -> Any:
+    """A prompt of random ids that fills so many positions, as the token model reads it."""
     measures = engine.family.measures(engine.config)
-    if measures is not None:
-        text = 2 * TEXT_IDS
-        heard = max(0, positions - text - 2)
-        request = Request(tokens=heard, prompt=heard, text=text)
-        utterance = replace(utterance, prompt=measures.prompt(engine.config, request, seed))
-    return replace(utterance, max_tokens=STEPS + 8)
+    if measures is None:
+        return engine.speaker.begin([1], most=STEPS + 8).reads
+    text = 2 * TEXT_IDS
+    heard = max(0, positions - text - 2)
+    request = Request(tokens=heard, prompt=heard, text=text)
+    return measures.prompt(engine.config, request, seed, room=STEPS + 8)
 
 
 def _anyone(engine: Engine) -> Voice:

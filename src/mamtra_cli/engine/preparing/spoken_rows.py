@@ -135,8 +135,8 @@ class SpokenRows:
             yield bad(entry.id, "unspeakable", "the text holds half a character")
             return
         try:
-            pieces = self.engine.pieces(entry.text)
-            encoded = [self.engine.encode(piece) for piece in pieces]
+            pieces = self.engine.speaker.pieces(entry.text)
+            encoded = [self.engine.speaker.encode(piece) for piece in pieces]
         except TextError as error:
             yield bad(entry.id, "unspeakable", error.message)
             return
@@ -163,14 +163,17 @@ class SpokenRows:
                     sha256=digest,
                 )
                 seed = int(digest[:16], 16) >> (64 - SEED_BITS)
-                yield _Piece(row=row, utterance=self.engine.utterance(ids, seed=seed))
+                script = self.engine.speaker.begin(ids)
+                yield _Piece(row=row, utterance=Utterance(script=script, seed=seed))
 
     def _speak(self, chunk: Sequence[_Piece]) -> Iterator[Row | Bad]:
         """Speak pieces; rows come in their order."""
         utterances = [piece.utterance for piece in chunk]
+        tokens = self.engine.speaker.tokens
+        assert tokens is not None
         done: dict[int, Row | Bad] = {}
         for index, outcome in decode(
-            self.engine, utterances, self.sampling, rows=ROWS, retries=self.retries
+            tokens, utterances, self.sampling, rows=ROWS, retries=self.retries
         ):
             row = chunk[index].row
             if outcome.rejection is not None:

@@ -7,27 +7,23 @@ the middle of a sentence. What arrives is an iterator of strings that may block;
 knows where from.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
 
-from mamtra_cli.engine.decoding.guards import Rejection, TokenWatch, check_finite
+from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import (
     Chunk,
     PieceReport,
     SpeechOptions,
+    heard_events,
     rejected,
     shaped,
     speak_pieces,
-    wave_road,
 )
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.families.cosyvoice2.sequences import is_aligned
-from mamtra_cli.families.cosyvoice2.turns import TextStream, stream_tokens
-from mamtra_cli.ops.sampling import sample_one
 from mamtra_cli.text.arriving import whole_sentences, whole_words
 from mamtra_cli.voices.voice import Voice
 
@@ -58,22 +54,18 @@ def speak_arriving(
 
 
 def takes_turns(engine: Engine) -> bool:
-    """Whether the language model was trained to speak before it has read the whole text.
-
-    The published layout with counted positions was; models with aligned positions (mini) read
-    all of a text first.
-    """
-    return not is_aligned(engine.config.lm)
+    """Whether the language model was trained to speak before it has read the whole text."""
+    return engine.facts.learned.turns
 
 
 def _pieces(
     engine: Engine, arriving: Iterable[str], report: Report
 ) -> Iterator[tuple[str, list[int]]]:
     """Speakable pieces and their ids."""
-    some = False
+    speaker, some = engine.speaker, False
     for sentence in whole_sentences(arriving):
         try:
-            found = [(piece, engine.encode(piece)) for piece in engine.pieces(sentence)]
+            found = [(piece, speaker.encode(piece)) for piece in speaker.pieces(sentence)]
         except TextError as error:
             report(Note(text=f"left out: {error.message}", warning=True))
             continue
@@ -90,47 +82,51 @@ def _turns(
     options: SpeechOptions,
 ) -> Iterator[Chunk]:
     """Speak while the text arrives as one utterance; what was heard is never tried again."""
-    config = engine.config.lm
-    prompt_text, prompt_tokens = voice.heard(engine.manner(voice, options.manner))
-    sampling = options.sampling or engine.sampling
-    generator = torch.Generator().manual_seed(options.seed)
-    watch = TokenWatch(limits=options.limits, prompt=prompt_tokens)
-    waver, prompt = wave_road(engine, voice, options, 0)
-    state, said, read = waver.start(prompt), 0, 0
-    text = ""
+    parts: list[str] = []
+    events = _turn_events(engine, arriving, voice, options, parts)
+    outcome = None
+    for part in heard_events(engine, events, voice, options):
+        if isinstance(part, Outcome):
+            outcome = part
+        else:
+            yield Chunk(audio=part)
+    assert outcome is not None
+    text = "".join(parts).strip()
+    if outcome.rejection is not None:
+        raise rejected(text, [outcome.rejection], heard=True)
+    done = PieceReport(text=text, tokens=len(outcome.frames), attempts=1)
+    yield Chunk(audio=torch.zeros(0), piece=done)
 
-    def ids() -> Iterator[Sequence[int]]:
-        nonlocal read, text
-        for words in whole_words(arriving):
-            found = engine.encode(words)
-            text, read = text + words, read + len(found)
-            yield found
-        if not read:
-            raise TextError(*EMPTY)
 
-    def choose(scores: Tensor, out: Sequence[int]) -> int:
-        return sample_one(scores.float().cpu(), sampling, out, generator=generator)
+def _turn_events(
+    engine: Engine,
+    arriving: Iterable[str],
+    voice: Voice,
+    options: SpeechOptions,
+    parts: list[str],
+) -> Iterator[Event]:
+    """Events of a stream that hears text as it comes; what it heard is put into `parts`."""
+    speaker = engine.speaker
+    assert speaker.tokens is not None
+    streams = Streams(speaker.tokens, rows=1, limits=options.limits)
+    script = speaker.turns(voice, speaker.settings(voice, options.manner))
+    id = streams.add(script, options.sampling or engine.sampling, seed=options.seed)
 
-    stream = TextStream.begin(config, prompt_text, prompt_tokens)
-    rejection: Rejection | None = None
-    for token in stream_tokens(engine.lm, stream, ids(), choose):
-        said += 1
-        rejection = watch.add(token)
-        if rejection is None and said > config.max_ratio * max(read, config.text_chunk):
-            rejection = Rejection(cause="no_end", detail=f"no end after {said} tokens")
-        if rejection is not None:
-            break
-        state, audio = waver.push(state, [token])
-        if len(audio):
-            rejection = check_finite(audio, "samples")
-            if rejection is not None:
-                break
-            yield Chunk(audio=audio)
-    if rejection is not None:
-        raise rejected(text.strip(), [rejection], heard=True)
-    audio = waver.finish(state)
-    rejection = check_finite(audio, "samples")
-    if rejection is not None:
-        raise rejected(text.strip(), [rejection], heard=True)
-    done = PieceReport(text=text.strip(), tokens=said, attempts=1)
-    yield Chunk(audio=audio, piece=done)
+    def run() -> Iterator[Event]:
+        while streams.busy:
+            yield from streams.step()
+
+    some = False
+    for words in whole_words(arriving):
+        ids = speaker.encode(words)
+        parts.append(words)
+        some = some or bool(ids)
+        streams.hear(id, ids)
+        for event in run():
+            yield event
+            if event.outcome is not None:
+                return
+    if not some:
+        raise TextError(*EMPTY)
+    streams.close(id)
+    yield from run()

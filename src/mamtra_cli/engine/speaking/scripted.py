@@ -88,6 +88,6 @@ def _parts(engine: Engine, script: Script, options: SpeechOptions) -> Iterator[_
                 f"a rate of {segment.rate:g} at `--speed {options.speed:g}` is {speed:g}, outside "
                 f"{SLOWEST:g} to {FASTEST:g}"
             )
-        pieces = engine.pieces(segment.text)
-        encoded = tuple((piece, engine.encode(piece)) for piece in pieces)
+        pieces = engine.speaker.pieces(segment.text)
+        encoded = tuple((piece, engine.speaker.encode(piece)) for piece in pieces)
         yield _Part(pieces=encoded, voice=segment.voice, rate=segment.rate)

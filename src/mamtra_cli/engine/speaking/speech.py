@@ -1,28 +1,32 @@
-"""Text to sound: pieces, prompts, tokens, waves, with guards and new attempts on the way.
+"""Text to sound: pieces, scripts, frames, waves, with guards and new attempts on the way.
 
-Two roads. A piece is normally spoken whole, judged, and only then handed out, so that a bad
-attempt is never heard; memory is bounded by the longest piece. Streaming hands out sound while
-the language model still writes: a piece can be tried again until its first sound has left. Pieces
-are joined by a short silence and soft edges. Knows no files and no flags.
+Both roads read the events of the token loop. A piece is normally spoken whole, judged, and only
+then handed out, so that a bad attempt is never heard; memory is bounded by the longest piece.
+Streaming hands out sound while the language model still writes: a piece can be tried again until
+its first sound has left. Pieces are joined by a short silence and soft edges. Knows no files and no
+flags, and models only as their family's `Speaker`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
+from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection, check_audio, check_finite
-from mamtra_cli.engine.decoding.loop import Outcome, Utterance, tokens
+from mamtra_cli.engine.decoding.loop import Utterance, reseeded, speak_one
+from mamtra_cli.engine.decoding.streams import Event, Outcome
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.errors import AudioRejectedError
+from mamtra_cli.errors import AudioRejectedError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.families.script import Frame
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.voice import Manner, Voice
 
 EDGE_SECONDS = 0.005
-TOKENS_PER_SECOND = 25
+HURRIED = 0.5  # share of the frames expected of a text below which a cap cannot be kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ class SpeechOptions:
         volume: factor on the samples.
         stream: hand sound out while the language model writes.
         limits: what the guards tolerate.
-        manner: what of the voice the model is shown; `None` as in `Engine.manner`.
+        manner: what of the voice the model is shown; `None` for the richest that both know.
     """
 
     sampling: Sampling | None = None
@@ -95,9 +99,9 @@ def speak(
         AudioRejectedError: a piece was refused after every retry.
     """
     options = options or SpeechOptions()
-    pieces = engine.pieces(text)
+    pieces = engine.speaker.pieces(text)
     # Encoding everything first means that an unspeakable word is told before any sound is made.
-    encoded = [engine.encode(piece) for piece in pieces]
+    encoded = [engine.speaker.encode(piece) for piece in pieces]
     report(Stage(name="speaking", total=len(pieces), unit="pieces"))
     yield from speak_pieces(engine, zip(pieces, encoded, strict=True), voice, options, report)
 
@@ -112,17 +116,11 @@ def speak_pieces(
     """Speak pieces with their ids as they come, with pauses between; see `speak`."""
     make = _streamed if options.stream else _whole
     gap = torch.zeros(round(options.silence * engine.sample_rate))
-    for number, (piece, ids) in enumerate(pieces):
-        utterance = engine.utterance(
-            ids,
-            voice,
-            seed=options.seed + number,
-            max_seconds=options.max_seconds,
-            manner=options.manner,
-        )
+    for number, (text, ids) in enumerate(pieces):
         if number and len(gap):
             yield Chunk(audio=gap)
-        yield from shaped(engine, make(engine, piece, utterance, voice, options, report), options)
+        piece = _Piece(text=text, ids=ids, seed=options.seed + number)
+        yield from shaped(engine, make(engine, piece, voice, options, report), options)
         report(Advance())
 
 
@@ -132,77 +130,112 @@ def shaped(engine: Engine, chunks: Iterable[Chunk], options: SpeechOptions) -> I
         yield Chunk(audio=(chunk.audio * options.volume).clamp(-1, 1), piece=chunk.piece)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """A text that is spoken at once."""
+
+    text: str
+    ids: Sequence[int]
+    seed: int
+
+
 def _whole(
-    engine: Engine,
-    piece: str,
-    utterance: Utterance,
-    voice: Voice,
-    options: SpeechOptions,
-    report: Report,
+    engine: Engine, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
     """Speak a piece, judge it, and hand it out if it is good."""
+    speaker = engine.speaker
+    settings = speaker.settings(voice, options.manner)
     refused: list[Rejection] = []
     for attempt in range(options.retries + 1):
-        outcome = _decode(engine, utterance.attempt(attempt), options)
-        rejection = outcome.rejection
+        frames: Sequence[Any]
+        if speaker.tokens is None:
+            frames = speaker.whole(piece.ids, voice, settings, reseeded(piece.seed, attempt))
+            rejection = None
+        else:
+            outcome = _outcome(_events(engine, piece, voice, settings, options, attempt))
+            frames, rejection = outcome.frames, outcome.rejection
         if rejection is None:
-            waver, prompt = wave_road(engine, voice, options, attempt)
-            audio = waver.synthesize(outcome.tokens, prompt)
+            prompt = speaker.sound_prompt(voice, settings)
+            audio = speaker.codec.whole(frames, prompt, sound(options, attempt))
             rejection = check_audio(audio, options.limits)
             if rejection is None:
-                done = _piece_report(piece, outcome.tokens, refused)
-                yield Chunk(audio=audio, piece=done)
+                yield Chunk(audio=audio, piece=_piece_report(piece.text, len(frames), refused))
                 return
         refused.append(rejection)
-        _tell(report, piece, rejection, attempt, options)
-    raise rejected(piece, refused)
+        _tell(report, piece.text, rejection, attempt, options)
+    raise rejected(piece.text, refused)
 
 
 def _streamed(
-    engine: Engine,
-    piece: str,
-    utterance: Utterance,
-    voice: Voice,
-    options: SpeechOptions,
-    report: Report,
+    engine: Engine, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
-    """Speak a piece while its tokens come; new attempts until the first sound is out."""
+    """Speak a piece while its frames come; new attempts until the first sound is out."""
+    if engine.speaker.tokens is None:
+        yield from _whole(engine, piece, voice, options, report)
+        return
+    settings = engine.speaker.settings(voice, options.manner)
     refused: list[Rejection] = []
     for attempt in range(options.retries + 1):
-        waver, prompt = wave_road(engine, voice, options, attempt)
-        state = waver.start(prompt)
-        loop = tokens(
-            engine, utterance.attempt(attempt), options.sampling or engine.sampling, options.limits
-        )
+        events = _events(engine, piece, voice, settings, options, attempt)
         heard = False
-        rejection: Rejection | None = None
-        said: list[int] = []
-        while rejection is None:
-            try:
-                said.append(next(loop))
-            except StopIteration as stop:
-                outcome: Outcome = stop.value
-                rejection = outcome.rejection
-                break
-            state, audio = waver.push(state, said[-1:])
+        said, rejection = 0, None
+        for part in heard_events(engine, events, voice, options, attempt):
+            if isinstance(part, Outcome):
+                said, rejection = len(part.frames), part.rejection
+            else:
+                heard = True
+                yield Chunk(audio=part)
+        if rejection is None:
+            yield Chunk(audio=torch.zeros(0), piece=_piece_report(piece.text, said, refused))
+            return
+        refused.append(rejection)
+        _tell(report, piece.text, rejection, attempt, options)
+        if heard:
+            raise rejected(piece.text, refused, heard=True)
+    raise rejected(piece.text, refused)
+
+
+def heard_events(
+    engine: Engine,
+    events: Iterable[Event],
+    voice: Voice,
+    options: SpeechOptions,
+    attempt: int = 0,
+) -> Iterator[Tensor | Outcome]:
+    """Sound (S,) while frames come, and how it ended last; nothing follows a refusal.
+
+    Args:
+        engine: the model.
+        events: of one stream.
+        voice: who speaks.
+        options: how.
+        attempt: which one this is.
+    """
+    speaker = engine.speaker
+    settings = speaker.settings(voice, options.manner)
+    prompt = speaker.sound_prompt(voice, settings)
+    state = speaker.codec.start(prompt, sound(options, attempt))
+    frames: tuple[Frame, ...] = ()
+    heard = False
+    for event in events:
+        frames = frames if event.outcome is None else event.outcome.frames
+        if event.frames:
+            state, audio = speaker.codec.push(state, event.frames)
             if len(audio):
                 rejection = check_finite(audio, "samples")
-                if rejection is None:
-                    heard = True
-                    yield Chunk(audio=audio)
-        if rejection is None:
-            audio = waver.finish(state)
-            rejection = (
-                check_finite(audio, "samples") if heard else check_audio(audio, options.limits)
-            )
-            if rejection is None:
-                yield Chunk(audio=audio, piece=_piece_report(piece, said, refused))
-                return
-        refused.append(rejection)
-        _tell(report, piece, rejection, attempt, options)
-        if heard:
-            raise rejected(piece, refused, heard=True)
-    raise rejected(piece, refused)
+                if rejection is not None:
+                    yield Outcome(frames=frames, rejection=rejection)
+                    return
+                heard = True
+                yield audio
+        if event.outcome is not None and event.outcome.rejection is not None:
+            yield event.outcome
+            return
+    audio = speaker.codec.finish(state)
+    rejection = check_finite(audio, "samples") if heard else check_audio(audio, options.limits)
+    if rejection is None:
+        yield audio
+    yield Outcome(frames=frames, rejection=rejection)
 
 
 def soft_edges(chunks: Iterable[Chunk], ramp: int) -> Iterator[Chunk]:
@@ -228,47 +261,57 @@ def soft_edges(chunks: Iterable[Chunk], ramp: int) -> Iterator[Chunk]:
         yield Chunk(audio=held * rise.flip(0)[ramp - len(held) :], piece=done)
 
 
-def speak_tokens(
-    engine: Engine, tokens: Sequence[int], voice: Voice, options: SpeechOptions | None = None
+def speak_frames(
+    engine: Engine, frames: Sequence[Frame], voice: Voice, options: SpeechOptions | None = None
 ) -> Tensor:
-    """Turn speech tokens that are known into samples (S,)."""
-    waver, prompt = wave_road(engine, voice, options or SpeechOptions(), 0)
-    return waver.synthesize(tokens, prompt)
+    """Turn frames that are known into samples (S,)."""
+    options = options or SpeechOptions()
+    speaker = engine.speaker
+    prompt = speaker.sound_prompt(voice, speaker.settings(voice, options.manner))
+    return speaker.codec.whole(frames, prompt, sound(options, 0))
 
 
-def _decode(engine: Engine, utterance: Utterance, options: SpeechOptions) -> Outcome:
-    """Choose all tokens of an utterance."""
-    loop = tokens(engine, utterance, options.sampling or engine.sampling, options.limits)
-    while True:
-        try:
-            next(loop)
-        except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome
+def sound(options: SpeechOptions, attempt: int) -> SoundOptions:
+    """How the frames of an attempt become sound."""
+    return SoundOptions(seed=options.seed + attempt, speed=options.speed, steps=options.steps)
 
 
-def wave_road(
-    engine: Engine, voice: Voice, options: SpeechOptions, attempt: int
-) -> tuple[TokenToWave, VoicePrompt]:
-    """The road from tokens to sound for one attempt, and who speaks."""
-    wave = WaveOptions(
-        hop_tokens=engine.config.hop_tokens,
-        max_hop_tokens=engine.config.max_hop_tokens,
-        context_tokens=engine.config.context_tokens,
-        whole_tokens=engine.config.whole_tokens,
-        speed=options.speed,
-        steps=options.steps,
-        seed=options.seed + attempt,
-    )
-    return TokenToWave(engine.flow, engine.vocoder, wave), engine.voice_prompt(
-        voice, options.manner
-    )
+def _events(
+    engine: Engine,
+    piece: _Piece,
+    voice: Voice,
+    settings: Any,
+    options: SpeechOptions,
+    attempt: int,
+) -> Iterator[Event]:
+    """What the token loop does for one attempt at a piece."""
+    speaker = engine.speaker
+    assert speaker.tokens is not None
+    most = None
+    if options.max_seconds is not None:
+        most = max(1, round(options.max_seconds * engine.facts.frame_rate))
+    script = speaker.begin(piece.ids, voice, settings, most=most)
+    if most is not None and most < HURRIED * (script.expected or 0.0):
+        raise UsageError(
+            f"`--max-seconds {options.max_seconds:g}` is too short for a piece of text that takes "
+            f"about {(script.expected or 0.0) / engine.facts.frame_rate:.1f} s",
+            "give more seconds, or a shorter text",
+        )
+    utterance = Utterance(script=script, seed=piece.seed).attempt(attempt)
+    return speak_one(speaker.tokens, utterance, options.sampling or engine.sampling, options.limits)
 
 
-def _piece_report(piece: str, said: Sequence[int], refused: Sequence[Rejection]) -> PieceReport:
+def _outcome(events: Iterable[Event]) -> Outcome:
+    """How a stream ended."""
+    *_, last = events
+    assert last.outcome is not None
+    return last.outcome
+
+
+def _piece_report(piece: str, said: int, refused: Sequence[Rejection]) -> PieceReport:
     return PieceReport(
         text=piece,
-        tokens=len(said),
+        tokens=said,
         attempts=len(refused) + 1,
         rejected=tuple(rejection.cause for rejection in refused),
     )

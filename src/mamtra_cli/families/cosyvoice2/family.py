@@ -13,7 +13,12 @@ from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
+from mamtra_cli.families.base import (
+    AttentionSite,
+    Facts,
+    Learned,
+    Upstream,
+)
 from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
 from mamtra_cli.families.cosyvoice2.bpe import (
     MERGES_FILE,
@@ -29,10 +34,13 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
 from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
+from mamtra_cli.families.cosyvoice2.speaker import CosyVoice2Speaker
 from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
+from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.measures import Parts
+from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource
 
@@ -185,6 +193,10 @@ class CosyVoice2:
                 "the tokenizer files belong to another model",
             )
         return BpeFrontEnd(tokenizer, normalizers=wetext_normalizers())
+
+    def speaker(self, loaded: Loaded) -> CosyVoice2Speaker:
+        """A loaded model, ready to speak."""
+        return CosyVoice2Speaker(loaded)
 
     def sampling(self, config: CosyVoice2Config) -> Sampling:
         """Repetition-aware sampling from the nucleus."""

@@ -21,7 +21,8 @@ from mamtra_cli.codecs.flow_hift.token2wav import (
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.official.memory import official_peaks
-from mamtra_cli.families.cosyvoice2.sequences import LMSequence, decode_sequence
+from mamtra_cli.families.cosyvoice2.scripts import Reads
+from mamtra_cli.families.cosyvoice2.sequences import decode_row, to_sequence
 from mamtra_cli.families.measures import Parts, Peaks, Request, Saving
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
@@ -40,14 +41,14 @@ class PipelineMeasures:
         """Memory by formulas."""
         return costs.savings(config, request, hybrid)
 
-    def prompt(self, config: CosyVoice2Config, request: Request, seed: int) -> LMSequence:
+    def prompt(self, config: CosyVoice2Config, request: Request, seed: int, *, room: int) -> Reads:
         """A prompt of random ids; the prompt's share of the text is its share of the speech."""
         lm, generator = config.lm, torch.Generator().manual_seed(seed)
         known = len(lm.durations) or lm.vocab_size
         text = torch.randint(1, known, (request.text,), generator=generator).tolist()
         heard = torch.randint(lm.speech_vocab, (request.prompt,), generator=generator).tolist()
         spoken = request.text * request.prompt // max(1, request.prompt + request.tokens)
-        return decode_sequence(lm, text[spoken:], text[:spoken], heard)
+        return Reads(row=decode_row(lm, text[spoken:], text[:spoken], heard), room=room)
 
     def stages(
         self, config: CosyVoice2Config, part: Parts, device: torch.device, frames: int
@@ -80,7 +81,7 @@ class PipelineMeasures:
         return official_peaks(
             [part(name) for name in config.speaking_parts],
             device,
-            self.prompt(config, request, seed=2),
+            to_sequence(config.lm, [self.prompt(config, request, seed=2, room=0).row]),
             random_prompt(config, request.prompt),
             random_tokens(config, request.tokens),
         )

@@ -236,7 +236,17 @@ def decode_sequence(
     prompt_text: Sequence[int] = (),
     prompt_speech: Sequence[int] = (),
 ) -> LMSequence:
-    """What the model reads before it speaks: sos, prompt text, text, task, prompt speech. B = 1.
+    """`decode_row` as tensors. B = 1."""
+    return to_sequence(config, [decode_row(config, text, prompt_text, prompt_speech)])
+
+
+def decode_row(
+    config: LMConfig,
+    text: Sequence[int],
+    prompt_text: Sequence[int] = (),
+    prompt_speech: Sequence[int] = (),
+) -> Row:
+    """What the model reads before it speaks: sos, prompt text, text, task, prompt speech.
 
     In the aligned mode a prompt's text is stretched to its speech, and the text follows it.
     """
@@ -248,7 +258,7 @@ def decode_sequence(
     row.add(TEXT, text, text_positions(config, text, start=float(spoken) if spoken else end)[0])
     row.task(0)
     row.speech(prompt_speech, 0)
-    return to_sequence(config, [row])
+    return row
 
 
 def to_sequence(config: LMConfig, rows: Sequence[Row]) -> LMSequence:

@@ -11,14 +11,11 @@ nothing while text is awaited are masked. Text that arrives in larger pieces is 
 chunk of it is complete.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.cosyvoice2.scripts import Reads
 from mamtra_cli.families.cosyvoice2.sequences import (
     SOS,
     SOS_POSITION,
@@ -29,12 +26,10 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     Row,
     is_aligned,
     text_positions,
-    to_sequence,
 )
-from mamtra_cli.layers.state import HybridState
+from mamtra_cli.families.script import Frame
 
-Choose = Callable[[Tensor, Sequence[int]], int]
-"""From (V,) float32 log-probabilities and the ids chosen so far to the next id."""
+ROOM = 256  # tokens to make room for: how many come, no text says yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +55,18 @@ class TextStream:
         text_end: where the text so far ends on the speech axis.
         prompt: prompt speech not queued yet.
         queue: what the model reads when it runs next.
-        runnable: whether it is in a turn; else text must arrive (or all is finished).
-        heard: what the model read last.
+        runnable: whether it is in a turn; else text must arrive (or all is over).
+        repeated: what the model read last.
         spoken: speech tokens queued so far, prompt included.
-        out: ids chosen so far, fill ids included.
-        next_fill: length of `out` at which a fill id is due.
+        texts: text ids that have arrived, the prompt's not counted.
+        frames: speech tokens chosen so far.
+        history: ids chosen so far, fill ids included.
+        heard: the prompt's speech.
+        next_fill: length of `history` at which a fill id is due.
         closed: whether the text has ended.
         free: whether the task id of free running has been queued.
-        finished: whether the speech has ended.
+        ended: whether the speech has ended.
+        capped: whether it was ended because no text can take so long.
     """
 
     config: LMConfig
@@ -77,13 +76,18 @@ class TextStream:
     prompt: tuple[int, ...] = ()
     queue: tuple[Read, ...] = (START,)
     runnable: bool = False
-    heard: tuple[Read, ...] = ()
+    repeated: tuple[Read, ...] = ()
     spoken: int = 0
-    out: tuple[int, ...] = ()
+    texts: int = 0
+    frames: tuple[Frame, ...] = ()
+    history: tuple[Frame, ...] = ()
+    heard: tuple[Frame, ...] = ()
     next_fill: int = 0
     closed: bool = False
     free: bool = False
-    finished: bool = False
+    ended: bool = False
+    capped: bool = False
+    expected: float | None = None
 
     @classmethod
     def begin(
@@ -104,59 +108,85 @@ class TextStream:
             text=_text_reads(prompt_text, positions),
             text_end=end if total is None else total,
             prompt=tuple(prompt_speech),
+            heard=tuple((token,) for token in prompt_speech),
             next_fill=(length // turn + 1) * turn - length,
         )
 
     @property
-    def due(self) -> int | None:
+    def out(self) -> tuple[int, ...]:
+        """Ids chosen so far, fill ids included."""
+        return tuple(token for (token,) in self.history)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether text must come, or its end."""
+        return not (self.runnable or self.ended)
+
+    @property
+    def reads(self) -> Reads | None:
+        """What the model must read now; None where that is the token it said last."""
+        if len(self.queue) == 1 and self.queue[0].table == SPEECH and self.history:
+            return None
+        row = Row()
+        for read in self.queue:
+            row.add(read.table, [read.id], [read.position])
+        return Reads(row=row, room=ROOM)
+
+    @property
+    def column(self) -> Frame:
+        """The token said last."""
+        return (self.queue[0].id,)
+
+    @property
+    def due(self) -> Frame | None:
         """The id that must come next whatever the model scores, if any."""
-        if not self.free and len(self.out) == self.next_fill:
-            return self.config.fill_id
+        if not self.free and len(self.history) == self.next_fill:
+            return (self.config.fill_id,)
         return None
 
     @property
-    def masked(self) -> tuple[int, ...]:
+    def barred(self) -> tuple[tuple[int, int], ...]:
         """Ids that may not be chosen now."""
         if self.free:
             return ()
         eos, unused, _ = self.config.stop_ids
-        return (eos,) if self.compat else (eos, unused)
+        return ((0, eos),) if self.compat else ((0, eos), (0, unused))
 
-    def push(self, ids: Iterable[int]) -> "TextStream":
+    def hear(self, ids: Iterable[int]) -> "TextStream":
         """More text has arrived."""
         if self.closed:
             raise ValueError("text arrived after its end")
         ids = list(ids)
         positions, end = text_positions(self.config, ids, self.text_end)
         text = self.text + _text_reads(ids, positions)
-        return replace(self, text=text, text_end=end)._advanced()
+        stream = replace(self, text=text, text_end=end, texts=self.texts + len(ids))
+        return stream._advanced()
 
     def close(self) -> "TextStream":
         """The text has ended."""
         return replace(self, closed=True)._advanced()
 
-    def take(self) -> tuple[tuple[Read, ...], "TextStream"]:
-        """What the model must read now, and the state that then accepts the next id."""
-        if not (self.runnable and self.queue):
-            raise ValueError("nothing to read: the stream waits for text or for an id")
-        return self.queue, replace(self, queue=(), heard=self.queue)
-
-    def accept(self, token: int) -> "TextStream":
-        """The id chosen after the last read."""
+    def accept(self, frame: Frame) -> "TextStream":
+        """The queue was read, and this id chosen after it."""
+        (token,) = frame
         if (
-            self.queue
-            or not self.runnable
+            not (self.runnable and self.queue)
             or not 0 <= token < self.config.head_size
-            or token in self.masked
+            or (0, token) in self.barred
         ):
             raise ValueError(f"id {token} cannot be accepted now")
-        stream = replace(self, out=(*self.out, token))
+        stream = replace(self, queue=(), repeated=self.queue, history=(*self.history, frame))
         if not self.free and token == self.config.fill_id:
-            due = len(self.out) + self.config.speech_chunk + 1
+            due = len(stream.history) + self.config.speech_chunk
             return replace(stream, next_fill=due, runnable=False)._advanced()
         if token in self.config.stop_ids:
-            return replace(stream, finished=True, runnable=False)
-        return stream._said((token,), runnable=True)
+            return replace(stream, ended=True, runnable=False)
+        stream = replace(stream, frames=(*self.frames, frame))._said((token,), runnable=True)
+        # What was heard cannot be taken back, so a cap is all that bounds it.
+        longest = self.config.max_ratio * max(self.texts, self.config.text_chunk)
+        if not self.compat and len(stream.frames) > longest:
+            return replace(stream, ended=True, capped=True, runnable=False)
+        return stream
 
     def _said(self, tokens: Sequence[int], *, runnable: bool) -> "TextStream":
         reads = tuple(
@@ -190,14 +220,14 @@ class TextStream:
             stream = replace(stream._chunk(), prompt=stream.prompt[turn:])
             stream = stream._said(heard, runnable=False)
         if not stream.prompt:
-            if not stream.out and stream.queue != (START,):
+            if not stream.history and stream.queue != (START,):
                 return replace(stream, runnable=True)
             if len(stream.text) >= size:
                 return replace(stream._chunk(), runnable=True)
         return stream._freed() if stream.closed else stream
 
     def _freed(self) -> "TextStream":
-        again = self.heard if self.compat and self.out else ()
+        again = self.repeated if self.compat and self.history else ()
         queue = (*again, *self.queue, *self.text, self._task)
         stream = replace(self, queue=queue, text=(), prompt=(), free=True)
         return stream._said(() if self.compat else self.prompt, runnable=True)
@@ -208,51 +238,3 @@ def _text_reads(ids: Sequence[int], positions: Sequence[float]) -> tuple[Read, .
         Read(table=TEXT, id=index, position=position)
         for index, position in zip(ids, positions, strict=True)
     )
-
-
-def stream_tokens(
-    lm: SpeechLM, stream: TextStream, arriving: Iterable[Sequence[int]], choose: Choose
-) -> Iterator[int]:
-    """Speak text as it arrives; B = 1. There is no length limit: stop asking to stop.
-
-    Args:
-        lm: the model.
-        stream: `TextStream.begin(...)`.
-        arriving: pieces of text ids.
-        choose: picks an id; excluded ids score minus infinity.
-
-    Yields:
-        Speech tokens.
-    """
-    state: HybridState | None = None
-    for ids in arriving:
-        stream, state = yield from _run(lm, stream.push(ids), state, choose)
-    yield from _run(lm, stream.close(), state, choose)
-
-
-def _run(
-    lm: SpeechLM, stream: TextStream, state: HybridState | None, choose: Choose
-) -> Generator[int, None, tuple[TextStream, HybridState | None]]:
-    while stream.runnable:
-        reads, stream = stream.take()
-        scores, state = _read(lm, reads, state)
-        token = stream.due
-        if token is None:
-            scores[:, list(stream.masked)] = -torch.inf
-            token = choose(scores[0], stream.out)
-        stream = stream.accept(token)
-        if token < lm.config.speech_vocab:
-            yield token
-    return stream, state
-
-
-def _read(
-    lm: SpeechLM, reads: Sequence[Read], state: HybridState | None
-) -> tuple[Tensor, HybridState]:
-    device = lm.speech_embedding.weight.device
-    if state is not None and len(reads) == 1 and reads[0].table == SPEECH:
-        return lm.step(torch.tensor([reads[0].id], device=device), state)
-    row = Row()
-    for read in reads:
-        row.add(read.table, [read.id], [read.position])
-    return lm.extend(to_sequence(lm.config, [row]).to(device), state)

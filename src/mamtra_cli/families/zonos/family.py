@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import AttentionSite, Facts, FrontEnd, Learned, Upstream
+from mamtra_cli.families.base import AttentionSite, Facts, Learned, Upstream
+from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.zonos import costs, published, weights
 from mamtra_cli.families.zonos.config import ZonosConfig

@@ -110,7 +110,7 @@ class ZonosTokens:
         taken = {inner for row in by_slot.values() for inner in row.inner}
         free = [inner for inner in range(len(taken) + 2) if inner not in taken][: state.batch]
         if rows is None:
-            opened = self.stack.start(state, min(value.room, ROOM) + _length(state))
+            opened = self.stack.start(state, min(value.room, ROOM))
         else:
             opened = caches.join(rows.state, state, free)
         by_slot[slot] = Row(inner=tuple(free), manner=value.prompt.manner)
@@ -182,10 +182,6 @@ def absorbed(lm: ZonosLM, x: Tensor, held: HybridState) -> HybridState:
     return held
 
 
-def _length(state: HybridState) -> int:
-    return max(caches.row_lengths(state))
-
-
 class PlainTokens:
     """Rows over the modules as they are: nothing is rearranged; each row steps by itself.
 
@@ -212,7 +208,7 @@ class PlainTokens:
         for value, slot in zip(reads, at, strict=True):
             found, state = read(self.lm, value)
             scores.append(found)
-            room = _length(state) + value.room
+            room = max(caches.row_lengths(state)) + value.room
             kept[slot] = (state.reserve(room), value.prompt.manner)
         return torch.stack(scores), kept
 

@@ -2,21 +2,23 @@
 
 The clip is resampled from its own rate once to 16 kHz (tokens and vector) and once to the
 model's rate (mel), see `model_rate`; tokens and mel are cut to the shorter of the two. Knows
-engines and clips; nothing of where voices are kept. Source: FunAudioLLM/CosyVoice,
+parts and clips; nothing of where voices are kept. Source: FunAudioLLM/CosyVoice,
 cosyvoice/cli/frontend.py.
 """
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
-from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import AudioError, TextError
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import decode_sequence, first
+from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.features import fbank80, logmel128, mel24k
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.model_rate import to_rate
@@ -28,113 +30,110 @@ FEATURE_RATE = 16_000
 
 
 def clone(
-    engine: Engine,
+    parts: Loaded,
     clip: Clip,
     name: str,
     *,
     transcript: str = "",
     consent: str = "",
-    prefill: bool = False,
 ) -> Voice:
     """Make a voice from a clip.
 
     Args:
-        engine: a model with a speech tokenizer and a speaker encoder.
+        parts: of a model with a speech tokenizer and a speaker encoder.
         clip: who to copy.
         name: of the voice.
         transcript: what the clip says; "" makes a voice that cannot speak zero-shot.
         consent: whose, to what.
-        prefill: keep the language model's state after the transcript.
 
     Raises:
         TextError: the transcript cannot be spoken by this model.
         AudioError: the clip gives no speech tokens.
-        CheckpointError: the model's encoders do not fit it.
     """
     transcript = transcript.strip()
-    text = engine.front_end.prompt_ids(transcript) if transcript else []
+    text = parts.front_end.prompt_ids(transcript) if transcript else []
     if transcript and not text:
         raise TextError("the transcript holds nothing to speak", "write down what the clip says")
     wave = torch.from_numpy(clip.samples)
     narrow = to_rate(wave, clip.rate, FEATURE_RATE)
-    tokens = speech_tokens(engine, narrow)
-    mel = _mel(engine, to_rate(wave, clip.rate, engine.sample_rate))
-    ratio = engine.config.flow.encoder.upsample
+    tokens = speech_tokens(parts, narrow)
+    mel = _mel(parts, to_rate(wave, clip.rate, parts.config.mel.sample_rate))
+    ratio = parts.config.flow.encoder.upsample
     count = min(len(tokens), len(mel) // ratio)
     if not count:
         raise AudioError("the clip is too short to give speech tokens")
     facts = VoiceFacts(
-        family="" if engine.model is None else engine.model.family.name,
-        model=model_name(engine),
-        speech_tokenizer=engine.fingerprint("speech_tokenizer"),
-        speaker_encoder=engine.fingerprint("speaker_encoder"),
-        front_end=engine.fingerprint("front_end"),
-        normalizer=normalizer(engine),
+        family=parts.family.name,
+        model=model_name(parts),
+        speech_tokenizer=parts.fingerprint("speech_tokenizer"),
+        speaker_encoder=parts.fingerprint("speaker_encoder"),
+        front_end=parts.fingerprint("front_end"),
+        normalizer=normalizer(parts),
         transcript=transcript,
         consent=consent.strip(),
         consent_date=datetime.now(UTC).date().isoformat() if consent.strip() else "",
         mamtra=__version__,
         clip=clip.facts,
     )
-    voice = Voice(
+    return Voice(
         name=name,
-        embedding=speaker_vector(engine, narrow),
+        embedding=speaker_vector(parts, narrow),
         prompt_tokens=tokens[:count],
         prompt_mel=mel[: ratio * count],
         prompt_text_ids=torch.tensor(text, dtype=torch.long),
         facts=facts,
     )
-    engine.check_voice(voice)
-    return _with_state(engine, voice) if prefill and text else voice
 
 
-def speech_tokens(engine: Engine, wave: Tensor) -> Tensor:
+def speech_tokens(parts: Loaded, wave: Tensor) -> Tensor:
     """Speech tokens (P,) long of samples (S,) at 16 kHz."""
-    tokenizer = engine.part("speech_tokenizer")
+    tokenizer = parts.part("speech_tokenizer")
     with torch.inference_mode():
-        codes, counts = tokenizer.encode(logmel128(wave[None]).to(engine.device))  # type: ignore[operator]
+        codes, counts = tokenizer.encode(logmel128(wave[None]).to(parts.device))  # type: ignore[operator]
     found: Tensor = codes[0, : int(counts[0])].long().cpu().clone()
     return found
 
 
-def speaker_vector(engine: Engine, wave: Tensor) -> Tensor:
+def speaker_vector(parts: Loaded, wave: Tensor) -> Tensor:
     """Speaker vector (speaker_dim,) float32, not normalised, of samples (S,) at 16 kHz."""
-    encoder = engine.part("speaker_encoder")
+    encoder = parts.part("speaker_encoder")
     with torch.inference_mode():
-        vector: Tensor = encoder(fbank80(wave[None], subtract_mean=True).to(engine.device))
+        vector: Tensor = encoder(fbank80(wave[None], subtract_mean=True).to(parts.device))
     return vector[0].float().cpu().clone()
 
 
-def read_prefix(engine: Engine, voice: Voice) -> HybridState:
+def read_prefix(parts: Loaded, voice: Voice) -> HybridState:
     """The language model's state after the start of sequence and a voice's transcript."""
     text, tokens = voice.prompt_text_ids.tolist(), voice.prompt_tokens.tolist()
-    whole = decode_sequence(engine.config.lm, [], text, tokens)
+    whole = decode_sequence(parts.config.lm, [], text, tokens)
+    lm = cast(SpeechLM, parts.part("lm"))
     with torch.inference_mode():
-        return engine.lm.extend(first(whole, 1 + len(text)).to(engine.device))[1]
+        return lm.extend(first(whole, 1 + len(text)).to(parts.device))[1]
 
 
-def normalizer(engine: Engine) -> str:
+def normalizer(parts: Loaded) -> str:
     """Name what rewrites numbers and dates in this installation."""
-    if getattr(engine.front_end, "normalizers", None) is not None:
+    if getattr(parts.front_end, "normalizers", None) is not None:
         return "wetext"
-    return "phones" if engine.config.text == "phones" else "plain"
+    return "phones" if parts.config.text == "phones" else "plain"
 
 
-def model_name(engine: Engine) -> str:
+def model_name(parts: Loaded) -> str:
     """The model's name without the folders of this machine."""
-    return Path(engine.name).name if Path(engine.name).is_dir() else engine.name
+    return Path(parts.name).name if Path(parts.name).is_dir() else parts.name
 
 
-def _mel(engine: Engine, wave: Tensor) -> Tensor:
+def _mel(parts: Loaded, wave: Tensor) -> Tensor:
     """Log-mel (F, mel) of samples (S,) at the model's rate."""
-    return mel24k(wave, **asdict(engine.config.mel)).T.contiguous()
+    return mel24k(wave, **asdict(parts.config.mel)).T.contiguous()
 
 
-def _with_state(engine: Engine, voice: Voice) -> Voice:
+def with_state(parts: Loaded, voice: Voice) -> Voice:
+    """The voice with what the language model has read of its transcript."""
     assert voice.facts is not None
     facts = replace(
         voice.facts,
-        language_model=engine.fingerprint("lm"),
-        language_model_dtype=engine.compute.dtype,
+        language_model=parts.fingerprint("lm"),
+        language_model_dtype=parts.compute.dtype,
     )
-    return replace(voice, facts=facts, state=read_prefix(engine, voice).to("cpu"))
+    return replace(voice, facts=facts, state=read_prefix(parts, voice).to("cpu"))

@@ -10,10 +10,10 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 from tests.tiny_model import write_tiny_model
 from tests.voices.test_clip import speech, write
 
-from mamtra_cli.engine.decoding.loop import Utterance
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.cloning import clone, read_prefix, speaker_vector, speech_tokens
 from mamtra_cli.errors import TextError
+from mamtra_cli.families.cosyvoice2.cloning import read_prefix, speaker_vector, speech_tokens
+from mamtra_cli.families.cosyvoice2.scripts import Reads
 from mamtra_cli.features import fbank80, logmel128, mel24k, resample_sinc
 from mamtra_cli.model_rate import to_rate
 from mamtra_cli.recipes import ClipFacts, VoiceFacts
@@ -37,7 +37,9 @@ def clip_of(folder: Path, seconds: float = 3.0, rate: int = 16_000) -> Clip:
 def test_prompt_has_two_frames_a_token_at_any_rate(
     engine: Engine, tmp_path: Path, rate: int
 ) -> None:
-    voice = clone(engine, clip_of(tmp_path, 3.01, rate), "ann", transcript=TEXT, consent="yes")
+    voice = engine.speaker.clone(
+        clip_of(tmp_path, 3.01, rate), "ann", transcript=TEXT, consent="yes"
+    )
     assert voice.embedding.shape == (192,)
     assert voice.prompt_mel.shape == (2 * len(voice.prompt_tokens), 80)
     assert len(voice.prompt_tokens) == 75
@@ -51,7 +53,7 @@ def test_prompt_has_two_frames_a_token_at_any_rate(
 
 def test_features_are_those_of_the_published_system(engine: Engine, tmp_path: Path) -> None:
     clip = clip_of(tmp_path, 2.0, 44_100)
-    voice = clone(engine, clip, "ann")
+    voice = engine.speaker.clone(clip, "ann")
     wave = torch.from_numpy(clip.samples)
     narrow, wide = resample_sinc(wave, 44_100, 16_000), resample_sinc(wave, 44_100, 24_000)
     codes, _ = engine.part("speech_tokenizer").encode(logmel128(narrow[None]))  # type: ignore[operator]
@@ -73,28 +75,29 @@ def test_vector_and_tokens_are_plain_tensors(engine: Engine) -> None:
 
 
 def test_voice_without_transcript_is_cross_lingual(engine: Engine, tmp_path: Path) -> None:
-    voice = clone(engine, clip_of(tmp_path), "ann", prefill=True)
+    voice = engine.speaker.clone(clip_of(tmp_path), "ann", prefill=True)
     assert (voice.mode, voice.state) == ("cross-lingual", None)
 
 
 def test_transcript_that_the_model_cannot_speak_is_refused(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(TextError):
-        clone(engine, clip_of(tmp_path), "ann", transcript="\u4f60\u597d")
+        engine.speaker.clone(clip_of(tmp_path), "ann", transcript="\u4f60\u597d")
 
 
 def test_copied_voice_is_written_and_speaks(engine: Engine, tmp_path: Path) -> None:
-    voice = clone(engine, clip_of(tmp_path), "ann", transcript=TEXT, prefill=True)
+    voice = engine.speaker.clone(clip_of(tmp_path), "ann", transcript=TEXT, prefill=True)
     save_voice(voice, tmp_path / "ann.safetensors")
     read = engine.voice(str(tmp_path / "ann.safetensors"))
-    utterance = engine.utterance(engine.encode("It was late."), read)
-    assert utterance.start is not None
-    assert utterance.start[0] == 1 + len(voice.prompt_text_ids)
-    assert utterance.prompt_tokens == tuple(voice.prompt_tokens.tolist())
+    speaker = engine.speaker
+    script = speaker.begin(engine.encode("It was late."), read)
+    assert script.reads.after is not None
+    assert script.reads.after[0] == 1 + len(voice.prompt_text_ids)
+    assert [token for (token,) in script.heard] == voice.prompt_tokens.tolist()
     for mode in ("cross-lingual", "speaker"):
-        other = engine.utterance([1, 2], read, manner=Manner(mode=mode))
-        assert (other.start, other.prompt_tokens) == (None, ())
-    assert engine.voice_prompt(read).tokens.shape[1] == len(voice.prompt_tokens)
-    assert engine.voice_prompt(read, Manner(mode="speaker")).tokens.shape[1] == 0
+        other = speaker.begin([1, 2], read, Manner(mode=mode))
+        assert (other.reads.after, other.heard) == (None, ())
+    assert speaker.sound_prompt(read).tokens.shape[1] == len(voice.prompt_tokens)
+    assert speaker.sound_prompt(read, Manner(mode="speaker")).tokens.shape[1] == 0
 
 
 def kept_voice(engine: Engine, *, language_model: str = "x", dtype: str = "float32") -> Voice:
@@ -134,29 +137,30 @@ def test_kept_state_changes_nothing_but_the_reading(
     kinds: str, positions: str, tmp_path: Path
 ) -> None:
     engine = tiny_engine(kinds=kinds, positions=positions, mixer={"window": 6, "sinks": 1})
-    engine.__dict__["_lm_hash"] = "x"
+    engine.speaker.__dict__["_lm_hash"] = "x"
     save_voice(kept_voice(engine), tmp_path / "a.safetensors")
     voice = load_voice(tmp_path / "a.safetensors")
-    kept = engine.utterance([3, 4, 5], voice)
-    assert kept.start is not None
-    plain = replace(kept, start=None)
+    kept = engine.speaker.begin([3, 4, 5], voice).reads
+    assert kept.after is not None
+    plain = replace(kept, after=None)
+    model = engine.speaker.tokens
+    assert model is not None
 
-    def run(utterance: Utterance) -> list[torch.Tensor]:
+    def run(*reads: Reads) -> list[torch.Tensor]:
+        none = [None] * len(reads)
         with torch.inference_mode():
-            scores, state = engine.prefill([utterance])
+            scores, rows = model.read(reads, None, range(len(reads)), none)
             seen = [scores]
             for token in (6, 2, 9):
-                scores, state = engine.step(torch.tensor([token]), state)
+                scores, rows = model.step(torch.full((len(reads), 1), token), rows)
                 seen.append(scores)
         return seen
 
     for _ in range(2):  # a state in use must not be changed by it
         for found, wanted in zip(run(kept), run(plain), strict=True):
             torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
-    # Rows of a batch are read whole: a kept state is for one.
-    with torch.inference_mode():
-        both, _ = engine.prefill([kept, plain])
-    torch.testing.assert_close(both[0], both[1])
+    for found in run(kept, plain):
+        torch.testing.assert_close(found[0], found[1], atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -164,21 +168,22 @@ def test_kept_state_changes_nothing_but_the_reading(
 )
 def test_state_of_another_language_model_is_not_used(language_model: str, dtype: str) -> None:
     engine = tiny_engine()
-    engine.__dict__["_lm_hash"] = "x" if language_model else ""
+    engine.speaker.__dict__["_lm_hash"] = "x" if language_model else ""
     voice = kept_voice(engine, language_model=language_model, dtype=dtype)
-    assert engine.utterance([3, 4, 5], voice).start is None
+    assert engine.speaker.begin([3, 4, 5], voice).reads.after is None
 
 
 def test_language_model_put_in_place_uses_no_state(engine: Engine, tmp_path: Path) -> None:
-    voice = clone(engine, clip_of(tmp_path), "ann", transcript=TEXT, prefill=True)
-    assert engine.utterance([3], voice).start is not None
-    assert engine.with_lessons(engine.lessons, "same").utterance([3], voice).start is None
+    voice = engine.speaker.clone(clip_of(tmp_path), "ann", transcript=TEXT, prefill=True)
+    assert engine.speaker.begin([3], voice).reads.after is not None
+    other = engine.with_lessons(engine.lessons, "same").speaker
+    assert other.begin([3], voice).reads.after is None
 
 
 def test_mono_and_equal_stereo_give_one_voice(engine: Engine, tmp_path: Path) -> None:
     samples = speech(2.0)
     mono = read_clip(write(tmp_path / "m.wav", samples))
     both = read_clip(write(tmp_path / "s.wav", np.stack((samples, samples), axis=1)))
-    one, two = (clone(engine, clip, "ann") for clip in (mono, both))
+    one, two = (engine.speaker.clone(clip, "ann") for clip in (mono, both))
     assert torch.equal(one.prompt_tokens, two.prompt_tokens)
     assert torch.equal(one.embedding, two.embedding)

@@ -1,0 +1,166 @@
+"""A loaded model that speaks: texts and voices to scripts, frames to sound, clips to voices.
+
+Types only; what a family brings beside its `Family` (base.py). A script and the model that reads it
+are typed in script.py, what makes sound of frames in `codecs.base`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from mamtra_cli.codecs.base import Codec
+from mamtra_cli.device import Compute
+from mamtra_cli.families.front_end import FrontEnd
+from mamtra_cli.families.script import Script, TokenModel
+from mamtra_cli.voices.clip import Clip
+from mamtra_cli.voices.voice import Manner, Voice
+
+
+class Loaded(Protocol):
+    """What a speaker is made of: the parts of one model, each loaded when it is first asked for.
+
+    Attributes:
+        config: the family's own.
+        family: whose model it is.
+        name: what the model is called here.
+        compute, device: what it runs on.
+        front_end: text to ids.
+    """
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def family(self) -> Any: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def compute(self) -> Compute: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def front_end(self) -> FrontEnd: ...
+
+    def part(self, name: str) -> nn.Module:
+        """A part, placed on the device."""
+        ...
+
+    def fingerprint(self, part: str) -> str:
+        """SHA-256 of the files behind a part or the front end; "" where they are not there."""
+        ...
+
+    def given(self, part: str) -> bool:
+        """Whether another part was put in the place of the one in the files."""
+        ...
+
+
+class Speaker(Protocol):
+    """A loaded model that speaks. Settings are the family's own value, which others pass on.
+
+    Attributes:
+        tokens: the model as the token loop drives it; None where frames are made in one go.
+        codec: frames to sound.
+    """
+
+    @property
+    def tokens(self) -> TokenModel | None: ...
+
+    @property
+    def codec(self) -> Codec: ...
+
+    def plain_tokens(self) -> TokenModel:
+        """The same over the modules as they are, for a model under training."""
+        ...
+
+    def ready(self) -> None:
+        """Load what speaking needs now, not when it is first used."""
+        ...
+
+    def pieces(self, text: str) -> list[str]:
+        """Cut a text into speakable pieces, at least one.
+
+        Raises:
+            TextError: there is nothing to speak, or something that cannot be.
+        """
+        ...
+
+    def encode(self, piece: str) -> list[int]:
+        """Ids of one piece."""
+        ...
+
+    def settings(self, voice: Voice, asked: Manner | None = None) -> Any:
+        """How a voice speaks, resolved once: as asked, else in the richest way that both know.
+
+        Raises:
+            UsageError: the voice lacks what was asked for.
+        """
+        ...
+
+    def begin(
+        self,
+        ids: Sequence[int],
+        voice: Voice | None = None,
+        settings: Any = None,
+        *,
+        most: int | None = None,
+    ) -> Script:
+        """The script of a text that is whole.
+
+        Args:
+            ids: of one piece.
+            voice: whose prompt goes before; None for none.
+            settings: resolved ones; None for the voice's own.
+            most: cap in frames, if it is below the model's own.
+        """
+        ...
+
+    def turns(self, voice: Voice, settings: Any = None) -> Script:
+        """The script of a text that arrives; only for models that learned to speak in turns."""
+        ...
+
+    def whole(self, ids: Sequence[int], voice: Voice, settings: Any, seed: int) -> Sequence[Any]:
+        """What the codec makes sound of, for a whole text: only where `tokens` is None."""
+        ...
+
+    def sound_prompt(self, voice: Voice, settings: Any = None) -> Any:
+        """What the codec is shown of a voice."""
+        ...
+
+    def fits(self, voice: Voice) -> None:
+        """Check that a voice is one of this model's.
+
+        Raises:
+            CheckpointError: it was made for another.
+        """
+        ...
+
+    def clone(
+        self,
+        clip: Clip,
+        name: str,
+        *,
+        transcript: str = "",
+        consent: str = "",
+        prefill: bool = False,
+    ) -> Voice:
+        """Make a voice from a clip.
+
+        Args:
+            clip: who to copy.
+            name: of the voice.
+            transcript: what the clip says; "" where it is not known.
+            consent: whose, to what.
+            prefill: keep what the language model has read of the transcript.
+
+        Raises:
+            TextError: the transcript cannot be spoken by this model.
+            AudioError: the clip gives nothing to go on from.
+            CheckpointError: the model's encoders do not fit it.
+        """
+        ...
