@@ -11,6 +11,7 @@ import soundfile
 from tests.tiny_model import write_tiny_model
 from tests.voices.test_clip import speech, write
 
+from mamtra_cli.audio import read_audio
 from mamtra_cli.cli.app import run
 from mamtra_cli.errors import (
     AudioError,
@@ -298,6 +299,18 @@ def test_commands_print_words_and_json(
     assert json.loads(capsys.readouterr().out)["name"] == "eve"
     assert run(["voice", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["voices"] == []
+
+
+def test_each_voice_of_a_model_speaks_a_sample(recipe: VoiceAddRecipe, tmp_path: Path) -> None:
+    asked = VoiceListRecipe(voices=recipe.voices, model=recipe.model, samples=tmp_path / "heard")
+    heard = list_all(replace(asked, say="It was late.", device="cpu"))
+    assert heard.model_voices == ("ann", "bob")
+    assert [Path(path).name for path in heard.samples] == ["ann.wav", "bob.wav"]
+    assert all(len(read_audio(Path(path), 24_000)) > 2400 for path in heard.samples)
+    with pytest.raises(OutputError, match=r"ann\.wav` exists"):
+        list_all(asked)
+    with pytest.raises(UsageError, match="spoken by a model"):
+        list_all(replace(asked, model=""))
 
 
 def test_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:

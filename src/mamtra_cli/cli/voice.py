@@ -64,7 +64,7 @@ def list_voices(recipe: VoiceListRecipe, console: Console) -> None:
     \b
     Examples:
       $ mamtra voice list
-      $ mamtra voice list -m mini --json
+      $ mamtra voice list -m mini --samples voices
     """
     from mamtra_cli.tasks.voice import list_all
 
@@ -130,6 +130,7 @@ def words_of_list(result: VoiceListResult) -> list[str]:
     lines = table(head, rows, left=4) if rows else [f"no voices in {result.folder}"]
     if result.model_voices:
         lines.append(f"of the model: {', '.join(result.model_voices)}")
+    lines += [f"sample: {path}" for path in result.samples]
     return [*lines, *(f"unusable: {message}" for message in result.damaged)]
 
 

@@ -128,6 +128,16 @@ class VoiceListRecipe:
     model: Annotated[
         str, Knob("Name the voices of this model too.", "MODEL", names=("--model", "-m"))
     ] = ""
+    samples: Annotated[
+        Path | None,
+        Knob("Let each voice of the model say a sentence, NAME.wav in this folder.", "DIR"),
+    ] = None
+    say: Annotated[str, Knob("That sentence.", "TEXT")] = (
+        "The kettle is on, so sit down and tell me what you saw by the river."
+    )
+    force: Force = False
+    device: Device = "auto"
+    threads: Threads = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +184,7 @@ class VoiceListResult:
     folder: str
     voices: tuple[VoiceEntry, ...] = ()
     model_voices: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()  # files of the model's voices, in their order
     damaged: tuple[str, ...] = ()  # files that cannot be read
 
 

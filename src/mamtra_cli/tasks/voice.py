@@ -1,9 +1,13 @@
 """Make, list, show and remove voices."""
 
+from mamtra_cli import __version__
+from mamtra_cli.audio import AudioWriter, check_output
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.registry import locate
+from mamtra_cli.publish import output_errors
 from mamtra_cli.recipes import (
     VoiceAddRecipe,
     VoiceAddResult,
@@ -101,7 +105,14 @@ def read_consent(recipe: VoiceAddRecipe) -> str:
 
 
 def list_all(recipe: VoiceListRecipe, report: Report = ignore) -> VoiceListResult:
-    """Name the user's voices, and a model's own where one is given."""
+    """Name the user's voices, and a model's own where one is given; let these speak if asked.
+
+    Raises:
+        UsageError: samples are asked for, and no model is named.
+        OutputError: a sample exists or cannot be written.
+    """
+    if recipe.samples is not None and not recipe.model:
+        raise UsageError("samples are spoken by a model", "name it: `-m mini`")
     library = library_folder(recipe.voices)
     good, bad = entries(library)
     own = (
@@ -110,8 +121,37 @@ def list_all(recipe: VoiceListRecipe, report: Report = ignore) -> VoiceListResul
         else []
     )
     return VoiceListResult(
-        folder=str(library), voices=tuple(good), model_voices=tuple(own), damaged=tuple(bad)
+        folder=str(library),
+        voices=tuple(good),
+        model_voices=tuple(own),
+        samples=tuple(speak_samples(recipe, own, report)),
+        damaged=tuple(bad),
     )
+
+
+def speak_samples(recipe: VoiceListRecipe, names: list[str], report: Report) -> list[str]:
+    """Let voices of a model say a sentence each; returns the files."""
+    if recipe.samples is None:
+        return []
+    with output_errors(recipe.samples):
+        recipe.samples.mkdir(parents=True, exist_ok=True)
+    paths = [recipe.samples / f"{name}.wav" for name in names]
+    for path in paths:
+        check_output(path, force=recipe.force)
+    engine = Engine.load(
+        recipe.model, device=recipe.device, threads=recipe.threads, lean=True, report=report
+    )
+    for name, path in zip(names, paths, strict=True):
+        comment = f"synthetic speech; model {engine.name}; voice {name}; seed 0"
+        with AudioWriter(
+            path,
+            sample_rate=engine.sample_rate,
+            tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
+            force=recipe.force,
+        ) as writer:
+            for chunk in speak(engine, recipe.say, engine.voice(name), report=report):
+                writer.write(chunk.audio.numpy())
+    return [str(path) for path in paths]
 
 
 def show(recipe: VoiceShowRecipe, report: Report = ignore) -> VoiceShowResult:
