@@ -15,10 +15,9 @@ from mamtra_cli.audio import (
     check_output,
     choose_format,
     pcm16,
-    read_audio,
-    resample,
 )
 from mamtra_cli.errors import AudioError, OutputError, UsageError
+from mamtra_cli.recording import decode_file
 
 RATE = 24_000
 
@@ -190,19 +189,15 @@ def test_folder_that_takes_no_files_is_refused_before_any_work(
     check_output(tmp_path / "a.wav", force=True)
 
 
-def test_clip_is_read_as_mono_at_the_wanted_rate(tmp_path: Path) -> None:
-    stereo = np.stack([tone(rate=48_000), -tone(rate=48_000) * 0], axis=1)
-    soundfile.write(tmp_path / "a.wav", stereo, 48_000)
-    samples = read_audio(tmp_path / "a.wav", RATE)
-    assert samples.shape == (RATE // 2,)
-    np.testing.assert_allclose(samples[300:-300], tone()[300:-300] / 2, atol=2e-3)
-    assert resample(tone(), RATE, RATE) is not None
-
-
-@pytest.mark.parametrize("content", [None, b"no audio"], ids=["missing", "text"])
-def test_unreadable_clip_is_an_error(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "a.wav"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(AudioError, match=r"a\.wav"):
-        read_audio(path, RATE)
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_a_number_of_an_open_file_is_written_to(tmp_path: Path, name: str) -> None:
+    with (tmp_path / "a.wav").open("wb") as file:
+        path = Path(name.format(file.fileno()))
+        check_output(path, force=False)
+        with AudioWriter(path, sample_rate=8000) as writer:
+            writer.write(np.full(80, 0.5, np.float32))
+    samples, rate = decode_file(tmp_path / "a.wav")
+    assert (samples.shape, rate) == ((80, 1), 8000)
+    with pytest.raises(OutputError, match="bad file descriptor"):
+        check_output(Path("/dev/fd/999"), force=False)

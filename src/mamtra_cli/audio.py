@@ -1,4 +1,4 @@
-"""Sound in files and pipes: chunk by chunk out, whole clips in, resampling on the way.
+"""Sound into files and pipes, chunk by chunk, resampled on the way; recording.py reads it.
 
 WAV and raw samples are written here, other formats by libsndfile. A file appears under its name
 only when it is whole; what is not finite is refused, never written. Rates and formats come as
@@ -7,6 +7,7 @@ arguments; nothing here knows models. WAV: https://www.mmsp.ece.mcgill.ca/Docume
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import struct
@@ -33,6 +34,9 @@ RATES = {
 ALIASES = {"ogg": "opus", "wave": "wav", "pcm": RAW, "s16": RAW}
 OPEN_ENDED = 0xFFFF_FFFF  # data size of a WAV whose length is not known yet
 FULL_SCALE = 32_767
+
+STREAM = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})|/dev/(stdout|stderr)")
+STANDARD = {"stdout": 1, "stderr": 2}
 
 Samples = NDArray[np.float32]
 
@@ -146,7 +150,10 @@ class AudioWriter:
         with _output_errors(self.path):
             if self._stream is None:
                 assert self.path is not None
-                if self.path.exists() and not self.path.is_file():
+                number = descriptor(self.path)
+                if number is not None:
+                    self._stream = os.fdopen(os.dup(number), "wb")
+                elif self.path.exists() and not self.path.is_file():
                     self._stream = self.path.open("wb")  # a device or a named pipe
                 else:
                     self.partial = begin(self.path)
@@ -234,8 +241,21 @@ class AudioWriter:
             end(self.partial)
 
 
+def descriptor(path: Path) -> int | None:
+    """Return the number of an open stream that a path such as `/dev/fd/3` stands for, if any."""
+    match = STREAM.fullmatch(str(path))
+    if match is None:
+        return None
+    return STANDARD[match[2]] if match[2] else int(match[1])
+
+
 def check_output(path: Path, *, force: bool) -> None:
     """Fail where writing a file would replace another without `force`, or cannot work."""
+    number = descriptor(path)
+    if number is not None:
+        with _output_errors(path):
+            os.fstat(number)
+        return
     if path.is_dir():
         raise OutputError(f"output `{path}` is a folder", "name a file in it")
     if path.is_file() and not force:
@@ -249,41 +269,6 @@ def check_output(path: Path, *, force: bool) -> None:
             f"cannot write `{path}`: folder `{path.parent}` takes no new files",
             "choose a folder with space that you own",
         )
-
-
-def read_audio(path: Path, sample_rate: int) -> Samples:
-    """Read a clip as mono float32 (S,) at a sample rate.
-
-    Raises:
-        AudioError: the file is missing, empty or no audio.
-    """
-    samples, rate = decode_file(path)
-    return resample(samples.mean(axis=1), rate, sample_rate)
-
-
-def decode_file(path: Path) -> tuple[Samples, int]:
-    """Read a clip as it is: (S, channels) float32, at least one sample, and its rate.
-
-    Raises:
-        AudioError: the file is missing, empty, no audio or not finite.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise AudioError(f"there is no audio file `{path}`")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        cause = getattr(error, "error_string", "").rstrip(".") or reason(error)
-        raise AudioError(
-            f"cannot read `{path}`: {cause[:1].lower()}{cause[1:]}",
-            "give a WAV, FLAC, MP3 or Opus file",
-        ) from error
-    if not len(samples):
-        raise AudioError(f"`{path}` holds no samples")
-    if not bool(np.isfinite(samples).all()):
-        raise AudioError(f"`{path}` holds samples that are not finite")
-    return samples, int(rate)
 
 
 def resample(samples: Samples, rate: int, wanted: int) -> Samples:

@@ -19,6 +19,7 @@ from tests.tiny_model import write_tiny_model
 from tests.voices.test_clip import speech, write
 
 from mamtra_cli.cli.app import run
+from mamtra_cli.recording import read_audio
 
 
 @pytest.fixture(scope="module")
@@ -395,3 +396,18 @@ def test_bad_clip_exits_1_with_a_hint_and_leaves_nothing(
     assert words in got["error"]
     assert got["hint"] or "there is no" in words or "no samples" in words
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_stdout_by_its_name_takes_the_sound(model: Path, tmp_path: Path) -> None:
+    line = f"{sys.executable} -m mamtra_cli synth Hello. -m {model} -o /dev/stdout > o.wav"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(read_audio(tmp_path / "o.wav", 24_000)) > 1000

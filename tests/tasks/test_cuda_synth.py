@@ -17,7 +17,6 @@ from tests.tasks.test_evaluate import stop_early
 from tests.tiny_model import tiny_config, write_tiny_model
 from tests.voices.test_clip import speech, write
 
-from mamtra_cli.audio import decode_file
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
@@ -36,6 +35,7 @@ from mamtra_cli.recipes import (
     SynthRecipe,
     VoiceAddRecipe,
 )
+from mamtra_cli.recording import decode_file
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.doctor import doctor
 from mamtra_cli.tasks.prepare import prepare

@@ -19,7 +19,6 @@ from tests.sounds import write_sound
 from tests.tasks.preparing import listed, made, rows, state
 from tests.tiny_model import write_tiny_model
 
-from mamtra_cli.audio import decode_file
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.model import Engine
@@ -30,6 +29,7 @@ from mamtra_cli.events import Advance, Event
 from mamtra_cli.features import logmel128
 from mamtra_cli.model_rate import to_rate
 from mamtra_cli.recipes import PrepareRecipe
+from mamtra_cli.recording import decode_file
 from mamtra_cli.tasks import prepare as task
 from mamtra_cli.tasks.prepare import prepare
 

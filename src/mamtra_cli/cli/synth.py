@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mamtra_cli.cli.console import Console, facts
@@ -36,6 +37,10 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
     if recipe.show_text:
         show_text(recipe, console)
         return
+    from mamtra_cli.audio import descriptor
+
+    if descriptor(Path(recipe.output)) == 1:
+        recipe = replace(recipe, output=STDOUT)
     if recipe.output == STDOUT and console.as_json:
         raise UsageError("`-o -` and `--json` both want stdout", "write the audio to a file")
     if recipe.output == STDOUT and sys.stdout.isatty():

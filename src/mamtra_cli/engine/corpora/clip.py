@@ -20,6 +20,7 @@ from mamtra_cli.audio import Samples
 from mamtra_cli.config import reason
 from mamtra_cli.errors import AudioError
 from mamtra_cli.model_rate import to_rate
+from mamtra_cli.recording import mix_down
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".m4a")
 TEXT_KEYS = (
@@ -117,7 +118,7 @@ class Clip:
             raise AudioError(f"cannot read `{name}`: {reason(error)}") from error
         if self.channel is not None and self.channel >= samples.shape[1]:
             raise AudioError(f"`{name}` has no channel {self.channel}")
-        mono = samples.mean(axis=1) if self.channel is None else samples[:, self.channel]
+        mono = mix_down(samples) if self.channel is None else samples[:, self.channel]
         if not len(mono):
             raise AudioError(f"`{name}` holds no samples")
         if not bool(np.isfinite(mono).all()):

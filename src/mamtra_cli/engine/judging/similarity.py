@@ -20,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mamtra_cli.audio import read_audio, resample
+from mamtra_cli.audio import resample
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine.judging.pretrained import find_pretrained
 from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError, UsageError
 from mamtra_cli.features import fbank80
+from mamtra_cli.recording import read_audio
 from mamtra_cli.voices.voice import Voice
 
 RATE = 16_000
