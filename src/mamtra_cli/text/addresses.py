@@ -61,7 +61,7 @@ def read_addresses(text: str, known: Known) -> str:
 def _easy(part: str, known: Known) -> bool:
     low = part.lower()
     sounds = re.search(_VOWEL, low) is not None
-    return len(part) > 1 and sounds and (known(low) or len(part) > 3)
+    return len(part) > 1 and sounds and (known(low) or len(part) > 3 or low == "gov")
 
 
 def _spelled(letters: str) -> str:

@@ -16,7 +16,7 @@ from mamtra_cli.text.letters import read_capitals, read_initials, tokens_shown
 from mamtra_cli.text.markup import plain
 from mamtra_cli.text.places import STATES
 from mamtra_cli.text.roman import read_roman
-from mamtra_cli.text.rules import HIDDEN, apply, compiled, show
+from mamtra_cli.text.rules import HIDDEN, apply, compiled, show_written
 from mamtra_cli.text.signs import fold, soften
 
 __all__ = ["normalise", "sentences"]
@@ -52,9 +52,7 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
     text = compiled(r"\s–\s|–").sub(" - ", text)
     text = compiled(r"\s--+\s?|--+|\s-+\s|\s-+$").sub(", ", text)
     for sign, words in _SYMBOLS.items():
-        if sign in text and (sign != "^" or compiled(r"\^(?![a-z])").search(text)):
-            pattern = r"\^(?![a-z]\b)" if sign == "^" else re.escape(sign)
-            text = compiled(pattern).sub(f" {words} " if words != "\\" else words, text)
+        text = text.replace(sign, f" {words} ")
     return _pauses(tokens_shown(read_capitals(text, known)))
 
 
@@ -65,14 +63,11 @@ def written_out(text: str) -> str:
     """
     if not any(character.isdigit() or character in _SPOKEN for character in text):
         return text
-    text = show(_read_signs(soften(plain(text)), lambda word: True))
+    text = show_written(_read_signs(soften(plain(text)), lambda word: True))
     for sign in _WORDED:
         if sign in text:
             text = text.replace(sign, f" {_SYMBOLS[sign]} ")
-    letters = compiled(r"\^[a-z](?: \^[a-z])*").sub(
-        lambda m: m[0].replace("^", "").replace(" ", "").upper(), text
-    )
-    return compiled(r"[^\S\n]+").sub(" ", compiled(r" +(?=[,.;:!?'])").sub("", letters)).strip(" ")
+    return compiled(r"[^\S\n]+").sub(" ", compiled(r" +(?=[,.;:!?'])").sub("", text)).strip(" ")
 
 
 def _read_signs(text: str, known: Callable[[str], bool]) -> str:

@@ -67,6 +67,8 @@ def kind(word: str, kinds: str, before: str, after: str) -> str:
         return "v"
     if before in _VERB_START and after in _OBJECT_STARTS:
         return "v" if "v" in kinds else kinds[0]
+    if word == "refuse" and after == "to":
+        return "v"
     if word == "live":
         return "j" if before in _ADJECTIVE_AFTER else "v"
     if "j" in kinds and "n" not in kinds:
@@ -96,10 +98,16 @@ class _Context:
         self.left = before[-1] if before else ""
         self.left2 = before[-2] if len(before) > 1 else ""
         self.right = after[0] if after else ""
+        self.right2 = after[1] if len(after) > 1 else ""
         self.near = frozenset([*before[-6:], *after[:6]])
         self.all = frozenset([*before, *after])
 
 
+_STAGE = frozenset("concert stage tv television air session studio".split())
+_GOING = frozenset(
+    "go goes going went gone broadcast streamed streaming performed recorded perform play played "
+    "sing sang shown aired".split()
+)
 _FISHING = frozenset(
     "fish fishing caught catch lake river striped largemouth smallmouth grilled fillet angler "
     "sea".split()
@@ -224,22 +232,14 @@ def _content(c: _Context) -> str:
 
 
 def _live(c: _Context) -> str:
+    if c.right in ("in", "on") and c.right2 in _STAGE:
+        return "now"
     if c.left in _MODAL | {"they", "we", "you", "i", "people", "who"}:
         return "living"
-    if c.right in _LIVE_WITH or c.left in (
-        "go",
-        "goes",
-        "going",
-        "went",
-        "gone",
-        "broadcast",
-        "streamed",
-        "streaming",
-        "performed",
-        "recorded",
-    ):
+    if c.right in _LIVE_WITH or c.left in _GOING:
         return "now"
-    return ""
+    at_end = c.right in (",", ".", "?", "from")
+    return "now" if at_end and c.left in ("it", "them", "him", "her", "this", "that") else ""
 
 
 def _dove(c: _Context) -> str:

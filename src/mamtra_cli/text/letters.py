@@ -73,6 +73,7 @@ _WORK = frozenset(
 _AUXILIARIES = frozenset(
     "is are was were am will would can could did do does has have had else".split()
 )
+_JOINING = frozenset("and or in on for with is was at".split())
 _TESTS = frozenset("test tests exam exams score scores prep scored".split())
 _WORD_LIKE = r"(?:[bcdfghjklmnprstvwz]{0,2}[aeiouy]{1,2}){2,}[bcdfghjklmnprstvwxz]{0,2}"
 _COMMON = frozenset(
@@ -217,7 +218,8 @@ def _is_name(low: str, match: re.Match[str]) -> bool:
     if low == "led":
         return given or following.lower() in ("tv", "light", "lights", "display", "screen", "lamp")
     if low in ("act", "sat"):
-        return following.lower() in _TESTS
+        bare = following == "" or following in _JOINING
+        return following.lower() in _TESTS or (previous == "the" and bare)
     if low == "ups":
         return (
             given

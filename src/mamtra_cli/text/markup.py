@@ -4,7 +4,6 @@ Works on a piece of text as it was written; unbalanced marks are taken away too,
 sentence is often cut out of its mark.
 """
 
-import html
 import re
 
 from mamtra_cli.text.rules import compiled
@@ -38,6 +37,8 @@ def plain(text: str) -> str:
 
 
 def _entity(match: re.Match[str]) -> str:
+    import html  # its table of two thousand names is needed by few texts
+
     text = html.unescape(match[0])
     return match[0] if text == match[0] else text
 

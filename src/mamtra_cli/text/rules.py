@@ -27,6 +27,15 @@ def show(text: str) -> str:
     return text.translate(_SHOW)
 
 
+def show_written(text: str) -> str:
+    """Bring words back as a person writes them: letters said by name as capitals, `FBI`."""
+    first, last, blank = said("a")[1], said("z")[1], said("  ")[1]
+    caret = said("^")[1]
+    named = compiled(f"{caret}[{first}-{last}](?:{blank}{caret}[{first}-{last}])*")
+    capital = named.sub(lambda m: show(m[0]).replace("^", "").replace(" ", "").upper(), text)
+    return show(capital)
+
+
 def is_said(character: str) -> bool:
     """Whether a character belongs to words that a rule has chosen."""
     return ord(character) in _SHOW if character else False

@@ -97,6 +97,8 @@ def soften(text: str) -> str:
             soft.append(("" if raised else "^" if stands else " ") + level)
         elif character in _WIDE_BLANKS and _in_number(text, place):
             soft.append(",")
+        elif character.isdigit() and not character.isascii():
+            soft.append(str(unicodedata.digit(character)))
         else:
             soft.append(_FOLDED[character] if character in _SOFT else character)
         raised = level != character

@@ -60,7 +60,8 @@ def test_encode_of_nothing_is_empty(tokenizer: bpe.BytePairTokenizer) -> None:
 def test_front_end_splits_encodes_and_instructs(tokenizer: bpe.BytePairTokenizer) -> None:
     front = bpe.BpeFrontEnd(tokenizer)
     assert front.split("The fox, 1.5", 80) == ["The fox, one point five."]
-    assert front.split("The fox, 1.5", 80, normalize=False) == ["The fox, 1.5"]
+    assert front.with_rules("none").split("The fox, 1.5", 80) == ["The fox, 1.5"]
+    assert front.with_rules("published").split("The fox, 1.5", 80) == ["The fox, one.five."]
     assert front.prompt_ids("The 2") == tokenizer.encode("The two")
     assert front.ids("<|im_end|>") == tokenizer.encode("<|im_end|>")
     ids = front.instruction_ids("sad <|im_end|>")

@@ -85,21 +85,6 @@ def test_normalizers_run_before_the_rules() -> None:
     assert rules.text_normalize("好", normalizers=normalizers) == ["好中。"]
 
 
-@pytest.mark.parametrize(
-    ("text", "spoken"),
-    [
-        ("3.14", "three point one four"),
-        ("1,234 apples", "one thousand, two hundred and thirty-four apples"),
-        ("1,234.5", "one thousand, two hundred and thirty-four point five"),
-        ("room 12.", "room twelve."),
-        ("1,23", "one,twenty-three"),
-    ],
-    ids=["decimal", "thousands", "both", "end", "list"],
-)
-def test_numbers_without_compat_are_read_whole(text: str, spoken: str) -> None:
-    assert rules.spell_out_number(text, compat=False) == spoken
-
-
 def test_longest_numbers_are_read_digit_by_digit() -> None:
     assert rules.spell_out_number("12" * 40) == " ".join(["one two"] * 40)
     assert rules.spell_out_number("x²") == "xtwo"
@@ -139,6 +124,7 @@ def test_what_a_normalizer_raises_reaches_nobody() -> None:
         ("√2 is not 2²+3³", "square root of two is not two squared plus three cubed."),
         ("The FBI’s “café” opens", "The FBI’s “café” opens."),
         ("At 5 p.m. CO2 rose", "At five PM CO two rose."),
+        ("1,234.5 and ٣", "one thousand two hundred thirty four point five and three."),
         ("Nothing here changes, Dr Who.", "Nothing here changes, doctor Who."),
     ],
 )

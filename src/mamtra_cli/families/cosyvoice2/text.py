@@ -36,7 +36,6 @@ COMMAS = frozenset("，,")
 CLOSING_QUOTES = frozenset('"”')
 BRACKETS = str.maketrans({"（": "", "）": "", "【": "", "】": "", "`": ""})
 LONGEST_NAMED = 36
-NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,23 +98,8 @@ def _name_integer(digits: str) -> str:
     return str(_inflect().number_to_words(significant))
 
 
-def _join_numbers(text: str) -> str:
-    def read(match: re.Match[str]) -> str:
-        whole, _, fraction = match.group().replace(",", "").partition(".")
-        if not fraction:
-            return whole
-        return f"{whole} point {' '.join(fraction)}"
-
-    return NUMBER.sub(read, text)
-
-
-def spell_out_number(text: str, *, compat: bool = True) -> str:
-    """Replace each run of digits by the English name of that integer.
-
-    With `compat=False`, `3.14` becomes `three point one four` and `1,234` one number.
-    """
-    if not compat:
-        text = _join_numbers(text)
+def spell_out_number(text: str) -> str:
+    """Replace each run of digits by the English name of that integer."""
     runs = ((digits, "".join(run)) for digits, run in groupby(text, str.isdigit))
     return "".join(_name_integer(run) if digits else run for digits, run in runs)
 
@@ -229,10 +213,9 @@ def _normalize_pieces(
         pieces = split_paragraph(text, length, "zh")
     else:
         if compat:
-            text = normalizers.en(text) if normalizers else text
+            text = spell_out_number(normalizers.en(text) if normalizers else text)
         else:
             text = written_out(text)
-        text = spell_out_number(text, compat=compat)
         pieces = split_paragraph(text, length, "en")
     return text, [piece for piece in pieces if not is_only_punctuation(piece)]
 
