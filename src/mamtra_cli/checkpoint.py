@@ -8,7 +8,6 @@ imported on use: reading what a folder says of itself needs no torch.
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mamtra_cli.config import dump_json, reason
+from mamtra_cli.config import dump_json, parse_json, read_small, reason
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
@@ -74,8 +73,7 @@ class ModelFolder:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a model folder."""
     try:
-        # Editors of Windows begin with a mark.
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = parse_json(read_small(path))
     except FileNotFoundError as error:
         raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`") from error
     except (OSError, ValueError) as error:
@@ -100,7 +98,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         )
     data = read_json(path / CONFIG)
     version = data.get("format_version")
-    if not isinstance(version, int) or version < 1:
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise CheckpointError(
             f"`{path / CONFIG}` has no `format_version`: this is no mamtra model folder"
         )

@@ -6,7 +6,10 @@ rebuilt. It knows nothing of what the fields mean, and imports no torch.
 """
 
 import dataclasses
+import errno
 import json
+import reprlib
+import stat
 import tomllib
 import types
 import typing
@@ -17,13 +20,52 @@ from typing import Any, TypeVar
 
 from mamtra_cli.errors import UsageError
 
+SHOWN = 60  # characters of a value in a message
+LARGEST = 32 << 20  # bytes of a text that is read as one table
 T = TypeVar("T")
+
+
+def brief(value: object) -> str:
+    """Return what a value looks like, in a few characters whatever its size."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= SHOWN else f"{value[: SHOWN - 3]}...")
+    shape = reprlib.Repr()
+    shape.maxlevel = shape.maxlist = shape.maxtuple = shape.maxdict = 3
+    shape.maxstring = shape.maxother = shape.maxlong = SHOWN
+    return shape.repr(value)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text from elsewhere holds.
+
+    Raises:
+        ValueError: it is none, or nested too deep to be meant.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def read_small(path: Path, largest: int = LARGEST) -> str:
+    """Return a text file in UTF-8, with or without a mark at its start.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device.
+        ValueError: it is larger than such a file can be, or is not UTF-8.
+    """
+    told = path.stat()
+    if not stat.S_ISREG(told.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if told.st_size > largest:
+        raise ValueError(f"it has {told.st_size:,} bytes, more than {largest:,}")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str | None:
     """Return the known word most like `word`, whatever its capitals, or None."""
     words = {name.casefold(): name for name in known}
-    found = get_close_matches(word.casefold(), words, n=1, cutoff=0.6)
+    found = get_close_matches(word.casefold()[:SHOWN], words, n=1, cutoff=0.6)
     return words[found[0]] if found else None
 
 
@@ -62,7 +104,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         if key not in kinds:
             near = nearest(str(key), kinds)
             hint = f"did you mean `{near}`?" if near else f"known keys: {', '.join(kinds)}"
-            raise UsageError(f"unknown key `{key}` in {where}", hint)
+            raise UsageError(f"unknown key `{str(key)[:SHOWN]}` in {where}", hint)
     values = {key: convert(kinds[key], value, key, where) for key, value in data.items()}
     required = [
         f.name
@@ -83,11 +125,11 @@ def convert(kind: Any, value: Any, key: str, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(args, value, key, where)
     if origin is typing.Literal:
-        if value in args:
+        if isinstance(value, str | int) and value in args:
             return value
         near = nearest(str(value), [str(arg) for arg in args])
         hint = f"did you mean `{near}`?" if near else f"one of: {', '.join(map(str, args))}"
-        raise UsageError(f"`{key} = {value!r}` in {where} is none of the known values", hint)
+        raise UsageError(f"`{key} = {brief(value)}` in {where} is none of the known values", hint)
     if dataclasses.is_dataclass(kind):
         if isinstance(value, Mapping):
             return from_dict(typing.cast(type, kind), value, f"`{key}` of {where}")
@@ -100,7 +142,10 @@ def convert(kind: Any, value: Any, key: str, where: str) -> Any:
             return {str(k): convert(inner, v, f"{key}.{k}", where) for k, v in value.items()}
     elif kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                pass
     elif kind is Path:
         if isinstance(value, str | Path):
             return Path(value)
@@ -109,7 +154,7 @@ def convert(kind: Any, value: Any, key: str, where: str) -> Any:
             return None
     elif isinstance(kind, type) and isinstance(value, kind) and not _is_flag(kind, value):
         return value
-    raise UsageError(f"`{key} = {value!r}` in {where} is not {_words(kind)}")
+    raise UsageError(f"`{key} = {brief(value)}` in {where} is not {_words(kind)}")
 
 
 def _is_flag(kind: Any, value: Any) -> bool:
@@ -127,7 +172,7 @@ def _convert_union(args: tuple[Any, ...], value: Any, key: str, where: str) -> A
         except UsageError:
             continue
     words = " or ".join(_words(arg) for arg in args if arg is not type(None))
-    raise UsageError(f"`{key} = {value!r}` in {where} is not {words}")
+    raise UsageError(f"`{key} = {brief(value)}` in {where} is not {words}")
 
 
 def _convert_sequence(origin: Any, args: Any, value: Any, key: str, where: str) -> Any:
@@ -169,10 +214,12 @@ def read_data(path: Path) -> dict[str, Any]:
     if kind not in {".toml", ".json"}:
         raise UsageError(f"`{path}` is neither .toml nor .json", "recipes are TOML or JSON files")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
-        data = tomllib.loads(text) if kind == ".toml" else json.loads(text)
+        text = read_small(path)
+        data = tomllib.loads(text) if kind == ".toml" else parse_json(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read `{path}`: {reason(error)}") from error
+    except RecursionError as error:
+        raise UsageError(f"`{path}` is nested too deep") from error
     except ValueError as error:
         raise UsageError(f"`{path}` is not valid {kind[1:].upper()}: {error}") from error
     if not isinstance(data, dict):

@@ -90,9 +90,9 @@ def locate(
         if not (folder / "config.json").is_file():
             raise ModelNotFoundError(f"this installation lacks the built-in model `{name}`")
         return Located(folder=folder, name=name)
-    if name and not Path(name).exists():
+    if name and not os.path.exists(name):
         heal(Path(name))
-    if Path(name).is_dir() and name:
+    if os.path.isdir(name):
         return Located(folder=Path(name), name=name)
     aliases = {known.alias: f"{known.name}@{known.revision}" for known in repositories}
     match = HUB_NAME.fullmatch(aliases.get(name, name))

@@ -6,7 +6,9 @@ nothing of what a tensor means.
 """
 
 import pickle
+import stat
 import warnings
+import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from mamtra_cli.tensor_header import damaged
 from mamtra_cli.tensors import HOLD, TensorInfo, copied, mappable
 
 ZIP = b"PK\x03\x04"  # older files are one pickle, and cannot be mapped
+LONGEST = 64 << 20  # bytes of the table of tensors
+OLDEST = 8 << 30  # bytes of a file in the format before 2020
 
 
 class PtFile:
@@ -77,6 +81,28 @@ class PtFile:
             yield name, copied(table[name], dtype)
 
 
+def check_archive(path: Path) -> None:
+    """Refuse, before it is unfolded, an archive that would be larger in memory than on disk.
+
+    Raises:
+        CheckpointError: a member is packed, or the table of tensors is larger than any is.
+        FileNotFoundError: there is no such file.
+    """
+    told = path.stat()
+    if not stat.S_ISREG(told.st_mode):
+        raise damaged(path, "it is no regular file")
+    if not zipfile.is_zipfile(path):
+        if told.st_size > OLDEST:
+            raise damaged(path, "it is neither an archive of PyTorch nor an old, small file")
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise damaged(path, f"`{member.filename[:60]}` in it is packed")
+            if member.filename.endswith(".pkl") and member.file_size > LONGEST:
+                raise damaged(path, f"its table of tensors has {member.file_size:,} bytes")
+
+
 def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a `.pt` state dict, memory-mapped, never running code.
 
@@ -84,6 +110,7 @@ def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
         CheckpointError: the file is missing, truncated, holds code, or is no state dict.
     """
     try:
+        check_archive(path)
         with path.open("rb") as file:
             mmap = file.read(len(ZIP)) == ZIP
         with warnings.catch_warnings():
@@ -97,7 +124,12 @@ def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
             f"`{path.name}` holds more than tensors, and was not opened: it could run code",
             "use the weights file as its authors published it, or a safetensors file",
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except CheckpointError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        # What the reader of a pickle meets in one that is made up is any error at all.
         raise damaged(path, "it is not a PyTorch weights file, or was cut off") from error
     for key in ("model", "state_dict"):
         if isinstance(data, dict) and isinstance(data.get(key), dict):

@@ -4,14 +4,16 @@ Format: https://github.com/huggingface/safetensors: eight bytes of length, a JSO
 type, shape and byte range, then the bytes.
 """
 
-import json
+import stat
 import struct
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.config import reason
+from mamtra_cli.config import parse_json, reason
 from mamtra_cli.errors import CheckpointError
 
+LONGEST = 16 << 20  # bytes of a header
+AXES = 16
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -34,13 +36,16 @@ def damaged(path: Path, why: str) -> CheckpointError:
 def read_header(path: Path) -> dict[str, Any]:
     """Read and check the header of a safetensors file: known types, no gaps, exact length."""
     try:
-        total = path.stat().st_size
+        told = path.stat()
+        total = told.st_size
+        if not stat.S_ISREG(told.st_mode):
+            raise damaged(path, "it is no regular file")
         with path.open("rb") as file:
             head = file.read(8)
             length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            if not 2 <= length <= min(total - 8, 100_000_000):
+            if not 2 <= length <= min(total - 8, LONGEST):
                 raise damaged(path, "it is not a safetensors file, or was cut off")
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
     except FileNotFoundError as error:
         raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`") from error
     except OSError as error:
@@ -50,13 +55,20 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         end = 0
         entries = {k: v for k, v in header.items() if k != "__metadata__"}
+        facts = header.get("__metadata__") or {}
+        if not all(isinstance(value, str) for value in facts.values()):
+            raise damaged(path, "what it says of itself is no table of texts")
         for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
             start, stop = entry["data_offsets"]
             count = ITEM_BYTES[entry["dtype"]]
+            if len(entry["shape"]) > AXES:
+                raise damaged(path, f"`{name[:60]}` has {len(entry['shape'])} axes")
             for extent in entry["shape"]:
+                if type(extent) is not int or extent < 0:
+                    raise damaged(path, f"`{name[:60]}` has an axis of no length")
                 count *= extent
             if start != end or stop - start != count:
-                raise damaged(path, f"`{name}` does not lie where its shape says")
+                raise damaged(path, f"`{name[:60]}` does not lie where its shape says")
             end = stop
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path, f"its header is not understood ({error})") from error

@@ -82,5 +82,5 @@ def test_bad_voice_file_is_refused(
 def test_truncated_voice_file_is_refused(tmp_path: Path) -> None:
     path = make(tmp_path, "anna") / "voices" / "anna.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         load_voice(path)

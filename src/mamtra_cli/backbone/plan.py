@@ -27,7 +27,7 @@ from mamtra_cli.backbone.kinds import kinds as all_kinds
 from mamtra_cli.backbone.kinds import replacing, told
 from mamtra_cli.backbone.placement import ALIASES, PRESETS, attention_count, fitting, place
 from mamtra_cli.backbone.placement import STRATEGIES as STRATEGIES
-from mamtra_cli.config import nearest
+from mamtra_cli.config import nearest, parse_json
 from mamtra_cli.errors import PlanError
 
 _RATIO = re.compile(r"(\d{1,9}):(\d{1,9})(?:@([A-Za-z-]+))?")
@@ -156,7 +156,7 @@ class LayerPlan:
     def from_json(cls, text: str) -> "LayerPlan":
         """Read the JSON form from text."""
         try:
-            data = json.loads(text)
+            data = parse_json(text)
         except ValueError as error:
             raise PlanError(f"a stored layer plan is not JSON: {error}", _json_hint()) from error
         return cls.from_dict(data)

@@ -28,6 +28,7 @@ from mamtra_cli.events import Event
 
 REPORT = "this is a bug in mamtra: please report it with the lines above"
 INTERRUPTED = 130
+LONGEST = 1200  # characters of a message
 ENDINGS = ("SIGTERM", "SIGHUP")  # a batch system, and a terminal that is closed
 
 
@@ -124,7 +125,8 @@ class Console:
             sys.stderr.write("".join(traceback.format_exception(error)))
         if known is None:
             if self.as_json:
-                fields = {"error": f"{type(error).__name__}: {error}", "code": "bug"}
+                said = shortened(f"{type(error).__name__}: {error}")
+                fields = {"error": said, "code": "bug"}
                 write_line(dump({**fields, "hint": REPORT}))
             sys.stderr.write(f"{REPORT}\n")
             return 1
@@ -145,8 +147,10 @@ def recognise(error: BaseException) -> MamtraError | None:
         stopped = MamtraError("interrupted")
         stopped.code = "interrupted"
         return stopped
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        first = str(error).strip().split(". ")[0] or "no memory left"
+    no_room = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or no_room:
+        first = str(error).strip().split(". ")[0].partition("DefaultCPUAllocator: ")[2]
+        first = first or str(error).strip().split(". ")[0] or "no memory left"
         return OutOfMemoryError(
             f"out of memory: {first[:1].lower()}{first[1:]}",
             "try a shorter text, `--dtype bfloat16`, or `--device cpu`",
@@ -155,7 +159,11 @@ def recognise(error: BaseException) -> MamtraError | None:
 
 
 def show_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
-    """Print a failure: one JSON object on stdout, or `error:` and `hint:` on stderr."""
+    """Print a failure: one JSON object on stdout, or `error:` and `hint:` on stderr.
+
+    What a file or a hub put into it is shown as far as it helps: the start and the end.
+    """
+    message, hint = shortened(message), shortened(hint) if hint else hint
     if as_json:
         try:
             write_line(dump({"error": message, "code": code, "hint": hint}))
@@ -165,6 +173,12 @@ def show_error(message: str, hint: str | None, code: str, *, as_json: bool) -> N
     sys.stderr.write(f"{paint('error:', '31')} {message}\n")
     if hint:
         sys.stderr.write(f"{paint('hint:', '36')} {hint}\n")
+
+
+def shortened(text: str) -> str:
+    """Return a text of a message without its middle where it is longer than any is meant to be."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def paint(text: str, colour: str) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_origin
 import typer
 
 from mamtra_cli.cli.console import Console
-from mamtra_cli.config import field_types, from_dict, nearest, read_data
+from mamtra_cli.config import SHOWN, field_types, from_dict, nearest, read_data
 from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.recipes.knob import OUTPUT, Knob, check_bounds, knobs
 
@@ -160,10 +160,10 @@ def read_recipe(
             )
     preset = values.get("preset")
     if presets is not None and preset:
-        if preset not in presets:
+        if not isinstance(preset, str) or preset not in presets:
             near = nearest(str(preset), presets)
             hint = f"did you mean `{near}`?" if near else f"known: {', '.join(presets)}"
-            raise UsageError(f"unknown preset `{preset}`", hint)
+            raise UsageError(f"unknown preset `{str(preset)[:SHOWN]}`", hint)
         values = {**presets[preset], **values}
     recipe = from_dict(cls, values, where)
     check_bounds(recipe, {name: where for name in read})

@@ -7,6 +7,7 @@ packages add theirs through the entry point groups `mamtra.families` (name =
 "package.repository:REPOSITORIES").
 """
 
+import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -70,7 +71,7 @@ def repositories() -> tuple[hub.Repository, ...]:
 
 def locate(name: str, *, configs_only: bool = False, report: Report = ignore) -> hub.Located:
     """Find a model by any name that a family knows; see `hub.locate`."""
-    here = name in hub.BUILT_IN or Path(name).is_dir()
+    here = name in hub.BUILT_IN or os.path.isdir(name)
     known = () if here else repositories()
     return hub.locate(name, known, configs_only=configs_only, report=report)
 
@@ -100,17 +101,34 @@ def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
         except UsageError as error:
             raise CheckpointError(error.message, error.hint) from error
         own = OwnSource(folder=source)
-        return Model(family=owner, folder=folder, config=config, source=own)
+        return checked(Model(family=owner, folder=folder, config=config, source=own))
     for name in names():
         owner = family(name)
         upstream = owner.upstream(folder, configs_only=configs_only)
         if upstream is not None:
             published = PublishedSource(family=owner, upstream=upstream)
-            return Model(family=owner, folder=folder, config=upstream.config, source=published)
+            model = Model(family=owner, folder=folder, config=upstream.config, source=published)
+            return checked(model)
     raise ModelNotFoundError(
         f"`{folder}` is no model folder",
         f"it has neither a mamtra {CONFIG} nor the files of a known family ({', '.join(names())})",
     )
+
+
+def checked(model: "Model") -> "Model":
+    """Return a model whose sizes go together.
+
+    Raises:
+        CheckpointError: they do not: what follows from them cannot be computed.
+    """
+    try:
+        _ = model.facts
+    except (UsageError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"the sizes in `{model.folder}` do not go together: {error}",
+            "fetch or make the folder again",
+        ) from error
+    return model
 
 
 def _plugins(group: str = GROUP) -> dict[str, EntryPoint]:

@@ -91,10 +91,10 @@ class MixerConfig:
                 "use none, full, or a rank such as 64",
             )
         for name, least in (("conv_kernel", 1), ("window", 1), ("sinks", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"mixer option `{name}` is {getattr(self, name)}", f"use {least} or more"
-                )
+            value, most = getattr(self, name), 1 << 16
+            if not least <= value <= most:
+                fix = f"use {least} or more" if value < least else f"use {most} at most"
+                raise UsageError(f"mixer option `{name}` is {value}", fix)
         if self.mixer == "swa+ssm" and self.qkv_bias == "fold":
             raise UsageError(
                 "mixer option `qkv_bias` cannot be `fold` for `swa+ssm`, whose window has none",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mamtra_cli.audio import FORMATS, check_output
 from mamtra_cli.checkpoint import PROVENANCE, read_json
-from mamtra_cli.config import nearest
+from mamtra_cli.config import nearest, parse_json
 from mamtra_cli.engine.judging.evaluation import (
     EvalOptions,
     Evaluation,
@@ -256,7 +256,7 @@ def _text(line: str, number: int, path: Path) -> str:
     text: object = line.strip()
     if line.lstrip().startswith("{"):
         try:
-            text = json.loads(line).get("text")
+            text = parse_json(line).get("text")
         except json.JSONDecodeError as error:
             raise DataError(f"line {number} of `{path}` is not JSON: {error.msg}") from error
     if not isinstance(text, str):

@@ -13,6 +13,7 @@ from mamtra_cli.errors import MamtraError, TextError, UsageError
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 LONGEST = max(map(len, MARKS))
+LARGEST = 64 << 20  # bytes of a text that is read at once
 
 
 def read_text(
@@ -29,9 +30,12 @@ def read_text(
         foreign: raised where its encoding is neither of the two.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
     except OSError as error:
         raise absent(f"cannot read `{path}`: {reason(error)}") from error
+    if len(data) > LARGEST:
+        raise absent(f"`{path}` has more than {LARGEST >> 20} MB of text", "cut it into files")
     return "".join(decode([data], str(path), foreign))
 
 

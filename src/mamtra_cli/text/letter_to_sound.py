@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra_cli.config import parse_json
 from mamtra_cli.errors import CheckpointError
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz'"
@@ -120,7 +121,7 @@ class LetterToSound(nn.Module):
         """
         try:
             with safe_open(path, framework="pt") as file:
-                values = json.loads((file.metadata() or {})["config"])
+                values = parse_json((file.metadata() or {})["config"])
                 values["outputs"] = tuple(values["outputs"])
                 model = cls(LetterConfig(**values))
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118

@@ -96,6 +96,8 @@ def entries(library: Path) -> tuple[list[VoiceEntry], list[str]]:
             good.append(describe(library / f"{name}{SUFFIX}"))
         except MamtraError as error:
             bad.append(error.message)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            bad.append(f"`{library / name}{SUFFIX}` is damaged: {error}")
     return good, bad
 
 

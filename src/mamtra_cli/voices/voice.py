@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mamtra_cli.config import from_dict, nearest, to_dict
+from mamtra_cli.config import from_dict, nearest, parse_json, to_dict
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
@@ -30,6 +30,7 @@ from mamtra_cli.errors import (
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.publish import output_errors, written_whole
 from mamtra_cli.recipes import VoiceFacts
+from mamtra_cli.tensor_header import read_header
 from mamtra_cli.voices.state import PREFIX, pack_state, unpack_state
 
 FOLDER = "voices"
@@ -187,6 +188,7 @@ def find_voice(folder: Path, name: str = "", library: Path | None = None) -> Voi
 def load_voice(path: Path) -> Voice:
     """Read a voice file."""
     try:
+        read_header(path)  # tells what is wrong, and that it is a file at all
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -227,7 +229,7 @@ def read_metadata(
     """
     if "format_version" not in metadata:
         return None, []
-    version = metadata["format_version"]
+    version = str(metadata["format_version"])
     if version.isdecimal() and int(version) > FORMAT_VERSION:
         raise FormatVersionError(
             f"voice file `{path}` was written by format {version}; this version reads up to "
@@ -237,8 +239,8 @@ def read_metadata(
     try:
         if int(version) < 1:
             raise ValueError(f"format {version}")
-        facts = from_dict(VoiceFacts, json.loads(metadata["voice"]), f"`{path.name}`")
-        layers = json.loads(metadata.get("state", "[]"))
+        facts = from_dict(VoiceFacts, parse_json(metadata["voice"]), f"`{path.name}`")
+        layers = parse_json(metadata.get("state", "[]"))
     except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(
             f"what voice file `{path}` says of itself is not understood: {error}",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.sequences import (
     IGNORE,
@@ -103,7 +104,7 @@ def test_lists_of_other_lengths_are_refused(
 
 
 def test_text_id_without_a_duration_is_named() -> None:
-    with pytest.raises(ValueError, match="text id 7 has no duration"):
+    with pytest.raises(CheckpointError, match="text id 7 has no duration"):
         lay_out(ALIGNED, [[7]], [[1]])
     with pytest.raises(ValueError, match="sequential or aligned"):
         lay_out(LMConfig(positions="other"), [[7]], [[1]])

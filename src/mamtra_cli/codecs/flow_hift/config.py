@@ -6,6 +6,22 @@ CosyVoice, examples/libritts/cosyvoice2/conf/cosyvoice2.yaml).
 
 from dataclasses import dataclass
 
+from mamtra_cli.bounds import (
+    Frames,
+    Heads,
+    Hertz,
+    Kernel,
+    Kernels,
+    Layers,
+    Rate,
+    Rows,
+    Scale,
+    Steps,
+    Width,
+    check_fields,
+)
+from mamtra_cli.errors import UsageError
+
 SOURCE_FILTER_PIECE = 64
 """Mel frames that a stream of the source-filter vocoder speaks at once."""
 
@@ -14,38 +30,47 @@ SOURCE_FILTER_PIECE = 64
 class MelConfig:
     """The 80-bin log-mel that the flow writes and the vocoder reads."""
 
-    sample_rate: int = 24_000
-    n_fft: int = 1920
-    hop: int = 480
-    n_mels: int = 80
-    fmin: float = 0.0
-    fmax: float = 8000.0
+    sample_rate: Rate = 24_000
+    n_fft: Kernel = 1920
+    hop: Kernel = 480
+    n_mels: Heads = 80
+    fmin: Hertz = 0.0
+    fmax: Hertz = 8000.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowEncoderConfig:
     """The upsampling conformer that turns speech tokens into mel means (widths in channels)."""
 
-    width: int = 512
-    heads: int = 8
-    d_ff: int = 2048
-    blocks: int = 6
-    up_blocks: int = 4
-    lookahead: int = 3
-    upsample: int = 2
-    chunk: int = 25
+    width: Width = 512
+    heads: Heads = 8
+    d_ff: Width = 2048
+    blocks: Layers = 6
+    up_blocks: Layers = 4
+    lookahead: Frames = 3
+    upsample: Steps = 2
+    chunk: Frames = 25
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowEstimatorConfig:
     """The UNet that estimates the velocity of the flow."""
 
-    channels: int = 256
-    heads: int = 8
-    head_dim: int = 64
-    n_blocks: int = 4
-    mid_blocks: int = 12
-    chunk: int = 50
+    channels: Width = 256
+    heads: Heads = 8
+    head_dim: Width = 64
+    n_blocks: Layers = 4
+    mid_blocks: Layers = 12
+    chunk: Frames = 50
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,37 +80,47 @@ class FlowConfig:
     `temperature` is the scale of the noise the solver starts from (Matcha-TTS' name for it).
     """
 
-    vocab_size: int = 6561
-    mel_bins: int = 80
-    speaker_dim: int = 192
-    steps: int = 10
-    cfg_rate: float = 0.7
-    temperature: float = 1.0
+    vocab_size: Rows = 6561
+    mel_bins: Heads = 80
+    speaker_dim: Width = 192
+    steps: Steps = 10
+    cfg_rate: Scale = 0.7
+    temperature: Scale = 1.0
     encoder: FlowEncoderConfig = FlowEncoderConfig()
     estimator: FlowEstimatorConfig = FlowEstimatorConfig()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HiFTConfig:
     """The HiFT vocoder (neural source filter and inverse STFT)."""
 
-    mel_bins: int = 80
-    base_channels: int = 512
-    f0_channels: int = 512
-    harmonics: int = 8
-    sample_rate: int = 24_000
+    mel_bins: Heads = 80
+    base_channels: Width = 512
+    f0_channels: Width = 512
+    harmonics: Frames = 8
+    sample_rate: Rate = 24_000
     sine_amplitude: float = 0.1
     noise_sigma: float = 0.003
     voiced_threshold: float = 10.0
-    upsample_rates: tuple[int, ...] = (8, 5, 3)
-    upsample_kernels: tuple[int, ...] = (16, 11, 7)
-    n_fft: int = 16
-    hop: int = 4
-    resblock_kernels: tuple[int, ...] = (3, 7, 11)
-    resblock_dilations: tuple[int, ...] = (1, 3, 5)
-    source_resblock_kernels: tuple[int, ...] = (7, 7, 11)
+    upsample_rates: Kernels = (8, 5, 3)
+    upsample_kernels: Kernels = (16, 11, 7)
+    n_fft: Kernel = 16
+    hop: Kernel = 4
+    resblock_kernels: Kernels = (3, 7, 11)
+    resblock_dilations: Kernels = (1, 3, 5)
+    source_resblock_kernels: Kernels = (7, 7, 11)
     leaky_slope: float = 0.1
     audio_limit: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not len(self.upsample_rates) == len(self.upsample_kernels) > 0:
+            raise UsageError("`upsample_rates` and `upsample_kernels` are not of one length")
+        if len(self.source_resblock_kernels) != len(self.upsample_rates):
+            raise UsageError("`source_resblock_kernels` and `upsample_rates` are not of one length")
 
     @property
     def samples_per_frame(self) -> int:
@@ -114,24 +149,27 @@ class SourceFilterConfig:
         audio_limit: of the samples.
     """
 
-    mel_bins: int = 80
-    mel_fmax: float = 8000.0
-    width: int = 192
-    blocks: int = 4
-    widening: int = 3
-    fine_blocks: int = 4
-    fine_widening: int = 2
-    kernel: int = 7
-    ahead: int = 1
-    fine_ahead: int = 2
-    pitch_width: int = 160
-    pitch_layers: int = 4
-    n_fft: int = 480
-    hop: int = 120
-    rate: int = 4
-    sample_rate: int = 24_000
-    pulse_fmax: float = 11_800.0
+    mel_bins: Heads = 80
+    mel_fmax: Hertz = 8000.0
+    width: Width = 192
+    blocks: Layers = 4
+    widening: Heads = 3
+    fine_blocks: Layers = 4
+    fine_widening: Heads = 2
+    kernel: Kernel = 7
+    ahead: Frames = 1
+    fine_ahead: Frames = 2
+    pitch_width: Width = 160
+    pitch_layers: Layers = 4
+    n_fft: Kernel = 480
+    hop: Kernel = 120
+    rate: Steps = 4
+    sample_rate: Rate = 24_000
+    pulse_fmax: Hertz = 11_800.0
     audio_limit: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def samples_per_frame(self) -> int:

@@ -19,7 +19,7 @@ import platformdirs
 import torch
 from torch import nn
 
-from mamtra_cli.config import from_dict, to_dict
+from mamtra_cli.config import from_dict, parse_json, read_small, to_dict
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes import LayerSelection
@@ -54,7 +54,7 @@ def load(key: str, report: Report = ignore) -> LayerSelection | None:
     """Read an earlier answer, if there is one."""
     path = cache_folder() / f"{key}.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_small(path))
         return replace(from_dict(LayerSelection, data, str(path)), cached=True)
     except FileNotFoundError:
         return None

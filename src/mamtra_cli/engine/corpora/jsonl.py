@@ -6,13 +6,11 @@ wanted; paths are relative to the list. Other usual names of the keys are unders
 
 import gzip
 import io
-import json
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.config import reason
+from mamtra_cli.config import parse_json, reason
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Entries, find_text, name_of
 from mamtra_cli.errors import DataError
 from mamtra_cli.text.encoding import encoding_of
@@ -20,6 +18,8 @@ from mamtra_cli.text.encoding import encoding_of
 AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "audio_file", "file_name", "wav", "path")
 START_KEYS = ("start", "offset")
 LENGTH_KEYS = ("duration", "seconds")
+LONGEST = 16 << 20  # bytes of a line
+MOST = 1e308  # seconds: beyond every clip, which is told where it is cut
 
 
 def entries(path: Path, *, text_key: str = "") -> Entries:
@@ -58,15 +58,17 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
         with opener(path, "rb") as file:
             wide = encoding_of(file.read(2)) == "utf-16"
             file.seek(0)
-            lines: Iterable[str | bytes] = (
-                io.TextIOWrapper(file, encoding="utf-16", newline="\n") if wide else file
-            )
+            source: Any = io.TextIOWrapper(file, encoding="utf-16", newline="\n") if wide else file
+            # A line in an archive may be larger than the memory.
+            lines: Iterable[str | bytes] = iter(lambda: source.readline(LONGEST), source.read(0))
             for number, line in enumerate(lines, 1):
+                if len(line) >= LONGEST:
+                    raise DataError(f"line {number} of `{path}` has more than {LONGEST >> 20} MB")
                 if not line.strip():
                     continue
                 where = f"{path.name}:{number}"
                 try:
-                    record = json.loads(line)
+                    record = parse_json(line)
                 except ValueError as error:
                     cause = f"the line is not JSON: {error}"
                     if isinstance(error, UnicodeDecodeError):
@@ -86,5 +88,6 @@ def _number(record: dict[str, Any], keys: tuple[str, ...]) -> float | None:
     for key in keys:
         value = record.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value) if math.isfinite(value) and value >= 0 else None
+            value = min(value, MOST)  # whole numbers of JSON have no end
+            return float(value) if value >= 0 else None
     return None

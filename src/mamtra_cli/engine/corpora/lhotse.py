@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.engine.corpora.clip import Bad, Clip, Entries
-from mamtra_cli.engine.corpora.jsonl import records
+from mamtra_cli.engine.corpora.jsonl import MOST, records
 from mamtra_cli.errors import DataError
 
 ENDS = (".jsonl", ".jsonl.gz")
@@ -114,4 +114,4 @@ def _find(name: str, manifest: Path) -> Path:
 
 def _float(record: dict[str, Any], key: str) -> float:
     value = record.get(key, 0.0)
-    return float(value) if isinstance(value, int | float) and value >= 0 else 0.0
+    return float(min(value, MOST)) if isinstance(value, int | float) and value >= 0 else 0.0

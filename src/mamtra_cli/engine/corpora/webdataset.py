@@ -5,11 +5,11 @@ Emilia has it). Tars are read from front to end and never unpacked to disk. Form
 https://github.com/webdataset/webdataset.
 """
 
-import json
 import tarfile
 from pathlib import Path
 from typing import IO, cast
 
+from mamtra_cli.config import parse_json
 from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, Held, Part, find_text
 
 TEXTS = (".txt", ".lab", ".json")
@@ -42,7 +42,7 @@ def entries(root: Path, files: list[Path], *, part: Part, text_key: str = "") ->
                     last = member.name
                     if suffix not in (*SUFFIXES, *TEXTS) or not part.takes(key):
                         continue
-                    if member.size > LARGEST:
+                    if member.issparse() or member.size > LARGEST:
                         cause = f"`{member.name}` takes {member.size} bytes"
                         yield Bad(id=key, source=f"{name}:{last}", code="too_long", cause=cause)
                         continue
@@ -71,7 +71,7 @@ def _sample(key: str, members: dict[str, bytes], tar: str, text_key: str) -> Ent
             if found is None:
                 continue
             if suffix == ".json":
-                record = json.loads(found)
+                record = parse_json(found)
                 text = find_text(record, text_key) if isinstance(record, dict) else None
             else:
                 text = found.decode("utf-8").strip()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from mamtra_cli.config import parse_json
 from mamtra_cli.errors import DataError, TextError
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.text.encoding import read_text
@@ -129,7 +130,7 @@ def parse_line(
 ) -> Example:
     """Read one JSONL line; `where` names it in errors."""
     try:
-        record: Any = json.loads(line)
+        record: Any = parse_json(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{where} is not JSON: {error.msg}") from error
     if not isinstance(record, dict):

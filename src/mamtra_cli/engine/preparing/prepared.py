@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from mamtra_cli.config import dump_json
+from mamtra_cli.config import dump_json, parse_json
 from mamtra_cli.engine.corpora.clip import Bad, Part, writable
 from mamtra_cli.engine.preparing.shard_writer import Row, write_shard
 from mamtra_cli.engine.preparing.shards import (
@@ -288,7 +288,7 @@ class BadList:
 
 def _entry(line: str, path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         record = None
     if not isinstance(record, dict):

@@ -7,7 +7,6 @@ shard_writer.py writes what is read here, both by pyarrow (extra `train`).
 Format: https://parquet.apache.org.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.config import from_dict
+from mamtra_cli.config import from_dict, parse_json
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, UsageError
 from mamtra_cli.families.lessons import Example
@@ -132,7 +131,7 @@ def read_header(path: Path) -> ShardHeader:
             hint=f"prepare it first, `mamtra prepare {path.parent} -o DIR`",
         )
     try:
-        data = json.loads(metadata[KEY])
+        data = parse_json(metadata[KEY])
         version = data["format_version"]
         if version > FORMAT_VERSION:
             raise DataError(
@@ -272,7 +271,7 @@ class shard_errors:
         trace: TracebackType | None,
     ) -> None:
         arrow, _ = arrow_parts()
-        if isinstance(error, arrow.ArrowException | OSError | KeyError | UnicodeDecodeError):
+        if isinstance(error, arrow.ArrowException | OSError | LookupError | ValueError | TypeError):
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"shard `{self.path}` cannot be read: {first}",

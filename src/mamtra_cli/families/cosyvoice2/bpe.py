@@ -5,13 +5,13 @@ Knows two files, `vocab.json` and `merges.txt`, and the order of the markup stri
 the BPE sees it, so a text that is not trusted simply keeps the control strings as characters.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from mamtra_cli.config import parse_json, read_small
 from mamtra_cli.errors import CheckpointError, TextError
 from mamtra_cli.families.cosyvoice2.text import (
     Normalizers,
@@ -68,7 +68,7 @@ def _check_special(folder: Path, count: int) -> None:
     if not path.is_file():
         return
     try:
-        table = json.loads(path.read_text("utf-8")).get("added_tokens_decoder", {})
+        table = parse_json(read_small(path)).get("added_tokens_decoder", {})
         ids = {entry["content"]: int(number) for number, entry in table.items()}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -119,7 +119,7 @@ class BytePairTokenizer:
     def read(cls, folder: Path) -> "BytePairTokenizer":
         """The tokenizer of the two files in `folder`."""
         try:
-            vocab = json.loads((folder / VOCAB_FILE).read_text("utf-8"))
+            vocab = parse_json(read_small(folder / VOCAB_FILE))
             lines = (folder / MERGES_FILE).read_text("utf-8").split("\n")
         except FileNotFoundError as error:
             name = Path(str(error.filename)).name

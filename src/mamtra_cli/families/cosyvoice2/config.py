@@ -9,6 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.bounds import (
+    Durations,
+    Frames,
+    Heads,
+    Kernel,
+    Kernels,
+    Layers,
+    Optional,
+    Positive,
+    Rows,
+    Scale,
+    Share,
+    Steps,
+    Width,
+    check_fields,
+)
 from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     HiFTConfig,
@@ -28,25 +44,28 @@ class LMConfig:
     rotary time axis, each text id advancing it by `durations[id]` speech tokens.
     """
 
-    d_model: int = 896
-    n_layers: int = 24
-    n_heads: int = 14
-    n_kv_heads: int = 2
-    head_dim: int = 64
-    d_ff: int = 4864
-    rope_theta: float = 1_000_000.0
-    norm_eps: float = 1e-6
+    d_model: Width = 896
+    n_layers: Layers = 24
+    n_heads: Heads = 14
+    n_kv_heads: Heads = 2
+    head_dim: Width = 64
+    d_ff: Width = 4864
+    rope_theta: Positive = 1_000_000.0
+    norm_eps: Positive = 1e-6
     qkv_bias: bool = True
-    vocab_size: int = 151_936
-    speech_vocab: int = 6561
-    text_chunk: int = 5
-    speech_chunk: int = 15
-    min_ratio: float = 2.0
-    max_ratio: float = 20.0
+    vocab_size: Rows = 151_936
+    speech_vocab: Rows = 6561
+    text_chunk: Steps = 5
+    speech_chunk: Steps = 15
+    min_ratio: Scale = 2.0
+    max_ratio: Scale = 20.0
     positions: str = "sequential"
-    durations: tuple[float, ...] = ()
+    durations: Durations = ()
     kinds: str = ""
     mixer: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def eos_id(self) -> int:
@@ -94,12 +113,15 @@ class SpeechTokenizerConfig:
     `levels` are the odd level counts of the FSQ digits; the published codebook is 3^8.
     """
 
-    n_mels: int = 128
-    width: int = 1280
-    heads: int = 20
-    layers: int = 6
-    fsmn_kernel: int = 31
-    levels: tuple[int, ...] = (3,) * 8
+    n_mels: Heads = 128
+    width: Width = 1280
+    heads: Heads = 20
+    layers: Layers = 6
+    fsmn_kernel: Kernel = 31
+    levels: Kernels = (3,) * 8
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def codebook_size(self) -> int:
@@ -114,10 +136,13 @@ class SpeechTokenizerConfig:
 class SpeakerEncoderConfig:
     """mini's own speaker encoder: 80-bin fbank to one vector. Upstream uses CAM++ (ONNX)."""
 
-    n_mels: int = 80
-    width: int = 128
-    layers: int = 4
-    dim: int = 192
+    n_mels: Heads = 80
+    width: Width = 128
+    layers: Layers = 4
+    dim: Width = 192
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,17 +166,20 @@ class CosyVoice2Config:
     source_filter: SourceFilterConfig | None = None
     speech_tokenizer: SpeechTokenizerConfig | None = None
     speaker_encoder: SpeakerEncoderConfig | None = None
-    temperature: float = 1.0
+    temperature: Scale = 1.0
     lesson_temperature: float | None = None
-    top_p: float = 0.8
-    top_k: int = 25
-    ras_window: int = 10
-    ras_threshold: float = 0.1
+    top_p: Share = 0.8
+    top_k: Optional = 25
+    ras_window: Frames = 10
+    ras_threshold: Share = 0.1
     zero_shot: bool = True
-    hop_tokens: int = 25
-    max_hop_tokens: int = 100
-    context_tokens: int = 100
-    whole_tokens: int = 250
+    hop_tokens: Kernel = 25
+    max_hop_tokens: Kernel = 100
+    context_tokens: Frames = 100
+    whole_tokens: Kernel = 250
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def vocoder_part(self) -> str:

@@ -7,13 +7,13 @@ Symbols are those of the festival voice the model learned from: `#` first pause,
 `symbols.json`.
 """
 
-import json
 import lzma
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from mamtra_cli.config import parse_json, read_small
 from mamtra_cli.errors import CheckpointError, TextError, UsageError
 from mamtra_cli.text import homographs
 from mamtra_cli.text.english import normalise, sentences
@@ -22,6 +22,7 @@ from mamtra_cli.text.phrases import parted
 from mamtra_cli.text.reading import Word
 from mamtra_cli.text.signs import unreadable
 
+LARGEST = 64 << 20  # bytes of an unpacked lexicon
 LEXICON, SYMBOLS, LETTERS = "lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors"
 _LETTER_NAMES = {"a": "ey1"}
 _SIBILANTS = frozenset({"s", "z", "sh", "zh", "ch", "jh"})
@@ -46,7 +47,10 @@ class Lexicon:
     def load(cls, path: Path) -> "Lexicon":
         """Read `word TAB phones` lines from an xz file; homographs are written `word(v)`."""
         try:
-            return cls(lzma.decompress(path.read_bytes()).decode())
+            unpacked = lzma.LZMADecompressor().decompress(path.read_bytes(), LARGEST)
+            if len(unpacked) == LARGEST:
+                raise ValueError(f"it unfolds to more than {LARGEST >> 20} MB")
+            return cls(unpacked.decode())
         except FileNotFoundError:
             raise CheckpointError(f"no lexicon `{path}`") from None
         except (lzma.LZMAError, UnicodeDecodeError, ValueError) as error:
@@ -92,7 +96,9 @@ class PhoneFrontEnd:
     def load(cls, folder: Path) -> "PhoneFrontEnd":
         """Open the front end files of a model folder."""
         try:
-            symbols = json.loads((folder / SYMBOLS).read_text())
+            symbols = parse_json(read_small(folder / SYMBOLS))
+            if not isinstance(symbols, list) or not all(isinstance(one, str) for one in symbols):
+                raise ValueError("it is no list of texts")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot read `{folder / SYMBOLS}`: {error}") from error
         lexicon = Lexicon.load(folder / LEXICON)
@@ -132,7 +138,12 @@ class PhoneFrontEnd:
 
     def ids(self, text: str) -> list[int]:
         """Symbols of a text as ids."""
-        return [self._ids[symbol] for symbol in self.symbols(text)]
+        try:
+            return [self._ids[symbol] for symbol in self.symbols(text)]
+        except KeyError as error:
+            raise CheckpointError(
+                f"`{SYMBOLS}` of the model lacks the symbol {error}", "fetch the model again"
+            ) from None
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of what the recording of a voice says."""

@@ -5,7 +5,6 @@ never looked up; `!ref` is followed. The stack's sizes come from the Qwen2 `conf
 file does not state keeps the published value; the weights are checked against all of it.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from mamtra_cli.codecs.flow_hift.config import (
     HiFTConfig,
     MelConfig,
 )
+from mamtra_cli.config import brief, parse_json, read_small
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
 from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
@@ -38,6 +38,9 @@ OTHER_VERSIONS = {
     "speech_tokenizer_v3.onnx": "CosyVoice 3",
 }
 DEEPEST_REF = 8
+MOST_FACTORS = 3  # of a reference
+MOST_ALIASES = 8
+LARGEST = 4 << 20  # bytes of the YAML
 HINT = "download the folder again"
 
 LM = {
@@ -123,6 +126,16 @@ class Ref:
 class TaggedLoader(yaml.SafeLoader):  # type: ignore[misc]
     """The safe loader, to which a tag of the model's own is just another node."""
 
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node; a few names for repeated ones are meant, many are a trap."""
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                raise yaml.YAMLError("it repeats itself by names more often than any model does")
+        return super().compose_node(parent, index)
+
 
 def _tagged(loader: TaggedLoader, tag: str, node: yaml.Node) -> Any:
     if tag == "ref" and isinstance(node, yaml.ScalarNode):
@@ -140,9 +153,11 @@ TaggedLoader.add_multi_constructor("!", _tagged)
 def read_yaml(path: Path) -> dict[str, Any]:
     """The file's keys as plain data, `Ref`s unresolved."""
     try:
-        data = yaml.load(path.read_text("utf-8"), Loader=TaggedLoader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        line = str(error).splitlines()[0]
+        data = yaml.load(read_small(path, LARGEST), Loader=TaggedLoader)
+    except RecursionError as error:
+        raise CheckpointError(f"`{path}` is nested too deep", HINT) from error
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"cannot read `{path}`: {line}", HINT) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"`{path}` holds no keys", HINT)
@@ -203,12 +218,12 @@ def read_config(folder: Path) -> CosyVoice2Config:
     data = read_yaml(yaml_path)
     try:
         config = _from_yaml(data)
-    except (UsageError, ValueError, TypeError, KeyError, IndexError) as error:
+    except (UsageError, ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
         raise CheckpointError(f"`{yaml_path}` is not understood: {error}", HINT) from error
     try:
-        qwen = json.loads(qwen_path.read_text("utf-8"))
+        qwen = parse_json(read_small(qwen_path))
         return replace(config, lm=_with_qwen(config.lm, qwen))
-    except (OSError, UsageError, ValueError, TypeError) as error:
+    except (OSError, UsageError, ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"`{qwen_path}` is not understood: {error}", HINT) from error
 
 
@@ -279,15 +294,21 @@ def _resolve(data: Any, value: Any, depth: int) -> Any:
     if not isinstance(value, Ref):
         return value
     if depth == 0:
-        raise ValueError(f"reference `{value.text}` goes round in circles")
+        raise ValueError(f"reference {brief(value.text)} goes round in circles")
     factors = []
-    for word in (word.strip() for word in value.text.split("*")):
+    words = value.text.split("*")
+    if len(words) > MOST_FACTORS:
+        raise ValueError(f"reference {brief(value.text)} has {len(words)} factors")
+    for word in (word.strip() for word in words):
         if word.startswith("<") and word.endswith(">"):
             if word[1:-1] not in data:
-                raise ValueError(f"reference `{word}` leads nowhere")
+                raise ValueError(f"reference {brief(word)} leads nowhere")
             factors.append(_resolve(data, data[word[1:-1]], depth - 1))
         else:
-            factors.append(yaml.safe_load(word))
+            try:
+                factors.append(float(word) if "." in word else int(word))
+            except ValueError:
+                raise ValueError(f"reference {brief(word)} is no number") from None
     return factors[0] if len(factors) == 1 else math.prod(factors)
 
 
@@ -301,4 +322,4 @@ def _like(value: Any, default: Any, path: str) -> Any:
         if value < 1:
             raise ValueError(f"`{path}` is {value}")
         return value
-    raise ValueError(f"`{path}` is {value!r}")
+    raise ValueError(f"`{path}` is {brief(value)}")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.lessons import IGNORE
 
@@ -119,7 +120,10 @@ def expected_tokens(config: LMConfig, text: Sequence[int]) -> list[float]:
     if not is_aligned(config):
         return [0.0] * len(text)
     if text and max(text) >= len(config.durations):
-        raise ValueError(f"text id {max(text)} has no duration; {len(config.durations)} are known")
+        raise CheckpointError(
+            f"text id {max(text)} has no duration; {len(config.durations)} are known",
+            "fetch or make the model again",
+        )
     return [config.durations[index] for index in text]
 
 

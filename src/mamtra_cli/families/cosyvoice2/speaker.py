@@ -135,10 +135,23 @@ class CosyVoice2Speaker:
                 f"voice `{voice.name}` has {len(voice.embedding)} numbers, not {wanted}",
                 hint="it belongs to another model",
             )
-        if len(voice.prompt_tokens) and int(voice.prompt_tokens.max()) >= self.config.lm.eos_id:
+        lm, flow = self.config.lm, self.config.flow
+        for ids, most, what in (
+            (voice.prompt_tokens, lm.eos_id, "speech tokens"),
+            (voice.prompt_text_ids, lm.vocab_size, "text ids"),
+        ):
+            if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < most):
+                raise CheckpointError(
+                    f"voice `{voice.name}` holds {what} that this model does not know",
+                    hint="it belongs to another model",
+                )
+        frames = len(voice.prompt_tokens) * flow.encoder.upsample
+        rows, bins = voice.prompt_mel.shape
+        if frames and (bins != flow.mel_bins or abs(rows - frames) > flow.encoder.upsample):
             raise CheckpointError(
-                f"voice `{voice.name}` holds speech tokens that this model does not know",
-                hint="it belongs to another model",
+                f"voice `{voice.name}` has a mel of {rows} by {bins}, not {frames} by "
+                f"{flow.mel_bins}",
+                hint="it belongs to another model, or is damaged: make it again",
             )
         check_fit(voice, self.parts.fingerprint)
 

@@ -6,13 +6,12 @@ not state keeps the published value; keys that mean nothing here are left alone,
 them.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mamtra_cli.codecs.dac.config import DacConfig
-from mamtra_cli.config import from_dict
+from mamtra_cli.config import from_dict, parse_json, read_small
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
 from mamtra_cli.families.zonos.config import Condition, LMConfig, SpeakerConfig, ZonosConfig
@@ -176,7 +175,7 @@ def _codec(told: Mapping[str, Any]) -> DacConfig:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        data = parse_json(read_small(path)) if path.is_file() else {}
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -1,0 +1,156 @@
+"""Commands in forks of one process that has imported everything, and what they leave.
+
+Each runs in a folder of its own, may be killed or limited, and is watched: exit code, output, time
+and memory. POSIX only.
+"""
+
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LIMIT = 30.0  # seconds until a command counts as hung
+TALK = 5000  # characters of a message
+CODES = (0, 1, 2, 3, 130)
+PRECIOUS = "precious.txt"
+QUICK = ("--calibrate", "none", "--check-tokens", "0")  # of a conversion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """How a command ended: its exit code (negative for a signal), what it said, seconds, growth."""
+
+    code: int
+    said: str
+    seconds: float
+    grown: int
+    hung: bool
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with this end, whatever the command was; "" for nothing."""
+        if "Traceback" in self.said or "bug in mamtra" in self.said:
+            return "traceback"
+        if len(self.said) > TALK:
+            return "long message"
+        if not self.hung and self.code not in CODES:
+            return f"exit code {self.code}"
+        return ""
+
+
+@dataclass
+class Tally:
+    """What was tried under a heading, and what went wrong."""
+
+    name: str
+    tried: int = 0
+    wrong: dict[str, int] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, what: str, where: str = "") -> None:
+        """Count a try; `what` is what went wrong with it, "" for nothing."""
+        self.tried += 1
+        if what:
+            self.wrong[what] = self.wrong.get(what, 0) + 1
+            self.shown.append(f"{what}: {where}"[:300])
+
+
+def mamtra(
+    args: Sequence[str],
+    folder: Path,
+    *,
+    kill_after: float | None = None,
+    limits: dict[int, int] | None = None,
+    limit: float = LIMIT,
+) -> Ran:
+    """Run one command line in a fork, in a folder, and wait for its end or bring it about.
+
+    Args:
+        args: the command line.
+        folder: where it runs.
+        kill_after: seconds after which it is killed.
+        limits: resource limits, by number.
+        limit: seconds until it counts as hung.
+    """
+    output = folder.parent / f"{folder.name}.said"
+    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    child = os.fork()
+    if not child:
+        start(args, folder, output, limits or {})
+    wait = limit if kill_after is None else min(limit, kill_after)
+    while time.monotonic() - began < wait:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.002)
+    else:
+        os.kill(child, signal.SIGKILL)
+        _, status, usage = os.wait4(child, 0)
+    seconds = time.monotonic() - began
+    return Ran(
+        code=os.waitstatus_to_exitcode(status),
+        said=output.read_text(errors="replace"),
+        seconds=seconds,
+        grown=max(0, usage.ru_maxrss - before) << 10,
+        hung=kill_after is None and seconds >= limit,
+    )
+
+
+def start(args: Sequence[str], folder: Path, output: Path, limits: dict[int, int]) -> None:
+    """Be the fork that runs a command line; never returns."""
+    code = 99
+    try:
+        os.chdir(folder)
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        for number, value in limits.items():
+            resource.setrlimit(number, (value, value))
+        from mamtra_cli.cli.app import run
+
+        code = run(list(args))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException as error:
+        os.write(2, f"Traceback: {error!r}"[:300].encode(errors="replace"))
+    finally:
+        os._exit(code)
+
+
+def digest(path: Path) -> str:
+    """A hash over names and bytes below a path; "" where there is nothing."""
+    if not os.path.lexists(path):
+        return ""
+    total = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file() and not file.name.startswith("metrics"):  # these tell of the time
+            total.update(f"{file.relative_to(path.parent)}\0".encode())
+            total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Hidden names that a command of ours may leave in a folder."""
+    ends = (".partial", ".old", ".swap")
+    return [path.name for path in folder.rglob(".*") if path.name.endswith(ends)]
+
+
+def fresh(folder: Path, name: str) -> Path:
+    """A folder with something in it that is nobody's to touch."""
+    home = folder / name
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    (home / PRECIOUS).write_text("mine")
+    return home

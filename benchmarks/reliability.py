@@ -1,0 +1,148 @@
+"""Is anything of the user's ever lost, half-written, or told as a traceback? Try it.
+
+    python benchmarks/reliability.py                             # the smoke form: half a minute
+    python benchmarks/reliability.py --kills 1000 --lines 10000 --files 1000 --full 100 --memory 50
+
+One process imports everything once; every command runs in a fork of it, in a folder of its own with
+a fake home, and is killed, starved, raced, or given what hostile files and a lying hub have.
+After each, what was there before must be there still, what has a name must be whole, and what was
+said must be a stated error. Prints a table of what was tried and what went wrong, and one JSON
+object. POSIX only.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faults.files import hostile
+from faults.forks import QUICK, Tally, mamtra
+from faults.kills import SAID, full, kills, races, starved, writers
+from faults.lines import fuzzed
+
+
+def materials(folder: Path) -> tuple[Path, Path, Path, Path]:
+    """A model, a published folder, a student with lessons, clips: all tiny."""
+    import numpy as np
+    import soundfile
+    from tests.families.cosyvoice2.tiny import write_random_checkpoint
+    from tests.tiny_model import write_tiny_model
+
+    model = write_tiny_model(folder / "model", copies=True)
+    published = write_random_checkpoint(folder / "published")
+    data, clips = folder / "data", folder / "clips"
+    data.mkdir()
+    clips.mkdir()
+    chance = random.Random(0)
+    rows = [
+        {"id": str(n), "text": "hello there", "tokens": [chance.randrange(40) for _ in range(20)]}
+        for n in range(12)
+    ]
+    (data / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    noise = np.random.default_rng(0)
+    for name in "abc":
+        hum = np.sin(np.arange(24_000 * 4) * 0.05) * noise.uniform(0.1, 0.4, 24_000 * 4)
+        soundfile.write(clips / f"{name}.wav", hum.astype(np.float32), 24_000)
+        (clips / f"{name}.txt").write_text(SAID)
+    ran = mamtra(["convert", str(model), *QUICK, "-o", str(data / "student")], folder)
+    assert ran.code == 0, ran.said
+    return model, published, data, clips
+
+
+def campaign(arguments: argparse.Namespace, folder: Path) -> list[Tally]:
+    """Everything that was asked for."""
+    chance = random.Random(arguments.seed)
+    import mamtra_cli.tasks.convert
+    import mamtra_cli.tasks.distill
+    import mamtra_cli.tasks.evaluate
+    import mamtra_cli.tasks.prepare
+    import mamtra_cli.tasks.profile
+    import mamtra_cli.tasks.push
+    import mamtra_cli.tasks.synth
+    import mamtra_cli.tasks.voice  # noqa: F401
+
+    model, published, data, clips = materials(folder)
+    found = writers(model, data, clips)
+    tallies: list[Tally] = []
+
+    def show(parts: Iterator[Tally]) -> None:
+        for tally in parts:
+            tallies.append(tally)
+            wrong = ", ".join(f"{n} {what}" for what, n in tally.wrong.items()) or "nothing"
+            print(f"{tally.name:<28} {tally.tried:>6} tried   wrong: {wrong}", flush=True)
+            for line in tally.shown[: arguments.show]:
+                print(f"    {line!r}", flush=True)
+
+    runs: list[tuple[int, Callable[[], Iterator[Tally]]]] = [
+        (arguments.kills, lambda: kills(found, arguments.kills, chance, folder)),
+        (arguments.full, lambda: full(found, arguments.full, chance, folder)),
+        (arguments.memory, lambda: starved(found, arguments.memory, chance, folder)),
+        (arguments.races, lambda: races(found, arguments.races, folder)),
+        (
+            arguments.files + 1 if arguments.files >= 0 else 0,
+            lambda: hostile(model, published, arguments.files, arguments.seed, folder),
+        ),
+        (arguments.lines, lambda: fuzzed(arguments.lines, chance, folder)),
+    ]
+    for count, part in runs:
+        if count > 0:
+            show(part())
+    if arguments.hub:
+        from faults.hubs import lying, store
+        from tests.loopback_hub import loopback_hub
+
+        with loopback_hub() as hub:
+            store(hub, model)
+            show(lying(hub, arguments.hub, folder))
+    return tallies
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line; the defaults are the smoke form."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    for name, default, meaning in (
+        ("kills", 14, "commands killed"),
+        ("full", 7, "commands without space"),
+        ("memory", 0, "commands without memory"),
+        ("races", 2, "races of six"),
+        ("files", 0, "files broken at random beside the made ones; -1 for none at all"),
+        ("lines", 40, "fuzzed command lines"),
+        ("hub", 0, "answers of a lying hub"),
+        ("seed", 0, "of everything random"),
+        ("show", 5, "examples of what went wrong"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} [{default}]")
+    return parser.parse_args(words)
+
+
+def main() -> int:
+    """Run the campaign; exit code 1 where anything went wrong."""
+    arguments = parse()
+    with tempfile.TemporaryDirectory(prefix="reliability-") as name:
+        folder = Path(name).resolve() / "work"
+        home = folder.parent / "home"
+        folder.mkdir()
+        home.mkdir()
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MAMTRA_"))}
+        os.environ.clear()
+        os.environ.update(kept | {"HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
+        os.environ.update({"HF_HOME": str(home / "hf"), "NO_COLOR": "1"})
+        started = time.monotonic()
+        tallies = campaign(arguments, folder)
+    found = {tally.name: {"tried": tally.tried, "wrong": tally.wrong} for tally in tallies}
+    print(json.dumps({"seconds": round(time.monotonic() - started), "found": found}))
+    return int(any(tally.wrong for tally in tallies))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
