@@ -117,7 +117,7 @@ def step_times(names: list[str], rounds: int) -> dict[str, dict[str, float]]:
         ready = {}
         for name, stack in made.items():
             fused = FusedStack(stack, share=True)
-            ready[name] = (fused, fused.start(stack(x).state, context + 20 * rounds + 1))
+            ready[name] = (fused, fused.start(stack(x).state, 20 * rounds + 1))
         for _ in range(rounds):
             for name, (fused, state) in ready.items():
                 start = time.process_time()

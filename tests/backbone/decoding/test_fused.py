@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mamtra_cli.backbone import kinds
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.decoding.caches import compact, finish, leave
 from mamtra_cli.backbone.decoding.fused import FusedStack
@@ -104,6 +105,18 @@ def test_rows_of_different_lengths_decode_as_if_alone(
     for row, length in enumerate(lengths):
         alone = stack(torch.cat((x[row, :length], more[row]))[None]).hidden[0, length:]
         same(torch.cat((got, rest), 1)[row], alone)
+
+
+@torch.no_grad()
+def test_a_kind_without_a_step_is_stepped_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "_KINDS", kinds.kinds())
+    kinds.register("R", kinds.Entry(name="mean", file="tests.families.toy.mixer", mixer="mean"))
+    stack, x = make("RTR", PRESETS["mamba2-gqa"]), inputs(2, 8)
+    want, fused = stack(x).hidden, FusedStack(stack)
+    state = fused.start(stack(x[:, :3]).state, room=4)
+    for t in range(3, 8):
+        hidden, state = fused.step(x[:, t], state)
+        same(hidden, want[:, t])
 
 
 @torch.no_grad()

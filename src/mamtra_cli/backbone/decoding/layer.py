@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.decoding.layer_caches import Cache
+from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.layers.mlp import GeluMLP
 from mamtra_cli.layers.norm import RMSNorm
 from mamtra_cli.layers.rotary import shape_table
 from mamtra_cli.layers.shape import MixerShape
-from mamtra_cli.layers.state import LayerState
+from mamtra_cli.layers.state import LayerState, MambaState
 
 Linear = Callable[[Tensor], Tensor]
 Pack = Callable[[Tensor, Tensor | None], Linear]
@@ -88,6 +88,40 @@ class FusedLayer:
         mixed, cache = self.mix(self.inputs(normed(x, self.norm_in)), cache, places, turns)
         x = x + self.output(mixed)
         return x if self.feed is None else self.feed(x), cache
+
+
+class SteppedLayer(FusedLayer):
+    """A recurrent layer whose kind states no step: its module's own is taken, nothing is fused.
+
+    Args:
+        block: a layer whose state is a `MambaState`.
+        pack: of the feed-forward alone.
+        share: as in `FusedLayer`.
+    """
+
+    def __init__(self, block: Block, pack: Pack, share: bool) -> None:
+        self.norm_in, self.core = block.input_layernorm, block.core
+        self.feed = None if block.mlp is None else FusedFeed(block, pack, share)
+
+    def cache(self, held: LayerState) -> Cache:
+        """Taps and state."""
+        return MixerCache.of(held)
+
+    def __call__(
+        self, x: Tensor, cache: Cache, places: Places, turns: "Turns"
+    ) -> tuple[Tensor, Cache]:
+        """Map x: (B, D) to (B, D); writes into `cache`."""
+        assert isinstance(cache, MixerCache)
+        rows = len(x)
+        conv = torch.stack(cache.taps, 2) if cache.taps else x.new_zeros(rows, 0, 0)
+        state = MambaState(conv=conv, ssm=cache.ssm[:rows], seen=places.longest)
+        u = normed(x, self.norm_in)[:, None]
+        mixed, after = self.core.step(u, state, positions=turns.at[:, None])
+        assert isinstance(after, MambaState)
+        cache.ssm[:rows] = after.ssm
+        x = x + mixed[:, 0]
+        kept = MixerCache(taps=after.conv.unbind(2), ssm=cache.ssm)
+        return x if self.feed is None else self.feed(x), kept
 
 
 Heads = tuple[tuple[int, float], ...]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.attention_weights import AttentionWeights
-from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack
+from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack, SteppedLayer
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.errors import PlanError
 from mamtra_cli.layers.mixer_config import MixerConfig
@@ -33,8 +33,8 @@ class Kind:
         raise NotImplementedError
 
     def fused(self, block: Block, pack: Pack, share: bool) -> FusedLayer:
-        """Its step in decoding, see `FusedLayer`."""
-        raise NotImplementedError
+        """Its step in decoding, see `FusedLayer`; a recurrent layer may leave it to its module."""
+        return SteppedLayer(block, pack, share)
 
     def feed_width(self, shape: MixerShape, d_ff: int) -> int:
         """Width of the feed-forward beside it, in a model whose own is `d_ff`."""
