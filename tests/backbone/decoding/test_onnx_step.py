@@ -126,6 +126,20 @@ def test_a_moved_row_goes_on_in_its_new_slot() -> None:
     close(scores[0], head(stack(x[None], want.state).hidden)[0, -1])
 
 
+def test_a_row_that_was_taken_out_goes_on_in_another_slot() -> None:
+    stack, head = modules("MTS", {"mixer": MixerConfig(gate=8, window=3, sinks=2)})
+    onnx = session(stack, head)
+    x = torch.randn(4, D)
+    want = stack(x[None])
+    _, state = onnx.read(x.numpy(), onnx.alloc(), 0)
+    row = onnx.taken(state, 0)
+    _, state = onnx.read(torch.randn(6, D).numpy(), onnx.leave(state, [0]), 0)
+    state = onnx.put(state, 1, row)
+    x = torch.randn(2, D)
+    scores, _ = onnx.step(x.numpy(), state)
+    close(scores[1], head(stack(x[1][None, None], want.state).hidden)[0, -1])
+
+
 @pytest.mark.parametrize(("bits", "bound"), [(8, 0.5 / 127), (4, 1 / 8)])
 def test_quantised_blocks_stay_within_half_a_step(bits: int, bound: float) -> None:
     weight = torch.randn(7, 40)

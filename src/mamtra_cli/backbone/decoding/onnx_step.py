@@ -105,6 +105,23 @@ class OnnxState:
         return sum(both.values())
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnnxRow:
+    """One row outside of the buffers, with memory of its own.
+
+    Attributes:
+        held: by input name, what its slot held; keys and values up to its length.
+        length: tokens read.
+        position: of the next token.
+        ordinals: (R,) as in `OnnxState`.
+    """
+
+    held: Mapping[str, Array]
+    length: int
+    position: float
+    ordinals: NDArray[np.int64]
+
+
 class OnnxStack:
     """A session and the buffers it runs over.
 
@@ -237,6 +254,31 @@ class OnnxStack:
         state.lengths[list(slots)] = 0
         taken = np.flatnonzero(state.lengths)
         return replace(state, rows=int(taken[-1]) + 1 if len(taken) else 0)
+
+    def taken(self, state: OnnxState, at: int) -> OnnxRow:
+        """A copy of the row in a slot; the slot stays as it is."""
+        length = int(state.lengths[at])
+        return OnnxRow(
+            held={
+                name: (value[at, :, :length] if _cached(name) else value[at]).copy()
+                for name, value in state.buffers.items()
+            },
+            length=length,
+            position=float(state.positions[at]),
+            ordinals=state.ordinals[at].copy(),
+        )
+
+    def put(self, state: OnnxState, at: int, row: OnnxRow) -> OnnxState:
+        """A row back into a free slot."""
+        state = self._room(state, at + 1, row.length + 1)
+        for name, value in row.held.items():
+            if _cached(name):
+                state.buffers[name][at, :, : row.length] = value
+            else:
+                state.buffers[name][at] = value
+        state.lengths[at], state.positions[at] = row.length, row.position
+        state.ordinals[at] = row.ordinals
+        return replace(state, rows=max(state.rows, at + 1))
 
     def moved(self, state: OnnxState, moves: Mapping[int, int]) -> OnnxState:
         """Rows copied from slots to others: {old: new}."""
