@@ -14,6 +14,8 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+BACKENDS = ("auto", "torch", "onnx")
+QUANTISATIONS = ("none", "int8", "int4")
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 SMALL = 50_000_000  # parameters of a language model that one thread serves best
 KERNELS = 64  # compiled CPU kernels kept; one piece of speech needs about 70
@@ -30,6 +32,8 @@ class Compute:
     dtype: str
     threads: int
     reason: str
+    backend: str = "torch"  # that steps the language model: torch or onnx
+    quant: str = "none"  # of its matrices: none, int8 or int4
 
     @property
     def torch_device(self) -> torch.device:
@@ -79,6 +83,37 @@ def fit_threads(compute: Compute, parameters: int, asked: int = 0) -> Compute:
     if asked or parameters >= SMALL or "OMP_NUM_THREADS" in os.environ:
         return compute
     return replace(compute, threads=1, reason=f"{compute.reason}; a small model runs on one thread")
+
+
+def choose_backend(compute: Compute, backend: str = "auto", quant: str = "none") -> Compute:
+    """Choose what steps the language model.
+
+    Args:
+        compute: the choice so far.
+        backend: auto, torch or onnx; auto takes onnx where matrices of few bits are asked for.
+        quant: none, int8 or int4.
+
+    Raises:
+        UsageError: there is no such backend or quantisation, or they do not go together.
+    """
+    for flag, value, known in (("backend", backend, BACKENDS), ("quant", quant, QUANTISATIONS)):
+        if value not in known:
+            near = nearest(value, known)
+            hint = f"did you mean `{near}`?" if near else f"one of: {', '.join(known)}"
+            raise UsageError(f"unknown {flag} `{value}`", hint)
+    if backend == "auto":
+        backend = "torch" if quant == "none" else "onnx"
+    if backend == "torch" and quant != "none":
+        raise UsageError(f"torch steps no {quant} matrices", "leave out `--backend torch`")
+    if backend == "onnx" and compute.device != "cpu":
+        raise UsageError(
+            f"ONNX Runtime steps on the CPU, not on {compute.device}", "try `--device cpu`"
+        )
+    if backend == "torch":
+        return compute
+    words = "as they are" if quant == "none" else f"in {quant}"
+    reason = f"{compute.reason}; ONNX Runtime steps matrices {words}"
+    return replace(compute, backend=backend, quant=quant, reason=reason)
 
 
 def apply_threads(compute: Compute) -> None:

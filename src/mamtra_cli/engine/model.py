@@ -17,7 +17,14 @@ from mamtra_cli.backbone import costs
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.device import Compute, apply_threads, bound_kernels, choose, fit_threads
+from mamtra_cli.device import (
+    Compute,
+    apply_threads,
+    bound_kernels,
+    choose,
+    choose_backend,
+    fit_threads,
+)
 from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
@@ -83,6 +90,8 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         threads: int = 0,
+        backend: str = "auto",
+        quant: str = "none",
         lean: bool = False,
         report: Report = ignore,
     ) -> Self:
@@ -91,13 +100,23 @@ class Engine:
         Args:
             name: `mini`, a folder, an alias or org/name[@revision].
             device, dtype, threads: what to compute with; `auto` and 0 choose.
+            backend, quant: what steps the language model, see `device.choose_backend`.
             lean: leave the text embedding off the device, for an engine that only speaks.
             report: hears of downloads.
         """
         located = registry.locate(name, report=report)
         report(Stage(name="loading", detail=located.name))
         model = registry.open_model(located.folder)
-        return cls.of(model, located.name, device=device, dtype=dtype, threads=threads, lean=lean)
+        return cls.of(
+            model,
+            located.name,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            backend=backend,
+            quant=quant,
+            lean=lean,
+        )
 
     @classmethod
     def of(
@@ -108,10 +127,12 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         threads: int = 0,
+        backend: str = "auto",
+        quant: str = "none",
         lean: bool = False,
     ) -> Self:
         """An engine around an opened model; see `load`."""
-        compute = choose(device, dtype, threads)
+        compute = choose_backend(choose(device, dtype, threads), backend, quant)
         stack = model.facts.stack
         counted = 0 if stack is None else costs.parameters(stack).total
         compute = fit_threads(compute, counted, threads)

@@ -22,6 +22,22 @@ DType = Annotated[
         words=("auto", "float32", "bfloat16", "float16"),
     ),
 ]
+Backend = Annotated[
+    str,
+    Knob(
+        "What steps the language model: auto, torch or onnx.",
+        "NAME",
+        words=("auto", "torch", "onnx"),
+    ),
+]
+Quant = Annotated[
+    str,
+    Knob(
+        "Bits of its matrices on a CPU: none, int8 or int4 (extra `onnx`).",
+        "NAME",
+        words=("none", "int8", "int4"),
+    ),
+]
 Threads = Annotated[int, Knob("CPU threads; 0 chooses: one for a small model.", "N", low=0)]
 Seed = Annotated[int, Knob("Seed of everything random.", "N", low=0, high=SEEDS - 1)]
 Voices = Annotated[

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mamtra_cli.recipes.knob import OUTPUT, Knob
-from mamtra_cli.recipes.shared import Device, DType, Force, Seed, Threads, Voices
+from mamtra_cli.recipes.shared import Backend, Device, DType, Force, Quant, Seed, Threads, Voices
 
 _output = partial(Knob, panel=OUTPUT)
 _voice = partial(Knob, panel="Voice")
@@ -149,6 +149,8 @@ class SynthRecipe:
     ] = False
     device: Device = "auto"
     dtype: DType = "auto"
+    backend: Backend = "auto"
+    quant: Quant = "none"
     threads: Threads = 0
     seed: Seed = 0
 

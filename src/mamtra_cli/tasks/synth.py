@@ -75,6 +75,8 @@ def synth(
         device=recipe.device,
         dtype=recipe.dtype,
         threads=recipe.threads,
+        backend=recipe.backend,
+        quant=recipe.quant,
         lean=True,
         report=report,
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import cast
 
+from mamtra_cli.backbone.decoding.onnx_cache import onnx_stack
 from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
@@ -19,6 +20,7 @@ from mamtra_cli.families.cosyvoice2.cloning import clone, with_state
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import wave_options
+from mamtra_cli.families.cosyvoice2.onnx_tokens import OnnxTokens
 from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens, PlainTokens
@@ -54,9 +56,16 @@ class CosyVoice2Speaker:
         return cast(SpeechLM, self.parts.part("lm"))
 
     @cached_property
-    def tokens(self) -> FusedTokens:
+    def tokens(self) -> FusedTokens | OnnxTokens:
         """The language model arranged for the token loop."""
-        return FusedTokens(self.lm)
+        compute = self.parts.compute
+        if compute.backend != "onnx":
+            return FusedTokens(self.lm)
+        lm = self.lm
+        onnx = onnx_stack(
+            lm.stack, lm.llm_decoder, compute.quant, key=self._lm_hash, threads=compute.threads
+        )
+        return OnnxTokens(lm, onnx)
 
     def plain_tokens(self) -> PlainTokens:
         """The language model as it is, for the token loop of a training."""
