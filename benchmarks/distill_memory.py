@@ -61,12 +61,12 @@ def measure(name: str, folder: Path, device: str, live: bool) -> dict[str, float
     base = Peak("cpu").before
     recipe = recipe_of(name, folder, device)
     pair = open_pair(recipe.student, "", device, lambda event: None)
-    trainable = choose_trainable(pair.student.lm, recipe)
+    trainable = choose_trainable(pair.student.lessons, recipe)
     share_frozen(pair)
     assert recipe.data is not None
     examples = read_data_of(recipe.data, pair)
     guess = memory_of(recipe, pair, trainable, World(), examples)
-    stays = held(pair.teacher.lm, pair.student.lm)
+    stays = held(pair.teacher.lessons.lm, pair.student.lessons.lm)
     del pair
     peaks: list[float] = []
     plain = Trainer._update

@@ -75,7 +75,7 @@ def models(shape: str, device: str, separate: bool) -> tuple[SpeechLessons, Spee
     """Teacher and 1:1 student; with `separate` the student has tensors of its own."""
     torch.manual_seed(0)
     if shape == "mini":
-        teacher = Engine.load("mini", device=device, dtype="float32").lm
+        teacher = Engine.load("mini", device=device, dtype="float32").part("lm")
     else:
         teacher = SpeechLM(LMConfig(**HALF_BILLION)).to(device)  # type: ignore[arg-type]
     teacher = SpeechLessons(teacher.eval().requires_grad_(False))

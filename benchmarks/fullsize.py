@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.engine.decoding.loop import RESEED
+from mamtra_cli.engine import seeds
 
 ROOT = Path(__file__).parents[1]
 PLANS = {
@@ -90,7 +90,7 @@ def measure_speech(
     """Measure the first seed whose speech ends by itself, from the given one on."""
     for seed in range(first, SEEDS):
         # Seeds of `synth --retries`, so that a streamed row says what its whole row said.
-        row, made = measure([*command, "--seed", str(seed * RESEED)], threads)
+        row, made = measure([*command, "--seed", str(seed * seeds.ATTEMPTS_APART)], threads)
         row["refused"] = seed
         if "error" not in made:
             break

@@ -85,7 +85,7 @@ def original(folder: Path, model: str) -> dict[str, Speaker]:
         waves = []
         for wave in clean(texts):
             mel = features.mel24k(torch.from_numpy(wave)[None])
-            waves.append(engine.vocoder(mel)[0].reshape(-1).numpy())
+            waves.append(engine.part(engine.config.vocoder_part)(mel)[0].reshape(-1).numpy())
         return waves
 
     def copy(texts: list[str]) -> list[np.ndarray]:
@@ -97,7 +97,9 @@ def original(folder: Path, model: str) -> dict[str, Speaker]:
         for wave in clean(texts):
             narrow = torch.from_numpy(soxr.resample(wave, RATE, 16_000))
             codes, _ = tokenizer.encode(features.logmel128(narrow)[None])
-            made = TokenToWave(engine.flow, engine.vocoder).synthesize(codes[0].tolist(), prompt)
+            made = TokenToWave(
+                engine.part("flow"), engine.part(engine.config.vocoder_part)
+            ).synthesize(codes[0].tolist(), prompt)
             waves.append(made.numpy())
         return waves
 

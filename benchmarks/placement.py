@@ -21,10 +21,10 @@ import torch
 
 from mamtra_cli.backbone.auto import ALIGNED, METHODS, read_auto
 from mamtra_cli.config import to_dict
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
 from mamtra_cli.engine.choosing.hearing import word_errors
 from mamtra_cli.engine.choosing.heat_map import HeatRow, draw
-from mamtra_cli.engine.choosing.plan import SCORE_SEED
 from mamtra_cli.engine.choosing.search import Hear, select
 from mamtra_cli.engine.lessons.agreement import take_tokens
 from mamtra_cli.engine.lessons.spoken import make_tokens
@@ -91,7 +91,7 @@ def main() -> None:
     engine = Engine.load(asked.model, device="cpu", dtype="float32")
     lm, n = engine.lessons, engine.lessons.stack.config.n_layers
     to_fit = make_tokens(engine, asked.fit_tokens, seed=asked.seed)
-    spoken = make_tokens(engine, asked.tokens, seed=asked.seed + SCORE_SEED)
+    spoken = make_tokens(engine, asked.tokens, seed=asked.seed + seeds.SCORE)
     to_score = take_tokens(spoken, asked.tokens)
     methods = asked.methods.split(",")
     pool = make_pool(lm, preset(asked.mixer), to_fit, seed=asked.seed)

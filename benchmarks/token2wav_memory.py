@@ -42,7 +42,11 @@ def road(full: bool, steps: int | None) -> tuple[CosyVoice2Config, TokenToWave]:
         flow, hift = Flow(config.flow), HiFT(config.hift)
     else:
         engine = Engine.load("mini")
-        config, flow, hift = engine.config, engine.flow, engine.vocoder
+        config, flow, hift = (
+            engine.config,
+            engine.part("flow"),
+            engine.part(engine.config.vocoder_part),
+        )
     for part in (flow, hift):
         part.eval().requires_grad_(False)
     options = WaveOptions(

@@ -50,7 +50,11 @@ def copied(engine: Engine, waves: Waves) -> Waves:
     found = []
     for i, wave in enumerate(waves):
         mel = features.mel24k(torch.from_numpy(wave))[None]
-        found.append(engine.vocoder(mel, generator=torch.Generator().manual_seed(i))[0].numpy())
+        found.append(
+            engine.part(engine.config.vocoder_part)(
+                mel, generator=torch.Generator().manual_seed(i)
+            )[0].numpy()
+        )
     return found
 
 

@@ -31,9 +31,9 @@ def test_parts_are_loaded_when_they_are_used(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Model, "load", lambda self, *a: (loaded.append(a[0]), plain(self, *a))[1])
     engine = Engine.load(str(folder), device="cpu")
     assert loaded == []
-    assert not engine.lm.training
-    assert not any(p.requires_grad for p in engine.lm.parameters())
-    _ = engine.lm
+    assert not engine.part("lm").training
+    assert not any(p.requires_grad for p in engine.part("lm").parameters())
+    _ = engine.part("lm")
     assert loaded == ["lm"]
     engine.ready("lm", "flow", "hift")
     assert loaded == ["lm", "flow", "hift"]
@@ -41,9 +41,9 @@ def test_parts_are_loaded_when_they_are_used(folder: Path, monkeypatch: pytest.M
 
 def test_only_the_language_model_is_halved(folder: Path) -> None:
     engine = Engine.load(str(folder), device="cpu", dtype="bfloat16")
-    assert engine.lm.speech_embedding.weight.dtype == torch.bfloat16
-    assert engine.flow.input_embedding.weight.dtype == torch.float32
-    assert engine.vocoder.conv_post.weight.dtype == torch.float32
+    assert engine.part("lm").speech_embedding.weight.dtype == torch.bfloat16
+    assert engine.part("flow").input_embedding.weight.dtype == torch.float32
+    assert engine.part(engine.config.vocoder_part).conv_post.weight.dtype == torch.float32
 
 
 def test_vocoder_is_the_one_that_the_config_names(folder: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_vocoder_is_the_one_that_the_config_names(folder: Path, tmp_path: Path) 
     other = write_tiny_model(tmp_path / "other", source_filter=True)
     for path, kind in ((old, HiFT), (other, SourceFilter)):
         engine = Engine.load(str(path), device="cpu")
-        assert isinstance(engine.vocoder, kind)
+        assert isinstance(engine.part(engine.config.vocoder_part), kind)
         assert engine.model is not None
         assert engine.model.parts[:1] == ("flow",)
         spoken = speak_frames(engine, [(1,), (2,), (3,)], engine.voice("ann"))
@@ -73,8 +73,8 @@ def test_parts_loaded_in_inference_mode_can_still_be_trained(
     for name in ("lm", "flow", "hift"):
         state = engine.part(name).state_dict(keep_vars=True)
         assert not [key for key, value in state.items() if value.is_inference()], name
-    weight = engine.lm.speech_embedding.weight.requires_grad_()
-    engine.lm.speech_embedding(torch.tensor([1, 2])).sum().backward()
+    weight = engine.part("lm").speech_embedding.weight.requires_grad_()
+    engine.part("lm").speech_embedding(torch.tensor([1, 2])).sum().backward()
     assert weight.grad is not None
 
 

@@ -17,10 +17,18 @@ from mamtra_cli.config import to_dict
 from mamtra_cli.engine.lessons.examples import write_examples
 from mamtra_cli.families import registry
 from mamtra_cli.families.lessons import Example
-from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, ProfileRecipe
+from mamtra_cli.recipes import (
+    ConvertRecipe,
+    DistillRecipe,
+    EvalRecipe,
+    ProfileRecipe,
+    SynthRecipe,
+)
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tasks.distill import distill
+from mamtra_cli.tasks.evaluate import evaluate
 from mamtra_cli.tasks.profile import profile
+from mamtra_cli.tasks.synth import synth
 from mamtra_cli.tensors import TensorFile
 
 
@@ -45,6 +53,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FolderWriter(root / "teacher") as writer:
         writer.write_tensors("lm.safetensors", state.items())
         writer.write_config("toy", to_dict(config))
+        writer.write_tensors("voices/one.safetensors", [("embedding", torch.zeros(1))])
     generator = torch.Generator().manual_seed(1)
     pairs = [
         Example(
@@ -104,7 +113,9 @@ def test_layers_are_chosen_by_measure(teacher: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "knobs", [{}, {"packing": True, "teacher_cache": 17, "cache_hidden": True}]
+    "knobs",
+    [{}, {"packing": True, "teacher_cache": 17, "cache_hidden": True}, {"own_steps": 2}],
+    ids=["padded", "packed-stored", "own-speech"],
 )
 def test_distill_brings_the_student_nearer(
     teacher: Path, tmp_path: Path, knobs: dict[str, object]
@@ -114,12 +125,38 @@ def test_distill_brings_the_student_nearer(
     recipe = DistillRecipe(
         student=str(raw), teacher=str(teacher), data=teacher.with_name("pairs.jsonl"),
         output=tmp_path / "tuned", steps=20, align_steps=20, batch_tokens=60, check_tokens=40,
-        own_steps=0, ce_weight=0.0, lr=3e-3, device="cpu", report=False, plot=False,
+        ce_weight=0.0, lr=3e-3, device="cpu", report=False, plot=False,
     )  # fmt: skip
     done = distill(replace(recipe, **knobs))  # type: ignore[arg-type]
     assert done.before is not None
     assert done.after is not None
     assert done.after.kl < done.before.kl
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_synth_speaks_with_it(teacher: Path, tmp_path: Path, stream: bool) -> None:
+    recipe = SynthRecipe(text="A toy. It hums.", output=str(tmp_path / "a.wav"), model=str(teacher))
+    done = synth(replace(recipe, device="cpu", stream=stream))
+    assert (done.sample_rate, done.pieces) == (8_000, 2)
+    assert done.seconds == pytest.approx(done.tokens / 12.5 + 0.2, abs=0.01)
+
+
+def test_eval_scores_it_beside_its_teacher(teacher: Path, student: Path) -> None:
+    recipe = EvalRecipe(
+        model=str(student), teacher=str(teacher), sentences=1, asr="command:echo a toy",
+        similarity="none", utmos="none", mos="none", rounds=10, device="cpu",
+    )  # fmt: skip
+    found = evaluate(recipe)
+    assert found.difference is not None
+    assert found.difference.values["kl"] >= 0
+    assert 0 < found.difference.values["agreement"] <= 1
+
+
+def test_profile_measures_it(teacher: Path) -> None:
+    recipe = ProfileRecipe(model=str(teacher), seq=32, runs=1, warmup=0, device="cpu")
+    stages = {row.stage: row.values for row in profile(recipe).rows if row.measured}
+    assert {"weights", "prefill", "step", "codec", "speech"} <= stages.keys()
+    assert stages["codec"]["seconds"] == 100 / 12.5
 
 
 def test_profile_estimates_it(teacher: Path) -> None:

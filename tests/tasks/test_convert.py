@@ -21,7 +21,6 @@ from mamtra_cli.errors import CheckpointError, MamtraError, OutputError, PlanErr
 from mamtra_cli.events import Event, Note, Stage
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
-from mamtra_cli.families.folder import Model
 from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.recipes import ConvertRecipe
@@ -203,30 +202,6 @@ def test_neither_model_is_in_memory_while_the_student_is_written(
     monkeypatch.setattr(FolderWriter, "write_tensors", writing)
     convert(of(teacher, tmp_path / "s"))
     assert alive == [[False, False]]
-
-
-@pytest.mark.parametrize("placement", ["block-begin", "auto:swap"])
-def test_teacher_is_opened_once_and_read_once(
-    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, placement: str
-) -> None:
-    monkeypatch.setenv("MAMTRA_CACHE", str(tmp_path / "cache"))
-    opened: list[Path] = []
-    read: list[tuple[Path, str]] = []
-    plain_init, plain_load = Model.__init__, Model.load
-
-    def opening(self: Model, **given: Any) -> None:
-        opened.append(given["folder"])
-        plain_init(self, **given)
-
-    def loading(self: Model, part: str, *given: Any) -> nn.Module:
-        read.append((self.folder, part))
-        return plain_load(self, part, *given)
-
-    monkeypatch.setattr(Model, "__init__", opening)
-    monkeypatch.setattr(Model, "load", loading)
-    convert(of(teacher, tmp_path / "s", placement=placement))
-    assert opened.count(teacher) == 1
-    assert read.count((teacher, "lm")) == 1
 
 
 def test_random_start_does_not_copy_the_attention(teacher: Path, tmp_path: Path) -> None:

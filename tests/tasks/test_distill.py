@@ -159,7 +159,7 @@ def test_teacher_speaks_where_no_data_are_given(models: Path, tmp_path: Path) ->
 
 def test_dry_run_counts_and_writes_nothing(models: Path, tmp_path: Path) -> None:
     result = distill(recipe(models, tmp_path / "tuned", dry_run=True))
-    lm = Engine.load(str(models / "student"), device="cpu").lm
+    lm = Engine.load(str(models / "student"), device="cpu").part("lm")
     counts = {name: p.numel() for name, p in lm.named_parameters()}
     assert result.trainable == sum(n for name, n in counts.items() if ".mixer." in name)
     assert result.trainable + result.frozen == sum(counts.values())

@@ -16,8 +16,8 @@ from tests.tiny_model import CODES, write_tiny_model
 
 from mamtra_cli.audio import AudioWriter
 from mamtra_cli.cli.app import run
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.judging import evaluation
-from mamtra_cli.engine.judging.evaluation import TEST_SEED
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import DataError, ModelNotFoundError, UsageError
@@ -90,7 +90,7 @@ def test_student_is_scored_beside_its_own_teacher(models: Path) -> None:
     stages = [event.name for event in events if isinstance(event, Stage)]
     assert stages[-5:] == ["speaking", "hearing", "speaking", "hearing", "reading"]
     assert sum(isinstance(event, Advance) for event in events) == 5 * 4
-    words = sum(len(text.split()) for text in closed(TEST_SEED, 4))
+    words = sum(len(text.split()) for text in closed(seeds.TEST, 4))
     values = result.scores.values
     assert result.teacher is not None
     assert result.difference is not None
@@ -238,7 +238,7 @@ def test_sentences_come_from_lines_or_json(tmp_path: Path) -> None:
     assert [sentence.text for sentence in found] == ["Hello there.", "Good night."]
     path.write_bytes(path.read_text().encode("utf-16"))
     assert sentences(EvalRecipe(data=path, sentences=2)) == found
-    assert [one.text for one in sentences(EvalRecipe(sentences=3))] == closed(TEST_SEED, 3)
+    assert [one.text for one in sentences(EvalRecipe(sentences=3))] == closed(seeds.TEST, 3)
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def test_hybrid_in_memory_shares_what_it_keeps(model: Path) -> None:
     teacher = Engine.load(str(model), device="cpu")
     hybrid = converted(teacher, "1:1")
     assert hybrid.config.lm.hybrid.layer_kinds == "TMTM"
-    ours = dict(hybrid.lm.named_parameters())
-    theirs = dict(teacher.lm.named_parameters())
+    ours = dict(hybrid.lessons.lm.named_parameters())
+    theirs = dict(teacher.part("lm").named_parameters())
     kept = [name for name in ours if ".mixer." not in name]
     assert all(ours[name].data_ptr() == theirs[name].data_ptr() for name in kept)
     assert any(".mixer." in name for name in ours)

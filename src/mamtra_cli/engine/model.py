@@ -14,9 +14,6 @@ import torch
 from torch import nn
 
 from mamtra_cli.backbone import costs
-from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.device import (
     Compute,
     apply_threads,
@@ -29,8 +26,6 @@ from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
 from mamtra_cli.families.base import Facts, Family
-from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.folder import Model
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.lessons import Lessons
@@ -59,7 +54,7 @@ class Engine:
 
     def __init__(
         self,
-        config: CosyVoice2Config,
+        config: Any,
         *,
         family: Family,
         folder: Path,
@@ -204,27 +199,6 @@ class Engine:
                 "name a model that has a language model",
             )
         return found
-
-    @property
-    def lm(self) -> SpeechLM:
-        """The language model, in evaluation mode."""
-        lm = self.part("lm")
-        assert isinstance(lm, SpeechLM)
-        return lm
-
-    @property
-    def flow(self) -> Flow:
-        """Speech tokens to mel."""
-        flow = self.part("flow")
-        assert isinstance(flow, Flow)
-        return flow
-
-    @property
-    def vocoder(self) -> HiFT | SourceFilter:
-        """Mel to samples."""
-        vocoder = self.part(self.config.vocoder_part)
-        assert isinstance(vocoder, HiFT | SourceFilter)
-        return vocoder
 
     @cached_property
     def facts(self) -> Facts:

@@ -22,6 +22,7 @@ from mamtra_cli.backbone.kinds import ATTENTION, kind_of
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import MODEL, PROVENANCE, README, SUFFIX, FolderWriter, list_files
 from mamtra_cli.config import dump_json, nearest, to_dict
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores
 from mamtra_cli.engine.lessons.agreement import compare_with, predictions, take_tokens
 from mamtra_cli.engine.lessons.examples import hold_out, read_examples
@@ -52,7 +53,6 @@ from mamtra_cli.tensors import check_storage
 INITS = {"transfer": "transfer", "random": "xavier"}
 LOCAL = {"teacher", "output", "data", "device", "heat_map"}  # not on the card
 FAR = 1 << 20  # tokens after which every window is full
-CHECK_SEED = 1 << 16  # added to the seed, so that the check has sentences of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,10 +224,10 @@ def examples(
     fitted = recipe.calibrate != "none" and any(kind_of(k).fitted for k in design.plan.kinds)
     fit_tokens = recipe.calibration_tokens if fitted else 0
     if recipe.data is None:
-        seeds = (recipe.seed, recipe.seed + CHECK_SEED)
+        starts = (recipe.seed, recipe.seed + seeds.CHECK)
         to_fit, to_check = (
             make_tokens(engine, tokens, seed=seed, report=report) if tokens else []
-            for tokens, seed in zip((fit_tokens, recipe.check_tokens), seeds, strict=True)
+            for tokens, seed in zip((fit_tokens, recipe.check_tokens), starts, strict=True)
         )
         return to_fit, take_tokens(to_check, recipe.check_tokens)
     given = read_examples(recipe.data, engine.encode, **engine.facts.sizes)

@@ -316,7 +316,7 @@ def spoken() -> tuple[TokenToWave, VoicePrompt, list[int]]:
     utterance = Utterance(script=speaker.begin(ids, voice), seed=1)
     ((_, outcome),) = decode(speaker.tokens, [utterance], engine.sampling)
     return (
-        TokenToWave(engine.flow, engine.vocoder),
+        TokenToWave(engine.part("flow"), engine.part(engine.config.vocoder_part)),
         speaker.sound_prompt(voice),
         list(outcome.tokens),
     )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing import hearing as selection_hearing
-from mamtra_cli.engine.choosing.hearing import TEXT_SEED, word_errors
+from mamtra_cli.engine.choosing.hearing import word_errors
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.layers.mixer_config import MixerConfig
@@ -56,4 +57,4 @@ def test_refused_sentences_count_as_nothing_heard(
 
 
 def test_sentences_are_the_same_ones_every_time() -> None:
-    assert closed(TEXT_SEED, 3) == closed(TEXT_SEED, 5)[:3]
+    assert closed(seeds.CHOICE, 3) == closed(seeds.CHOICE, 5)[:3]

@@ -15,7 +15,7 @@ def test_scratch_of_a_stream_does_not_grow_with_its_length() -> None:
     """Within 5 % from 6 to 12 seconds; the same work in one pass grows at least with it."""
     engine = tiny_engine()
     options = WaveOptions(hop_tokens=10, max_hop_tokens=20, context_tokens=25, steps=1)
-    waver = TokenToWave(engine.flow, engine.vocoder, options)
+    waver = TokenToWave(engine.part("flow"), engine.part(engine.config.vocoder_part), options)
     prompt = random_prompt(engine.config, 10)
     with torch.inference_mode():
         window_peak(waver, prompt, 100)
@@ -35,7 +35,7 @@ def test_official_pipeline_needs_more_the_longer_the_speech() -> None:
 def test_official_weights_hold_the_text_embedding_that_ours_leaves_on_the_host() -> None:
     request = Request(tokens=20, prompt=10, text=20)
     plain, lean = tiny_engine(), tiny_engine()
-    stack = lean.lm.stack
+    stack = lean.part("lm").stack
     stack.set_submodule("embed_tokens", TextTable(stack.embed_tokens.weight.detach()))
     found = [official_memory(engine, request)["weights_bytes"] for engine in (plain, lean)]
     assert found[0] == found[1] > own_memory(lean, request)["weights_bytes"]

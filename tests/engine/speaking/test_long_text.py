@@ -23,8 +23,8 @@ LONG = replace(OPTIONS, silence=0.05, steps=1)
 def engine() -> Engine:
     """It speaks a token a letter: the end is masked before, and certain then."""
     made, eos = tiny_engine(), tiny_config().lm.eos_id
-    made.lm.llm_decoder.bias[eos:] = -30.0
-    made.lm.llm_decoder.bias[eos] = 30.0
+    made.part("lm").llm_decoder.bias[eos:] = -30.0
+    made.part("lm").llm_decoder.bias[eos] = 30.0
     return made
 
 

@@ -107,7 +107,7 @@ def test_second_attempt_may_succeed(engine: Engine) -> None:
 
 def test_streamed_piece_is_not_tried_again_once_heard() -> None:
     engine = tiny_engine()
-    engine.lm.llm_decoder.bias[engine.config.lm.eos_id :] = -30.0
+    engine.part("lm").llm_decoder.bias[engine.config.lm.eos_id :] = -30.0
     options = replace(OPTIONS, stream=True, max_seconds=3.0)
     got: list[Chunk] = []
     with pytest.raises(
@@ -121,8 +121,8 @@ def test_streamed_piece_is_not_tried_again_once_heard() -> None:
 
 def test_silent_speech_is_refused() -> None:
     engine = tiny_engine()
-    engine.vocoder.conv_post.weight.zero_()
-    engine.vocoder.conv_post.bias.fill_(-20.0)
+    engine.part(engine.config.vocoder_part).conv_post.weight.zero_()
+    engine.part(engine.config.vocoder_part).conv_post.bias.fill_(-20.0)
     options = replace(OPTIONS, limits=replace(OPEN, silence_rms=1e-3), retries=0)
     with pytest.raises(AudioRejectedError, match="root mean square"):
         list(speak(engine, "some words.", tiny_voice(), options))

@@ -40,9 +40,11 @@ def test_steps_equal_the_sequence(kinds: str, positions: str, plain: bool) -> No
             seen.append(scores)
         for count, scores in enumerate(seen):
             whole = [decode_sequence(engine.config.lm, text, (), ()) for text in texts]
-            expected, held = engine.lm.extend(concatenate(whole))
+            expected, held = engine.part("lm").extend(concatenate(whole))
             for step in range(count):
-                expected, held = engine.lm.step(torch.tensor([row[step] for row in said]), held)
+                expected, held = engine.part("lm").step(
+                    torch.tensor([row[step] for row in said]), held
+                )
             torch.testing.assert_close(scores[:, 0], expected, atol=2e-5, rtol=1e-4)
 
 

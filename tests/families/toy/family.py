@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from tests.families.toy.lm import LETTERS, ToyConfig, ToyLessons, ToyLM
+from tests.families.toy.speaker import FRAME_RATE, SAMPLE_RATE, ToySpeaker
 from torch import nn
 
 from mamtra_cli.backbone.costs import Head
@@ -14,8 +15,6 @@ from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.families.base import AttentionSite, Facts, Upstream
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.ops.sampling import Sampling
-
-FRAME_RATE, SAMPLE_RATE = 12.5, 8_000
 
 
 class Letters:
@@ -33,6 +32,14 @@ class Letters:
         return [LETTERS.index(letter) for letter in text.lower() if letter in LETTERS]
 
     prompt_ids = ids
+
+    def unreadable(self, character: str) -> bool:
+        """Nothing: what has no letter is passed over."""
+        return False
+
+    def with_rules(self, rules: str) -> "Letters":
+        """There are none to change."""
+        return self
 
     def instruction_ids(self, text: str) -> list[int]:
         """None are followed."""
@@ -104,6 +111,10 @@ class Toy:
     def conversion(self, config: ToyConfig) -> Exchange:
         """The layers of its stack."""
         return Exchange()
+
+    def speaker(self, parts: Any) -> ToySpeaker:
+        """Its language model and tones."""
+        return ToySpeaker(parts)
 
     def encoder(
         self, config: ToyConfig, part: Parts, there: Collection[str], device: torch.device

@@ -6,6 +6,7 @@ for every plan, so plans differ in nothing else. A refused sentence counts as no
 
 from functools import cache
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
@@ -15,7 +16,6 @@ from mamtra_cli.events import Advance, Report, Stage, ignore
 from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.text.sentences import closed
 
-TEXT_SEED = 3000  # of the sentences; no training, fit or final check uses it
 GRAMMAR = 8000  # sentences that teach the recogniser the word order
 
 
@@ -45,7 +45,7 @@ def word_errors(
     recogniser = ears()
     candidate = engine.with_lessons(lessons, engine.name)
     speaker = engine.voice()
-    texts = closed(TEXT_SEED, sentences)
+    texts = closed(seeds.CHOICE, sentences)
     heard = [""] * len(texts)
     who = candidate.speaker
     utterances = [

@@ -15,6 +15,7 @@ from mamtra_cli.backbone.kinds import letter_of
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.config import reason
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing import cache as selection_cache
 from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
 from mamtra_cli.engine.choosing.hearing import ears, word_errors
@@ -30,8 +31,6 @@ from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes import ConvertRecipe, LayerSelection
-
-SCORE_SEED = 1 << 17  # added to the seed, so that plans are compared on sentences of their own
 
 
 def plan_text(recipe: ConvertRecipe) -> str:
@@ -194,7 +193,7 @@ def speech(
     """Utterances for the fit and others to compare plans on."""
     if recipe.data is None:
         to_fit = make_tokens(engine, recipe.calibration_tokens, seed=recipe.seed, report=report)
-        made = make_tokens(engine, tokens, seed=recipe.seed + SCORE_SEED, report=report)
+        made = make_tokens(engine, tokens, seed=recipe.seed + seeds.SCORE, report=report)
         return to_fit, take_tokens(made, tokens)
     rest = given(recipe, recipe.data, engine)
     fitted, scored = hold_out(rest, len(rest) // 5, seed=recipe.seed + 1)

@@ -6,12 +6,11 @@ Both drive `Streams`, which is the only loop over frames there is.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.decoding.streams import ROWS, Event, Outcome, Streams
 from mamtra_cli.families.script import Script, TokenModel
 from mamtra_cli.ops.sampling import Sampling
-
-RESEED = 1_000_003  # attempts draw from seeds this far apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class Utterance:
 
 def reseeded(seed: int, attempt: int) -> int:
     """The seed of an attempt; that of number 0 is the seed itself."""
-    return seed + attempt * RESEED
+    return seed + attempt * seeds.ATTEMPTS_APART
 
 
 def speak_one(

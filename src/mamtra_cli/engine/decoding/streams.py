@@ -38,8 +38,8 @@ class Outcome:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """The ids of frames that have one each."""
-        return tuple(token for (token,) in self.frames)
+        """The ids of its frames, one frame after the other."""
+        return tuple(token for frame in self.frames for token in frame)
 
 
 @dataclass(frozen=True, kw_only=True)

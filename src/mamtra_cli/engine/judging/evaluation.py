@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mamtra_cli.backbone import costs
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.judging.bootstrap import ROUNDS, Ratio
 from mamtra_cli.engine.judging.metrics import CHARACTERS, RULES, count
 from mamtra_cli.engine.judging.opinion import OpinionJudge, identities, open_opinions
@@ -46,8 +47,6 @@ from mamtra_cli.recipes.evaluate import Scores
 from mamtra_cli.text.sentences import closed
 from mamtra_cli.voices.voice import Voice
 
-TEST_SEED = 1000  # of the built-in sentences; no training uses it
-SEEDS_APART = 100_000
 CHUNK = 256  # takes whose sound is held at once
 
 
@@ -129,7 +128,7 @@ class Evaluation:
 
 def built_in(n: int) -> list[Sentence]:
     """The first n built-in test sentences, which no training uses."""
-    return [Sentence(id=f"s{i:04d}", text=text) for i, text in enumerate(closed(TEST_SEED, n))]
+    return [Sentence(id=f"s{i:04d}", text=text) for i, text in enumerate(closed(seeds.TEST, n))]
 
 
 def compare_models(
@@ -247,7 +246,7 @@ def _score(
             sentence=sentence,
             voice=chosen[index][0],
             problem=chosen[index][1],
-            seed=options.seed + round_ * SEEDS_APART + index,
+            seed=options.seed + round_ * seeds.ROUNDS_APART + index,
         )
         for round_ in range(options.seeds)
         for index, sentence in enumerate(options.sentences)

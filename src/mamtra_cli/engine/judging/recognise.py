@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.judging.metrics import plain_words
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import DataError, MissingDependencyError, TextError, UsageError
@@ -29,7 +30,6 @@ from mamtra_cli.families.base import Pronouncing
 from mamtra_cli.text.sentences import closed
 
 RATE = 16_000
-GRAMMAR_SEED = 0
 GRAMMAR = 8000  # built-in sentences that teach the recogniser the word order
 ACOUSTIC = "en-us/en-us"
 PACKAGED = ("whisper-base", "whisper-tiny.en")
@@ -125,7 +125,7 @@ def open_recogniser(
 
 def word_recogniser(texts: Sequence[str], engine: Engine) -> "WordRecogniser":
     """Our recogniser for some texts: the built-in grammar, and the texts' other words singly."""
-    grammar = closed(GRAMMAR_SEED, GRAMMAR)
+    grammar = closed(seeds.GRAMMAR, GRAMMAR)
     known = {word for text in grammar for word in plain_words(text).split()}
     words = {word for text in texts for word in plain_words(text).split()}
     new = sorted(words - known)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.guards import Rejection, check_audio
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.decoding.streams import Outcome
@@ -28,7 +29,6 @@ from mamtra_cli.voices.voice import Voice
 
 Wave = NDArray[np.float32]
 SILENCE = 0.2  # seconds between pieces, as `synth` puts there
-PIECES_APART = 10_000_019
 RUN_ON = ("runaway", "too_long")
 """Causes of guards that mean: the speech did not end by itself."""
 
@@ -52,8 +52,9 @@ class Take:
 
     Attributes:
         job: what was asked.
-        ids, tokens: text ids and speech tokens of each piece; no tokens for a refused piece.
-        expected: speech tokens that the text should take, or `None` where the model cannot say.
+        ids, tokens: text ids and ids of the frames of each piece; none for a refused piece.
+        codebooks: ids of a frame.
+        expected: frames that the text should take, or `None` where the model cannot say.
         causes: guards that refused an attempt, in order.
         first_causes: those of the first attempts alone.
         refused: no attempt of some piece was good, or the text cannot be spoken.
@@ -63,6 +64,7 @@ class Take:
     job: Job
     ids: list[tuple[int, ...]] = field(default_factory=list)
     tokens: list[tuple[int, ...]] = field(default_factory=list)
+    codebooks: int = 1
     expected: float | None = None
     causes: list[str] = field(default_factory=list)
     first_causes: list[str] = field(default_factory=list)
@@ -71,8 +73,8 @@ class Take:
 
     @property
     def n_tokens(self) -> int:
-        """Speech tokens of the whole take."""
-        return sum(map(len, self.tokens))
+        """Frames of the whole take."""
+        return sum(map(len, self.tokens)) // self.codebooks
 
     @property
     def run_on(self) -> bool:
@@ -168,9 +170,14 @@ def examples_of(take: Take) -> list[Example]:
     voice = take.job.voice
     ids = tuple(voice.prompt_text_ids.tolist())
     # Without a transcript the language model is not shown the clip either.
-    tokens = tuple(voice.prompt_tokens.tolist()) if ids else ()
+    tokens = tuple(voice.prompt_tokens.flatten().tolist()) if ids else ()
     return [
-        Example(id=f"{take.job.sentence.id}-{number}", text_ids=ids + row, tokens=tokens + said)
+        Example(
+            id=f"{take.job.sentence.id}-{number}",
+            text_ids=ids + row,
+            tokens=tokens + said,
+            codebooks=take.codebooks,
+        )
         for number, (row, said) in enumerate(zip(take.ids, take.tokens, strict=True))
         if said
     ]
@@ -180,7 +187,8 @@ def sound_of(engine: Engine, take: Take) -> Wave:
     """The sound of a spoken take, made again from its tokens: (S,) float32."""
     gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
     options = SpeechOptions(seed=take.job.seed)
-    frames = [[(token,) for token in said] for said in take.tokens]
+    k = take.codebooks
+    frames = [[said[at : at + k] for at in range(0, len(said), k)] for said in take.tokens]
     waves = [speak_frames(engine, said, take.job.voice, options).numpy() for said in frames]
     return np.concatenate([part for wave in waves for part in (gap, wave)][1:])
 
@@ -200,7 +208,7 @@ def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
 
 def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]:
     """Cut a job into utterances; a text that cannot be spoken is a refused take."""
-    take, speaker = Take(job=job), engine.speaker
+    take, speaker = Take(job=job, codebooks=engine.facts.codebooks), engine.speaker
     if job.problem:
         return _refused(job, job.problem), []
     try:
@@ -214,7 +222,7 @@ def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]
             take=take,
             number=number,
             utterance=Utterance(
-                script=speaker.begin(row, job.voice), seed=job.seed + number * PIECES_APART
+                script=speaker.begin(row, job.voice), seed=job.seed + number * seeds.PIECES_APART
             ),
         )
         for number, row in enumerate(take.ids)

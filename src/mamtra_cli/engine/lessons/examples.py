@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from mamtra_cli.config import parse_json
+from mamtra_cli.engine import seeds
 from mamtra_cli.errors import DataError, TextError
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.text.encoding import read_text
 
 Encode = Callable[[str], Sequence[int]]
 
-BISTREAM_SEED = 0x5EED  # keeps the draw of layouts apart from that of the order
 POOL_BATCHES = 32  # examples are sorted by length inside pools of about this many batches
 
 
@@ -284,7 +284,7 @@ class BatchSource:
         if not self.bistream:
             return [False] * len(self.examples)
         number = (self.order.seed << 20) + (0 if self.settled else epoch)
-        generator = torch.Generator().manual_seed(number ^ BISTREAM_SEED)
+        generator = torch.Generator().manual_seed(number ^ seeds.TURNS)
         drawn = torch.rand(len(self.examples), generator=generator)
         return [bool(flag) for flag in drawn < self.bistream]
 

@@ -7,6 +7,7 @@ refused ones are left out and counted. Only the language model runs.
 
 from collections.abc import Callable, Sequence
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TrainingError
@@ -17,7 +18,6 @@ from mamtra_cli.text.sentences import closed
 
 ROWS = 32
 FIRST_GUESS = 64  # sentences spoken to learn how long a sentence is
-SEED_OF_TEXTS = 1 << 24  # added to the seed, so that texts differ from those mini learned from
 
 
 def make_pairs(
@@ -50,7 +50,12 @@ def make_pairs(
     for index, outcome in decode(tokens, utterances, sampling or engine.lesson_sampling, rows=rows):
         if outcome.rejection is None:
             name = f"{seed}-{index}"
-            made[index] = Example(id=name, text_ids=ids[index], tokens=outcome.tokens)
+            made[index] = Example(
+                id=name,
+                text_ids=ids[index],
+                tokens=outcome.tokens,
+                codebooks=engine.facts.codebooks,
+            )
         report(Advance())
     if len(made) < len(texts):
         report(Note(text=f"{len(texts) - len(made)} of {len(texts)} sentences were refused"))
@@ -78,7 +83,7 @@ def make_tokens(
     said = count = 0
     batch = FIRST_GUESS
     while said < tokens:
-        sentences = texts(seed + SEED_OF_TEXTS, count + batch)[count:]
+        sentences = texts(seed + seeds.LESSONS, count + batch)[count:]
         if not sentences:
             break
         new = make_pairs(engine, sentences, seed=seed + count, report=report)

@@ -6,10 +6,13 @@ their number matters.
 """
 
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
+from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.measuring.meter import metered, synchronise, timed
 from mamtra_cli.engine.model import Engine
@@ -94,12 +97,13 @@ def language_model(
 
 
 def frames_to_sound(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[str, Numbers]:
-    """The stages from a few seconds of frames to sound, where the family tells them apart."""
+    """The stages from a few seconds of frames to sound; one where the family tells none apart."""
     measures = engine.family.measures(engine.config)
-    if measures is None:
-        return {}
     seconds = WAVE_TOKENS / engine.facts.frame_rate
-    stages = measures.stages(engine.config, engine.part, engine.device, WAVE_TOKENS)
+    if measures is None:
+        stages: Mapping[str, Callable[[], object]] = {"codec": partial(_whole, engine, WAVE_TOKENS)}
+    else:
+        stages = measures.stages(engine.config, engine.part, engine.device, WAVE_TOKENS)
     found = {}
     for name, work in stages.items():
         with metered(engine.device) as memory, torch.inference_mode():
@@ -142,11 +146,22 @@ def _context(engine: Engine, positions: int, seed: int) -> Any:
     """A prompt of random ids that fills so many positions, as the token model reads it."""
     measures = engine.family.measures(engine.config)
     if measures is None:
-        return engine.speaker.begin([1], most=STEPS + 8).reads
+        known = min(engine.facts.text_ids, 40)
+        ids = [1 + (seed + place) % (known - 1) for place in range(positions)]
+        return engine.speaker.begin(ids, most=STEPS + 8).reads
     text = 2 * TEXT_IDS
     heard = max(0, positions - text - 2)
     request = Request(tokens=heard, prompt=heard, text=text)
     return measures.prompt(engine.config, request, seed, room=STEPS + 8)
+
+
+def _whole(engine: Engine, count: int) -> object:
+    """Sound of so many random frames."""
+    facts, generator = engine.facts, torch.Generator().manual_seed(0)
+    ids = torch.randint(facts.codes, (count, facts.codebooks), generator=generator)
+    voice = engine.speaker.sound_prompt(_anyone(engine))
+    frames = [tuple(frame) for frame in ids.tolist()]
+    return engine.speaker.codec.whole(frames, voice, SoundOptions())
 
 
 def _anyone(engine: Engine) -> Voice:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.corpora.clip import Bad, find_text, is_whole, writable
 from mamtra_cli.engine.corpora.jsonl import records
 from mamtra_cli.engine.decoding.loop import Utterance, decode
-from mamtra_cli.engine.lessons.spoken import SEED_OF_TEXTS
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
@@ -230,7 +230,7 @@ def built_in(seed: int) -> Iterator[Text]:
     """Yield built-in sentences without end, none twice, none of those mini learned from."""
     said: set[str] = set()
     for block in itertools.count():
-        for number, text in enumerate(closed(SEED_OF_TEXTS + (seed << 32) + block, BLOCK)):
+        for number, text in enumerate(closed(seeds.LESSONS + (seed << 32) + block, BLOCK)):
             if text not in said:
                 said.add(text)
                 yield Text(id=f"s{seed}-{block * BLOCK + number}", text=text, source=BUILT_IN)

@@ -39,7 +39,7 @@ def open_pair(student_name: str, teacher_name: str, device: str, report: Report)
             f"`{student_name}` is a published model, not a converted one",
             f"convert it first, `mamtra convert {student_name} -o student`",
         )
-    if not teacher_name and not student.lm.config.hybrid.plan.converted:
+    if not teacher_name and not student.lessons.stack.config.plan.converted:
         raise UsageError(
             f"nothing of `{student_name}` is converted",
             f"convert it first, `mamtra convert {student_name} -o student`",

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.lessons.examples import Batch
 from mamtra_cli.engine.model import Engine
 
-STEPS_APART = 1_000_003
 LONGEST = 1.5  # times the tokens that the data have for a text
 
 
@@ -42,7 +42,7 @@ class OwnPrefixes:
             return batch
         utterances = []
         for row, example in enumerate(batch.examples):
-            seed = self.seed + batch.step * STEPS_APART + batch.indices[row]
+            seed = self.seed + batch.step * seeds.UPDATES_APART + batch.indices[row]
             most = max(1, round(example.frames * LONGEST))
             script = self.engine.speaker.begin(example.text_ids, most=most)
             utterances.append(Utterance(script=script, seed=seed))
