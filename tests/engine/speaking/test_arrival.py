@@ -68,7 +68,7 @@ def test_model_trained_for_it_speaks_in_the_middle_of_a_sentence() -> None:
     engine, seen = tiny_engine(positions="sequential"), []
     assert takes_turns(engine)
     assert not takes_turns(tiny_engine())
-    engine.lm.llm_decoder.bias[engine.config.lm.speech_vocab :] = -30.0
+    engine.part("lm").llm_decoder.bias[engine.config.lm.speech_vocab :] = -30.0
     parts = ["a few", " words", " and", " more", " of", " them", " come", " late.", " End."]
     limits = replace(OPEN, equal_run=10_000, loop_span=10_000)
     options = replace(OPTIONS, limits=limits)
@@ -83,7 +83,7 @@ def test_model_trained_for_it_speaks_in_the_middle_of_a_sentence() -> None:
 def test_turns_end_with_their_text() -> None:
     engine = tiny_engine(positions="sequential")
     # Once it may end, it ends at once.
-    engine.lm.llm_decoder.bias[engine.config.lm.eos_id] = 30.0
+    engine.part("lm").llm_decoder.bias[engine.config.lm.eos_id] = 30.0
     chunks = list(speak_arriving(engine, ["one ", "two three four"], tiny_voice(), OPTIONS))
     done = chunks[-1].piece
     assert done is not None
