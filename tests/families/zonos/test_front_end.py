@@ -26,8 +26,9 @@ def test_sentences_stay_together_where_they_fit() -> None:
 
 def test_every_piece_fits() -> None:
     text = "In the year 1999, 1,234 people came; then nobody. " * 5
+    front = FRONT_END.with_rules("published")
     for limit in (30, 50, 90):
-        pieces = FRONT_END.split(text, limit)
+        pieces = front.split(text, limit)
         assert all(len(FRONT_END.ids(piece)) <= limit for piece in pieces)
         assert "".join("".join(pieces).split()) == "".join(text.split())
 
@@ -38,6 +39,15 @@ def test_ids_stand_between_begin_and_end() -> None:
     given = ZonosFrontEnd(pronounce=letters, given="həlˈoʊ")
     assert given.ids("anything") == phone_ids("həlˈoʊ")
     assert given.split("anything", 9) == ["anything"]
+
+
+def test_english_is_written_as_words_first() -> None:
+    text = "In 1999, $5 bought 3-4 kg."
+    words = "In nineteen ninety nine, five dollars bought three to four kilograms."
+    assert FRONT_END.split(text, 200) == [words]
+    assert FRONT_END.with_rules("none").split(text, 200) == [text]
+    assert FRONT_END.prompt_ids("$5") == FRONT_END.ids("five dollars")
+    assert ZonosFrontEnd(language="de", pronounce=letters).split(text, 200) == [text]
 
 
 def test_what_cannot_be_spoken_is_told() -> None:

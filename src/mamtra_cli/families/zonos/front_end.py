@@ -6,11 +6,12 @@ anywhere between words. Knows no model; which program pronounces is in `phones.p
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.families.zonos.phones import Pronounce, check_language, espeak, phones
 from mamtra_cli.families.zonos.symbols import phone_ids
+from mamtra_cli.text.english import written_out
 from mamtra_cli.text.reading import Word
 from mamtra_cli.text.signs import pictorial
 
@@ -30,11 +31,14 @@ class ZonosFrontEnd:
         language: code of the language.
         pronounce: words to phones.
         given: phones to use in place of those of the text, "" for none.
+        own: write English numbers and signs as words by our own rules, before words are pronounced;
+            else that is left to the program that pronounces, as it was published.
     """
 
     language: str = "en-us"
     pronounce: Pronounce = espeak
     given: str = ""
+    own: bool = True
 
     def __post_init__(self) -> None:
         check_language(self.language)
@@ -45,7 +49,7 @@ class ZonosFrontEnd:
         Raises:
             TextError: there is nothing to speak, or a word that is too long.
         """
-        text = " ".join(text.split())
+        text = " ".join(self._written(text).split())
         if self.given:
             if len(self.ids(text)) > max_ids:
                 raise TextError(
@@ -60,7 +64,7 @@ class ZonosFrontEnd:
 
     def prompt_ids(self, text: str) -> list[int]:
         """Rows of the phones of what a clip says."""
-        return phone_ids(phones(text, self.language, self.pronounce))
+        return phone_ids(phones(self._written(text), self.language, self.pronounce))
 
     def instruction_ids(self, text: str) -> list[int]:
         """Refuse: the model follows settings, not words.
@@ -94,12 +98,12 @@ class ZonosFrontEnd:
         return self
 
     def with_rules(self, rules: str) -> "ZonosFrontEnd":
-        """Refuse: how numbers are read is the business of the program that pronounces."""
-        if rules != "own":
-            raise UsageError(
-                f"`--text {rules}`: this model has one way to read a text", "leave out `--text`"
-            )
-        return self
+        """The front end with our own rules for English; none were published beside espeak's."""
+        return replace(self, own=rules == "own")
+
+    def _written(self, text: str) -> str:
+        english = self.own and not self.given and self.language.startswith("en")
+        return written_out(text) if english else text
 
     def _cut(self, text: str, limit: int, level: int) -> list[str]:
         if not any(character.isalnum() for character in text):
