@@ -28,6 +28,7 @@ check: $(VENV)/.dev  ## Lint, types and import contracts.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
 
 clean:
 	rm -rf $(VENV) demo.wav

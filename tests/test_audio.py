@@ -1,9 +1,12 @@
 """Sound files: what is written is read back, whole or not at all."""
 
+import errno
 import io
 import os
+import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,3 +204,23 @@ def test_a_number_of_an_open_file_is_written_to(tmp_path: Path, name: str) -> No
     assert (samples.shape, rate) == ((80, 1), 8000)
     with pytest.raises(OutputError, match="bad file descriptor"):
         check_output(Path("/dev/fd/999"), force=False)
+
+
+@pytest.mark.parametrize("kind", ["mp3", "flac", "opus"])
+def test_full_folder_for_temporary_files_is_one_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            super().close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    path = tmp_path / f"a.{kind}"
+    with pytest.raises(OutputError, match=r"cannot write .*a\."):  # noqa: SIM117
+        with AudioWriter(path, sample_rate=RATE, format=kind) as writer:
+            writer.write(tone(30.0))
+    assert list(tmp_path.iterdir()) == []

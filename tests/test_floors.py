@@ -32,6 +32,16 @@ def test_every_family_and_codec_is_out_of_bounds_for_what_is_above() -> None:
     assert sorted(told) == sorted(found)
 
 
+def test_floors_of_packages_admit_no_known_hole() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "audit.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_package_init_files_hold_a_docstring_only() -> None:
     # These gather the names of what is below.
     names = {SOURCE, SOURCE / "recipes", SOURCE / "backbone" / "kinds"}

@@ -97,6 +97,52 @@ def wav_header(sample_rate: int, tags: Mapping[str, str], data: int | None) -> b
     return riff + form + listed + b"data" + struct.pack("<I", min(size, OPEN_ENDED))
 
 
+class Spool:
+    """A temporary file that an encoder of C writes; its calls cannot raise, so `check` does."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write, or remember why not."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failure = self.failure or error
+            return len(data)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a place, which may write what is held back."""
+        try:
+            return self.file.seek(place, whence)
+        except OSError as error:
+            self.failure = self.failure or error
+            return 0
+
+    def tell(self) -> int:
+        """The place."""
+        return self.file.tell()
+
+    def read(self, count: int = -1) -> bytes:
+        """Read from the place."""
+        return self.file.read(count)
+
+    def check(self) -> None:
+        """Raise what went wrong.
+
+        Raises:
+            OSError: no space, or the like.
+        """
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        """Let the file go; what it still holds back is of no use."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+
+
 class AudioWriter:
     """Writes one clip as it is made; use as a context manager.
 
@@ -168,7 +214,7 @@ class AudioWriter:
 
             container, subtype = CODECS[self.format]
             # The encoder goes back to patch its header, which a pipe does not allow.
-            self._spool = tempfile.TemporaryFile()  # noqa: SIM115
+            self._spool = Spool()
             self._encoder = soundfile.SoundFile(
                 self._spool, "w", self.rate, 1, subtype=subtype, format=container
             )
@@ -190,6 +236,7 @@ class AudioWriter:
         with _output_errors(self.path):
             if self._encoder is not None:
                 self._encoder.write(np.clip(samples, -1, 1))
+                self._spool.check()
             else:
                 self._stream.write(pcm16(samples))
                 self._stream.flush()
@@ -213,8 +260,9 @@ class AudioWriter:
             self._put(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         if self._encoder is not None:
             self._encoder.close()
+            self._spool.check()
             self._spool.seek(0)
-            shutil.copyfileobj(self._spool, self._stream)
+            shutil.copyfileobj(self._spool.file, self._stream)
         elif self.format == "wav" and _can_seek(self._stream):
             end = self._stream.tell()
             header = wav_header(self.rate, self.tags, 2 * self.samples)
@@ -232,8 +280,7 @@ class AudioWriter:
         if self._spool is not None:
             with contextlib.suppress(Exception):
                 self._encoder.close()
-            with contextlib.suppress(OSError):  # it tries once more to write what had no room
-                self._spool.close()
+            self._spool.close()
         if self.path is not None and self._stream is not None:
             with contextlib.suppress(OSError):
                 self._stream.close()

@@ -24,7 +24,7 @@ from mamtra_cli.errors import (
     ModelNotFoundError,
 )
 from mamtra_cli.ownership import Kind, entries
-from mamtra_cli.publish import NewFolder, output_errors
+from mamtra_cli.publish import NewFolder, output_errors, standing
 from mamtra_cli.recipes import FileEntry
 
 if TYPE_CHECKING:
@@ -132,6 +132,12 @@ def list_files(folder: Path, known: Iterable[FileEntry] = ()) -> tuple[FileEntry
         if path.is_file() and name not in listed:
             listed[name] = FileEntry(name=name, bytes=path.stat().st_size, sha256=sha256(path))
     return tuple(listed[name] for name in sorted(listed))
+
+
+def linkable(source: Path, target: Path) -> bool:
+    """Whether a file goes into a folder to be made as a link, which takes no space."""
+    told = source.resolve().stat()
+    return told.st_size >= LINK_FROM and told.st_dev == standing(target).stat().st_dev
 
 
 def older_files(folder: Path) -> set[str] | None:

@@ -242,6 +242,9 @@ def check_free(target: Path, *, force: bool, kind: Kind) -> None:
         if target.is_symlink() or (target.exists() and not target.is_dir()):
             raise OutputError(f"output `{target}` is not a folder", "name a new folder")
         heal(target.resolve())
+        above = standing(target.absolute().parent)
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise OutputError(f"cannot write `{target}`: folder `{above}` takes no new files", OWN)
         if not target.is_dir():
             return
         check_place(target)

@@ -139,6 +139,16 @@ def test_savings_go_from_official_to_ours_with_the_hybrid_last(
     assert "30 s of speech" in text
 
 
+def test_imitating_without_a_model_measures_the_built_in_one_and_its_hybrid() -> None:
+    found = profile(ProfileRecipe(imitate_official=True, seconds=1, device="cpu"))
+    assert len({row.model for row in found.rows}) == 2
+
+
+def test_imitating_by_formulas_is_a_contradiction() -> None:
+    with pytest.raises(UsageError, match="measures nothing"):
+        profile(ProfileRecipe(imitate_official=True, estimate=True))
+
+
 def test_imitated_official_pipeline_stands_beside_ours(model: Path) -> None:
     recipe = ProfileRecipe(model=str(model), imitate_official=True, seconds=5, device="cpu")
     rows = {row.stage: row.values for row in profile(recipe).rows}

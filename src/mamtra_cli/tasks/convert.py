@@ -20,7 +20,15 @@ from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.kinds import ATTENTION, kind_of
 from mamtra_cli.backbone.plan import LayerPlan
-from mamtra_cli.checkpoint import MODEL, PROVENANCE, README, SUFFIX, FolderWriter, list_files
+from mamtra_cli.checkpoint import (
+    MODEL,
+    PROVENANCE,
+    README,
+    SUFFIX,
+    FolderWriter,
+    linkable,
+    list_files,
+)
 from mamtra_cli.config import dump_json, nearest, to_dict
 from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores
@@ -113,9 +121,10 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
         where = "is" if recipe.output.resolve() == model.folder.resolve() else "is inside"
         raise OutputError(f"the output {where} the teacher's own folder", "name another with `-o`")
     check_published(model)
-    linked = companions(model)
+    output = recipe.output
+    linked = {name for name, path in companions(model).items() if linkable(path, output)}
     planned = planned_files(design, recipe)
-    check_space(recipe.output, sum(e.bytes for e in planned if e.name not in linked))
+    check_space(output, sum(e.bytes for e in planned if e.name not in linked))
     with FolderWriter(recipe.output, force=recipe.force) as writer:
         check, files = make(design, recipe, teacher, writer, report)
     return result_of(design, recipe, check, files, start)

@@ -35,6 +35,11 @@ def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
     """
     if recipe.seq < 32 or recipe.batch < 1 or recipe.runs < 1:
         raise UsageError("`--seq` is 32 or more, `--batch` and `--runs` 1 or more")
+    if recipe.imitate_official and recipe.estimate:
+        raise UsageError(
+            "`--imitate-official` measures, and `--estimate` measures nothing",
+            "leave out one; `--savings` tells both pipelines by formulas",
+        )
     if recipe.seconds <= 0 or recipe.prompt_seconds < 0:
         raise UsageError("`--seconds` is above 0, `--prompt-seconds` 0 or more")
     engines = open_engines(recipe, report)
@@ -82,7 +87,8 @@ def open_engines(recipe: ProfileRecipe, report: Report) -> list[Engine]:
             device=recipe.device,
             dtype=recipe.dtype,
             threads=recipe.threads,
-            lean=recipe.imitate_official,
+            # A text table that stays in its file has no weights to convert.
+            lean=recipe.imitate_official and bool(recipe.model or recipe.compare),
             report=report,
         )
         for name in names
