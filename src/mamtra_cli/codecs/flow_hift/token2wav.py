@@ -5,7 +5,7 @@ the prompt, and every frame keeps the noise of its absolute index, so a new wind
 old one where they meet (the vocoder's side of a join is in vocoder_stream.py). Scratch depends on
 the options, never on the length of the speech. A stream is a value: `start`, `push`, `finish`.
 Knows no text and no files. Ours; the published schedule, which runs everything again for each
-chunk, is in token2wav_official.py.
+chunk, is in the family's official/token2wav.py.
 """
 
 import math
