@@ -120,8 +120,9 @@ def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[Prof
     if memory.resident is not None:
         loaded["resident_growth_bytes"] = float(memory.resident)
     rows = [row("weights", loaded)]
-    stages = bench.language_model(engine, recipe.seq, batch=recipe.batch, **repeat)
-    rows += [row(stage, values) for stage, values in stages.items()]
+    if engine.lm_part:
+        stages = bench.language_model(engine, recipe.seq, batch=recipe.batch, **repeat)
+        rows += [row(stage, values) for stage, values in stages.items()]
     report(Stage(name="measuring", detail=f"{engine.name}, tokens to sound"))
     stages = bench.frames_to_sound(engine, **repeat)
     rows += [row(stage, values) for stage, values in stages.items()]

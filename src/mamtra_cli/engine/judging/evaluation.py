@@ -326,17 +326,21 @@ def _costs(
 ) -> dict[str, float]:
     """Seconds and bytes; no intervals, for they depend on the machine or not at all on luck."""
     seconds = sum(record.seconds for record in records)
+    spent = {
+        "audio_s": seconds,
+        "words": float(sum(record.errors.words for record in records)),
+        "rtf": (clock.tokens + clock.sound) / seconds,
+        "rtf_tokens": clock.tokens / seconds,
+    }
+    if not engine.lm_part:
+        return spent
     lengths = [
         sum(map(engine.lessons.size, examples_of(take))) for take in takes if not take.refused
     ]
     element = next(engine.lessons.lm.parameters()).element_size()
     precision = costs.Precision(weights=element, cache=element, conv=element)
     length = round(sum(lengths) / len(lengths))
-    return {
-        "audio_s": seconds,
-        "words": float(sum(record.errors.words for record in records)),
-        "rtf": (clock.tokens + clock.sound) / seconds,
-        "rtf_tokens": clock.tokens / seconds,
+    return spent | {
         "lm_bytes": float(tensor_bytes(list(engine.lessons.lm.state_dict().values()))),
         "cache_bytes": float(costs.cache_bytes(engine.lessons.stack.config, length, precision)),
     }
