@@ -18,7 +18,7 @@ from tests.tiny_model import write_tiny_model
 from mamtra_cli.audio import AudioWriter, Samples
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.decoding import guards
-from mamtra_cli.engine.speaking import speech
+from mamtra_cli.engine.speaking import scripted, speech
 from mamtra_cli.errors import (
     AudioRejectedError,
     MamtraError,
@@ -148,13 +148,13 @@ def test_streamed_speech_refused_in_the_middle_leaves_the_old_file_alone(
 def test_interruption_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = speech.speak
+    plain = scripted.speak_script
 
     def interrupted(*args, **kwargs):  # type: ignore[no-untyped-def]
         yield next(plain(*args, **kwargs))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mamtra_cli.tasks.synth.speak", interrupted)
+    monkeypatch.setattr("mamtra_cli.tasks.synth.speak_script", interrupted)
     with pytest.raises(KeyboardInterrupt):
         synth(recipe(model, tmp_path / "a.wav"))
     assert list(tmp_path.iterdir()) == []
@@ -173,11 +173,11 @@ def test_choice_of_tokens_is_the_recipe_s(
 ) -> None:
     seen: list[Sampling | None] = []
 
-    def spy(engine, text, voice, options, report):  # type: ignore[no-untyped-def]
+    def spy(engine, script, voices, options, report):  # type: ignore[no-untyped-def]
         seen.append(options.sampling)
         return iter(())
 
-    monkeypatch.setattr("mamtra_cli.tasks.synth.speak", spy)
+    monkeypatch.setattr("mamtra_cli.tasks.synth.speak_script", spy)
     synth(recipe(model, tmp_path / "a.wav"))
     synth(recipe(model, tmp_path / "b.wav", greedy=True, min_p=0.1, top_k=0, temperature=0.0))
     assert seen == [
