@@ -66,7 +66,9 @@ class FusedTokens:
 
     def park(self, rows: DecodeState, slot: int) -> tuple[DecodeState | None, HybridState]:
         """Take a row out."""
-        held = row(rows, slot).clone()
+        held = row(rows, slot)
+        # Where nobody stays behind, nobody writes over what it left.
+        held = held.clone() if rows.live > 1 else held
         return self.leave(rows, [slot]), held
 
     def leave(self, rows: DecodeState, slots: Sequence[int]) -> DecodeState | None:
