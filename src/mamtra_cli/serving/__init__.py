@@ -1,0 +1,1 @@
+"""Serving: many callers over HTTP and WebSocket on one loop of streams."""

@@ -1,0 +1,404 @@
+"""The HTTP and WebSocket face of a desk: OpenAI's speech endpoint and what stands around it.
+
+Answers start when the first sound is there, so that what fails before it has a status of its own;
+a caller that leaves is forgotten at once. Every error is JSON with a message and a hint.
+"""
+
+import base64
+import hmac
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+
+from mamtra_cli import __version__
+from mamtra_cli.errors import MamtraError, ModelNotFoundError, UsageError
+from mamtra_cli.serving.desk import BusyError, Desk, Visit
+from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
+from mamtra_cli.serving.metrics import Metrics
+from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, read_speech
+from mamtra_cli.serving.socket import speech_socket
+from mamtra_cli.serving.studio import Spoken
+
+STATUS = {"usage": 400, "bad_text": 400, "not_found": 404, "busy": 429, "missing": 501}
+OPEN = ("/healthz",)  # answered without a key
+AddVoice = Callable[[str, bytes, str, str], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server answers.
+
+    Attributes:
+        key: what callers must show as a bearer token; "" for nothing.
+        max_body: bytes of a body; max_clip: of an uploaded recording.
+        max_characters: of one text.
+        patience: seconds that speech under way is given when the server closes.
+        warmup: speak a word before the first caller comes.
+        add_voice: makes a voice of a clip: name, bytes, transcript, consent; `None` where callers
+            may not.
+    """
+
+    key: str = ""
+    max_body: int = 2_000_000
+    max_clip: int = 20_000_000
+    max_characters: int = 20_000
+    patience: float = 30.0
+    warmup: bool = False
+    add_voice: AddVoice | None = None
+
+
+def make_app(desk: Desk, metrics: Metrics, settings: Settings) -> Starlette:
+    """The application over a desk."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        if settings.warmup:
+            async for _ in await desk.visit(read_speech({"input": "Ready."}, most=10).order):
+                pass
+        yield
+        await desk.close(settings.patience)
+
+    face = _Face(desk, metrics, settings)
+    routes = [
+        Route("/", face.page),
+        Route("/healthz", face.health),
+        Route("/metrics", face.metrics_text),
+        Route("/unload", face.unload, methods=["POST"]),
+        Route("/v1/models", face.models),
+        Route("/v1/audio/voices", face.voices),
+        Route("/v1/audio/voices", face.new_voice, methods=["POST"]),
+        Route("/v1/audio/speech", face.speech, methods=["POST"]),
+        Route("/v1/audio/speech/batch", face.batch, methods=["POST"]),
+        WebSocketRoute("/v1/audio/speech/stream", face.socket),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    for kind in (MamtraError, Exception, 404, 405):
+        app.add_exception_handler(kind, face.failed)
+    return app
+
+
+class _Face:
+    """The endpoints."""
+
+    def __init__(self, desk: Desk, metrics: Metrics, settings: Settings) -> None:
+        self.desk, self.metrics, self.settings = desk, metrics, settings
+
+    async def page(self, request: Request) -> Response:
+        """The page for people; it asks for the key itself."""
+        del request
+        return HTMLResponse(files("mamtra_cli.serving").joinpath("page.html").read_text("utf-8"))
+
+    async def health(self, request: Request) -> Response:
+        """Whether the server answers, and how full it is."""
+        del request
+        facts = {"status": "ok", "version": __version__, "model_loaded": self.desk.loaded}
+        return JSONResponse({**facts, "present": self.desk.present, "queued": self.desk.queued})
+
+    async def metrics_text(self, request: Request) -> Response:
+        """Counters for Prometheus."""
+        self._check_key(request)
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def unload(self, request: Request) -> Response:
+        """Let the model go until somebody asks again."""
+        self._check_key(request)
+        done = await self.desk.unload()
+        return JSONResponse({"unloaded": done}, status_code=200 if done else 409)
+
+    async def models(self, request: Request) -> Response:
+        """The model, in OpenAI's form."""
+        self._check_key(request)
+        name = await self.desk.ask(lambda studio: studio.name)
+        entry = {"id": name, "object": "model", "created": 0, "owned_by": "mamtra"}
+        return JSONResponse({"object": "list", "data": [entry]})
+
+    async def voices(self, request: Request) -> Response:
+        """Names of the voices."""
+        self._check_key(request)
+        names: Any = await self.desk.ask(lambda studio: studio.voices())
+        return JSONResponse({"voices": [{"id": name, "name": name} for name in names]})
+
+    async def new_voice(self, request: Request) -> Response:
+        """Make a voice of a recording, with consent, where the server allows it."""
+        self._check_key(request)
+        make = self.settings.add_voice
+        if make is None:
+            return _error(
+                403,
+                "forbidden",
+                "this server makes no voices",
+                "start it with --allow-voices",
+            )
+        _announced(request, self.settings.max_clip)
+        form = await request.form(max_files=1, max_fields=8, max_part_size=self.settings.max_clip)
+        clip = form.get("audio_sample") or form.get("clip") or form.get("file")
+        if clip is None or isinstance(clip, str):
+            raise UsageError(
+                "the form has no recording", "curl -F audio_sample=@clip.wav -F name=NAME ..."
+            )
+        data = await clip.read(self.settings.max_clip + 1)
+        if len(data) > self.settings.max_clip:
+            raise _TooLargeError(self.settings.max_clip)
+        words = {name: str(form.get(name) or "") for name in ("name", "ref_text", "consent")}
+        made = await make(words["name"], data, words["ref_text"], words["consent"])
+        return JSONResponse(made, status_code=201)
+
+    async def speech(self, request: Request) -> Response:
+        """Speak a text, as bytes while they are made or as events."""
+        self._check_key(request)
+        asked = read_speech(read_json(await self._body(request)), most=self.settings.max_characters)
+        encoder, rate = await self._encoder(asked)
+        try:
+            visit = await self.desk.visit(asked.order)
+        except BaseException:
+            encoder.abandon()
+            raise
+        events = aiter(visit)
+        try:
+            first = await anext(events)
+        except BaseException:
+            visit.leave()
+            encoder.abandon()
+            raise
+        sse = asked.stream == "sse"
+        made = _sse(visit, first, events, encoder) if sse else _bytes(visit, first, events, encoder)
+        self.metrics.answered("speech", 200)
+        headers = {"X-Sample-Rate": str(rate), "Cache-Control": "no-store"}
+        media = "text/event-stream" if sse else MEDIA[asked.format]
+        return StreamingResponse(made, media_type=media, headers=headers)
+
+    async def batch(self, request: Request) -> Response:
+        """Speak many texts: JSON with the sounds in base64, or a zip where it is accepted."""
+        self._check_key(request)
+        items = read_batch(read_json(await self._body(request)), most=self.settings.max_characters)
+        results = [await self._item(number, item) for number, item in enumerate(items)]
+        # All are under way together; each is then waited for.
+        entries = [await result() for result in results]
+        self.metrics.answered("batch", 200)
+        if "application/zip" not in request.headers.get("accept", ""):
+            return JSONResponse({"object": "list", "data": entries})
+        packed = await run_in_threadpool(_zipped, entries)
+        return Response(packed, media_type="application/zip")
+
+    async def socket(self, socket: Any) -> None:
+        """Text in parts, sound while it arrives."""
+        given = socket.headers.get("authorization", "")
+        await speech_socket(
+            socket,
+            self.desk,
+            allowed=self._allowed(given)
+            or self._allowed(f"Bearer {socket.query_params.get('key')}"),
+            most=self.settings.max_characters,
+        )
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """An error as JSON."""
+        answer = _told(error)
+        self.metrics.answered(request.url.path.rsplit("/", 1)[-1][:24], answer.status_code)
+        return answer
+
+    async def _item(
+        self, number: int, item: SpeechRequest | UsageError
+    ) -> Callable[[], Awaitable[dict[str, Any]]]:
+        """Put one item of a batch under way; what comes back waits for it."""
+        encoder: StreamEncoder | None = None
+        try:
+            if isinstance(item, UsageError):
+                raise item
+            encoder, rate = await self._encoder(item)
+            visit = await self.desk.visit(item.order)
+        except MamtraError as error:
+            if encoder is not None:
+                encoder.abandon()
+            failed = {"index": number, "error": _words(error)}
+
+            async def refused() -> dict[str, Any]:
+                return failed
+
+            return refused
+        wanted, opened = item, encoder
+
+        async def spoken() -> dict[str, Any]:
+            parts, seconds = [], 0.0
+            try:
+                async for event in visit:
+                    seconds = event.seconds
+                    if event.audio is not None:
+                        parts.append(opened.push(event.audio))
+                parts.append(opened.finish())
+            except MamtraError as error:
+                opened.abandon()
+                return {"index": number, "error": _words(error)}
+            finally:
+                visit.leave()
+            audio = base64.b64encode(b"".join(parts)).decode()
+            facts = {"seconds": round(seconds, 3), "sample_rate": rate}
+            return {"index": number, "format": wanted.format, **facts, "audio": audio}
+
+        return spoken
+
+    async def _encoder(self, asked: SpeechRequest) -> tuple[StreamEncoder, int]:
+        facts: Any = await self.desk.ask(lambda studio: (studio.name, studio.sample_rate))
+        name, rate = facts
+        if asked.model not in ("", name, "tts-1", "tts-1-hd", "gpt-4o-mini-tts"):
+            raise ModelNotFoundError(
+                f"no model `{asked.model[:60]}` here", f"this server speaks with `{name}`"
+            )
+        check_stream_format(asked.format, rate)
+        comment = f"synthetic speech; model {name}; seed {asked.order.seed}"
+        tags = {"ISFT": f"mamtra {__version__}", "ICMT": comment}
+        return open_encoder(asked.format, rate, tags), rate
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, never more of it than is allowed."""
+        most = self.settings.max_body
+        _announced(request, most)
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                raise _TooLargeError(most)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _check_key(self, request: Request) -> None:
+        if not self._allowed(request.headers.get("authorization", "")):
+            raise _NoKeyError
+
+    def _allowed(self, header: str) -> bool:
+        key = self.settings.key
+        return not key or hmac.compare_digest(header.encode(), f"Bearer {key}".encode())
+
+
+class _NoKeyError(MamtraError):
+    """A caller without the key."""
+
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("the key is missing or wrong", "send Authorization: Bearer KEY")
+
+
+class _TooLargeError(MamtraError):
+    """A body beyond its bound."""
+
+    code = "too_large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the body is larger than {most:,} bytes", "send less at once")
+
+
+def _announced(request: Request, most: int) -> None:
+    """Refuse a body that says it is too large before any of it is read."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > most:
+        raise _TooLargeError(most)
+
+
+async def _bytes(
+    visit: Visit, first: Spoken, events: AsyncIterator[Spoken], encoder: StreamEncoder
+) -> AsyncIterator[bytes]:
+    """The sound as it is made."""
+    try:
+        async for audio in _audio(first, events):
+            if encoded := encoder.push(audio):
+                yield encoded
+        yield encoder.finish()
+    finally:
+        visit.leave()
+        if not visit.over:
+            encoder.abandon()
+
+
+async def _sse(
+    visit: Visit, first: Spoken, events: AsyncIterator[Spoken], encoder: StreamEncoder
+) -> AsyncIterator[str]:
+    """The sound as events, the last of which says how much it was."""
+    seconds = first.seconds
+    try:
+        event: Spoken | None = first
+        while event is not None:
+            seconds = event.seconds
+            if event.audio is not None and (encoded := encoder.push(event.audio)):
+                yield _event(type="speech.audio.delta", audio=base64.b64encode(encoded).decode())
+            try:
+                event = None if event.done else await anext(events, None)
+            except MamtraError as error:
+                yield _event(type="error", error=_words(error))
+                return
+        if rest := encoder.finish():
+            yield _event(type="speech.audio.delta", audio=base64.b64encode(rest).decode())
+        yield _event(type="speech.audio.done", seconds=round(seconds, 3))
+    finally:
+        visit.leave()
+
+
+async def _audio(first: Spoken, events: AsyncIterator[Spoken]) -> AsyncIterator[Any]:
+    """The samples of an utterance."""
+    event: Spoken | None = first
+    while event is not None:
+        yield np.zeros(0, np.float32) if event.audio is None else event.audio
+        event = None if event.done else await anext(events, None)
+
+
+def _event(**fields: Any) -> str:
+    return f"data: {json.dumps(fields)}\n\n"
+
+
+def _zipped(entries: list[dict[str, Any]]) -> bytes:
+    """The sounds of a batch as files named by their number, and what was said of each."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
+        for entry in entries:
+            if "audio" in entry:
+                name = f"{entry['index']:05d}.{entry['format']}"
+                archive.writestr(name, base64.b64decode(entry.pop("audio")))
+                entry["file"] = name
+        archive.writestr("results.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
+    return memory.getvalue()
+
+
+def _words(error: MamtraError) -> dict[str, Any]:
+    return {"message": error.message, "hint": error.hint, "code": error.code, "type": "error"}
+
+
+def _told(error: Exception) -> JSONResponse:
+    """An error as an answer."""
+    if isinstance(error, BusyError):
+        answer = JSONResponse({"error": _words(error)}, status_code=error.status)
+        answer.headers["Retry-After"] = str(error.retry_after)
+        return answer
+    if isinstance(error, _NoKeyError):
+        return JSONResponse({"error": _words(error)}, status_code=401)
+    if isinstance(error, _TooLargeError):
+        return JSONResponse({"error": _words(error)}, status_code=413)
+    if isinstance(error, MamtraError):
+        return JSONResponse({"error": _words(error)}, status_code=STATUS.get(error.code, 500))
+    if isinstance(error, ClientDisconnect):
+        return _error(499, "gone", "the caller has left", None)
+    status = getattr(error, "status_code", 500)
+    known = {404: ("not_found", "there is no such endpoint"), 405: ("method", "wrong method")}
+    code, message = known.get(status, ("internal", "something failed; see the server's log"))
+    if status not in known:
+        detail = getattr(error, "detail", "")
+        if 400 <= status < 500:
+            code, message = "usage", str(detail)[:200]
+    return _error(status, code, message, "see GET / and docs/serve.md")
+
+
+def _error(status: int, code: str, message: str, hint: str | None) -> JSONResponse:
+    words = {"message": message, "hint": hint, "code": code, "type": "error"}
+    return JSONResponse({"error": words}, status_code=status)

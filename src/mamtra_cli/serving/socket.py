@@ -1,0 +1,136 @@
+"""Speech over a WebSocket: text comes in parts, sound leaves while it comes, either can stop.
+
+Messages from the caller are JSON: `{"type": "start", "voice": ..., "format": "pcm"}` once,
+`{"type": "text", "text": "..."}` any number of times, `{"type": "end"}`, and at any time
+`{"type": "interrupt"}`. Sound goes out as binary messages, everything else as JSON with a `type`.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from mamtra_cli.errors import MamtraError, UsageError
+from mamtra_cli.serving.desk import Desk, Visit
+from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
+from mamtra_cli.serving.requests import order_fields, read_json
+from mamtra_cli.serving.studio import Order
+
+POLICY, TOO_BIG = 1008, 1009
+MOST_MESSAGE = 65_536
+STREAMED = ("pcm", "wav", "mp3", "opus", "flac", "aac")
+
+
+async def speech_socket(socket: WebSocket, desk: Desk, *, allowed: bool, most: int) -> None:
+    """Serve one connection; any number of utterances one after the other."""
+    if not allowed:
+        await socket.close(POLICY)
+        return
+    await socket.accept()
+    try:
+        while await _utterance(socket, desk, most):
+            pass
+    except WebSocketDisconnect:
+        return
+    if socket.client_state is WebSocketState.CONNECTED:
+        await socket.close()
+
+
+async def _utterance(socket: WebSocket, desk: Desk, most: int) -> bool:
+    """One utterance; says whether another may follow."""
+    visit: Visit | None = None
+    speaking: asyncio.Task[None] | None = None
+    heard = 0
+    try:
+        while True:
+            receiving = asyncio.ensure_future(_message(socket))
+            waiting = {receiving} if speaking is None else {receiving, speaking}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if speaking is not None and speaking.done():
+                receiving.cancel()
+                await asyncio.gather(receiving, return_exceptions=True)
+                await speaking
+                return True
+            message = await receiving
+            kind = message.get("type")
+            if kind == "start" and visit is None:
+                visit, encoder = await _begin(desk, message)
+                rate: Any = await desk.ask(lambda studio: studio.sample_rate)
+                facts = {"type": "started", "sample_rate": rate}
+                await socket.send_json({**facts, "format": message.get("format", "pcm")})
+                speaking = asyncio.create_task(_speak(socket, visit, encoder))
+            elif kind == "text" and visit is not None:
+                text = message.get("text")
+                if not isinstance(text, str):
+                    raise UsageError("a `text` message has no text", '{"type": "text", "text": ""}')
+                heard += len(text)
+                if heard > most:
+                    raise UsageError(
+                        f"more than {most:,} characters in one utterance", "end it, start another"
+                    )
+                visit.hear(text)
+            elif kind == "end" and visit is not None:
+                visit.close()
+            elif kind == "interrupt":
+                if visit is not None:
+                    visit.leave()
+                await socket.send_json({"type": "interrupted"})
+                return True
+            else:
+                known = "start" if visit is None else "text, end or interrupt"
+                raise UsageError(f"no message of type `{str(kind)[:40]}` now", f"send {known}")
+    except MamtraError as error:
+        words = {"message": error.message, "hint": error.hint, "code": error.code}
+        await socket.send_json({"type": "error", **words})
+        return True
+    finally:
+        if speaking is not None and not speaking.done():
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+        if visit is not None:
+            visit.leave()
+
+
+async def _message(socket: WebSocket) -> dict[str, Any]:
+    """The next message as an object."""
+    text = await socket.receive_text()
+    if len(text) > MOST_MESSAGE:
+        raise UsageError(f"a message of {len(text):,} characters", f"at most {MOST_MESSAGE:,}")
+    value = read_json(text.encode("utf-8", "surrogatepass"))
+    if not isinstance(value, dict):
+        raise UsageError("a message is no JSON object", '{"type": "start"}')
+    return value
+
+
+async def _begin(desk: Desk, message: dict[str, Any]) -> tuple[Visit, StreamEncoder]:
+    """Take an order whose text is to come."""
+    format = message.get("format", "pcm")
+    if format not in STREAMED or format not in MEDIA:
+        raise UsageError(f"no format `{str(format)[:40]}`", f"one of: {', '.join(STREAMED)}")
+    kinds = {"voice": str, "instructions": str, "seed": int, "speed": (int, float)}
+    for name, kind in kinds.items():
+        value = message.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):  # type: ignore[arg-type]
+            raise UsageError(f"`{name}` of the start is of the wrong type")
+    given = {name: message[name] for name in kinds if message.get(name) is not None}
+    rate: Any = await desk.ask(lambda studio: studio.sample_rate)
+    check_stream_format(format, rate)
+    visit = await desk.visit(Order(text=None, **order_fields(given, "the start")))
+    return visit, open_encoder(format, rate, {"ICMT": "synthetic speech"})
+
+
+async def _speak(socket: WebSocket, visit: Visit, encoder: StreamEncoder) -> None:
+    """Send what is spoken until it ends."""
+    seconds = 0.0
+    async for event in visit:
+        if event.audio is not None and (encoded := encoder.push(event.audio)):
+            await socket.send_bytes(encoded)
+        for sign in event.skipped:
+            await socket.send_json({"type": "skipped", "sign": sign})
+        if event.text is not None:
+            piece = {"type": "piece", "text": event.text}
+            await socket.send_json({**piece, "start": round(seconds, 3), "end": event.seconds})
+            seconds = event.seconds
+    if rest := encoder.finish():
+        await socket.send_bytes(rest)
+    await socket.send_json({"type": "done", "seconds": round(seconds, 3)})
