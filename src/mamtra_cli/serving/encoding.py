@@ -119,18 +119,30 @@ class _Libsndfile:
         self._file.close()
 
     def _new(self) -> bytes:
+        place = self._memory.tell()
+        value = self._memory.getvalue()
+        self._memory.seek(place)
+        head = b""
         if self._name == "mp3" and not self._sent:
-            # The first frame is empty until the end: it is left out, not sent empty.
-            value = self._memory.getvalue()
-            self._sent = max(value.find(value[:2], 4), 0)
+            # The first frame stays empty until the end: it is left out, not sent empty.
+            start = _tag_size(value)
+            self._sent = max(value.find(value[start : start + 2], start + 4), 0)
             if not self._sent:
                 return b""
-        place = self._memory.tell()
-        self._memory.seek(self._sent)
-        new = self._memory.read()
+            head = value[:start]
+        new = value[self._sent :]
         self._sent += len(new)
-        self._memory.seek(place)
-        return new
+        return head + new
+
+
+def _tag_size(value: bytes) -> int:
+    """Bytes of the ID3 tag that an MP3 begins with, if any (id3.org, ID3v2.4, section 3.1)."""
+    if value[:3] != b"ID3":
+        return 0
+    size = 0
+    for byte in value[6:10]:
+        size = size << 7 | byte
+    return 10 + size
 
 
 class _Ffmpeg:
