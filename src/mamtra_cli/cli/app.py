@@ -30,6 +30,7 @@ COMMANDS = {
     "push": "push",
     "doctor": "doctor",
     "voice": "voice",
+    "serve": "serve",
 }
 
 app = typer.Typer(

@@ -1,0 +1,144 @@
+"""Speak to many callers over HTTP until stopped."""
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.many import EngineStudio
+from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
+from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.recipes.serve import LOOPBACK, ServeRecipe, ServeResult
+from mamtra_cli.recipes.voice import VoiceAddRecipe, VoiceAddResult
+
+MakeVoice = Callable[[VoiceAddRecipe], VoiceAddResult]
+
+
+def serve(
+    recipe: ServeRecipe, report: Report = ignore, make_voice: MakeVoice | None = None
+) -> ServeResult:
+    """Serve a model until the process is interrupted.
+
+    Args:
+        recipe: what to serve, where, and to how many.
+        report: hears the address once callers may come.
+        make_voice: the task that makes voices, for `allow_voices`.
+
+    Raises:
+        UsageError: another machine could call, and there is no key.
+        OutputError: the address is taken.
+        MissingDependencyError: the packages of the extra `serve` are not installed.
+    """
+    check(recipe)
+    try:
+        import uvicorn
+
+        from mamtra_cli.serving.app import Settings, make_app
+        from mamtra_cli.serving.desk import Desk, Limits
+        from mamtra_cli.serving.metrics import Metrics
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"serving needs a package that is not installed: {error.name}",
+            "pip install 'mamtra-cli[serve]'",
+        ) from error
+    started = time.monotonic()
+    line = _listen(recipe)
+    host, port = line.getsockname()[:2]
+    address = f"http://{host}:{port}"
+
+    def open_studio() -> EngineStudio:
+        engine = Engine.load(
+            recipe.model,
+            device=recipe.device,
+            dtype=recipe.dtype,
+            threads=recipe.threads,
+            lean=True,
+            report=report,
+        )
+        return EngineStudio(engine, rows=recipe.rows, library=recipe.voices)
+
+    async def new_voice(name: str, clip: bytes, transcript: str, consent: str) -> dict[str, Any]:
+        assert make_voice is not None
+        asked = partial(_new_voice, make_voice, recipe, name, clip, transcript, consent)
+        return await asyncio.to_thread(asked)
+
+    metrics = Metrics()
+    limits = Limits(
+        queue=recipe.queue,
+        memory=round(recipe.memory_limit * 1e9),
+        idle_unload=recipe.idle_unload,
+    )
+    desk = Desk(open_studio, limits, metrics)
+    settings = Settings(
+        key=recipe.key,
+        max_characters=recipe.max_characters,
+        patience=recipe.patience,
+        warmup=recipe.warmup,
+        add_voice=new_voice if recipe.allow_voices and make_voice else None,
+    )
+    config = uvicorn.Config(
+        make_app(desk, metrics, settings),
+        log_level="warning",
+        timeout_graceful_shutdown=round(recipe.patience) + 1,
+    )
+    server = uvicorn.Server(config)
+    report(Note(text=f"speaking at {address}, a page for people at {address}/"))
+    with line:
+        server.run(sockets=[line])
+    return ServeResult(
+        model=recipe.model, address=address, seconds=round(time.monotonic() - started, 3)
+    )
+
+
+def check(recipe: ServeRecipe) -> None:
+    """Refuse an address that others reach without a key."""
+    if recipe.host not in LOOPBACK and not recipe.key:
+        raise UsageError(
+            f"`--host {recipe.host}` lets other machines call, and there is no key",
+            "set MAMTRA_SERVE_KEY, or leave out `--host`",
+        )
+
+
+def _listen(recipe: ServeRecipe) -> socket.socket:
+    """A listening socket, so that a taken port is told before anything is loaded."""
+    family = socket.AF_INET6 if ":" in recipe.host else socket.AF_INET
+    line = socket.socket(family, socket.SOCK_STREAM)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        line.bind((recipe.host, recipe.port))
+        line.listen(128)
+    except OSError as error:
+        line.close()
+        raise OutputError(
+            f"cannot listen on {recipe.host}:{recipe.port}: {error.strerror}",
+            "choose another port: `--port 0` takes a free one",
+        ) from error
+    return line
+
+
+def _new_voice(
+    make: MakeVoice, recipe: ServeRecipe, name: str, clip: bytes, transcript: str, consent: str
+) -> dict[str, Any]:
+    """Make a voice of an uploaded clip."""
+    if not consent.strip():
+        raise UsageError("a voice needs the consent of its speaker", "send the field `consent`")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip"
+        path.write_bytes(clip)
+        made = make(
+            VoiceAddRecipe(
+                name=name,
+                clip=path,
+                text=transcript,
+                consent=consent,
+                model=recipe.model,
+                voices=recipe.voices,
+                device=recipe.device,
+            )
+        )
+    return {"id": made.name, "name": made.name}
