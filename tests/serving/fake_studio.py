@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mamtra_cli.engine.speaking.studio import Order, Spoken
 from mamtra_cli.errors import ModelNotFoundError, TextError
-from mamtra_cli.serving.studio import Order, Spoken
 
 RATE = 24_000
 STEP = RATE // 10

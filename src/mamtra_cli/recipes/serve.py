@@ -23,9 +23,7 @@ class ServeRecipe:
         str, _address("Address to listen on; any but this machine's own needs a key.", "HOST")
     ] = "127.0.0.1"
     port: Annotated[int, _address("Port; 0 takes a free one.", "N", low=0, high=65_535)] = 8880
-    key: Annotated[
-        str, _address("Key that callers must show.", "KEY", env="MAMTRA_SERVE_KEY")
-    ] = ""
+    key: Annotated[str, _address("Key that callers must show.", "KEY", env="MAMTRA_SERVE_KEY")] = ""
     allow_voices: Annotated[
         bool, _address("Let callers make voices of recordings, with consent.")
     ] = False
@@ -40,7 +38,9 @@ class ServeRecipe:
     ] = 20_000
     idle_unload: Annotated[
         float,
-        _room("Let the model go after this long without a caller.", "SECONDS", low=0, default="never"),
+        _room(
+            "Let the model go after this long without a caller.", "SECONDS", low=0, default="never"
+        ),
     ] = 0.0
     patience: Annotated[
         float, _room("Time for speech under way when the server is stopped.", "SECONDS", low=0)

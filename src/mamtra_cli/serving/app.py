@@ -23,13 +23,13 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route, WebSocketRoute
 
 from mamtra_cli import __version__
+from mamtra_cli.engine.speaking.studio import Spoken
 from mamtra_cli.errors import MamtraError, ModelNotFoundError, UsageError
 from mamtra_cli.serving.desk import BusyError, Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.metrics import Metrics
 from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, read_speech
 from mamtra_cli.serving.socket import speech_socket
-from mamtra_cli.serving.studio import Spoken
 
 STATUS = {"usage": 400, "bad_text": 400, "not_found": 404, "busy": 429, "missing": 501}
 OPEN = ("/healthz",)  # answered without a key

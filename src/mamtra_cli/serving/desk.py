@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from mamtra_cli.engine.speaking.studio import Order, Spoken, Studio
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.serving.metrics import Metrics
-from mamtra_cli.serving.studio import Order, Spoken, Studio
 
 log = logging.getLogger(__name__)
 IDLE_TICK = 0.25  # seconds between looks at the clock of a studio with nothing to do

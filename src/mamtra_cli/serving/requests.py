@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mamtra_cli.config import nearest
+from mamtra_cli.engine.speaking.studio import Order
 from mamtra_cli.errors import UsageError
 from mamtra_cli.serving.encoding import MEDIA
-from mamtra_cli.serving.studio import Order
 
 FIELDS = {
     "model": str,

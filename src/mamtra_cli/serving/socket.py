@@ -10,11 +10,11 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from mamtra_cli.engine.speaking.studio import Order
 from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.requests import order_fields, read_json
-from mamtra_cli.serving.studio import Order
 
 POLICY, TOO_BIG = 1008, 1009
 MOST_MESSAGE = 65_536

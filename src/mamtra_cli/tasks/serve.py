@@ -141,4 +141,4 @@ def _new_voice(
                 device=recipe.device,
             )
         )
-    return {"id": made.name, "name": made.name}
+    return {"id": made.voice.name, "name": made.voice.name, "advice": list(made.advice)}

@@ -14,19 +14,37 @@ LINE_END = re.compile(r"[.!?…:;][\"')\]”’]*[ \t]*\n|\n\s*\n")
 WIDE_END = re.compile(r"[。！？；]+[”’」』）]*")  # after these a sentence ends without a blank
 
 
-def whole_sentences(arriving: Iterable[str]) -> Iterator[str]:
-    """Yield sentences as soon as they are complete, the rest when the text ends.
+class Sentences:
+    """Sentences of a text as soon as they are complete.
 
     A sentence is complete when another one begins, when its line ends, or at a full-width end
     mark. A text without any is cut after 400 characters at a comma or a blank.
     """
-    held = ""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def push(self, text: str) -> list[str]:
+        """More text; what is complete comes back."""
+        self._held += text
+        found: list[str] = []
+        while (cut := _complete(self._held)) is not None:
+            done, self._held = self._held[:cut], self._held[cut:]
+            found += sentences(done)
+        return found
+
+    def finish(self) -> list[str]:
+        """The text has ended: what is left of it."""
+        held, self._held = self._held, ""
+        return sentences(held)
+
+
+def whole_sentences(arriving: Iterable[str]) -> Iterator[str]:
+    """Yield sentences as soon as they are complete, the rest when the text ends."""
+    found = Sentences()
     for text in arriving:
-        held += text
-        while (cut := _complete(held)) is not None:
-            done, held = held[:cut], held[cut:]
-            yield from sentences(done)
-    yield from sentences(held)
+        yield from found.push(text)
+    yield from found.finish()
 
 
 def _complete(text: str) -> int | None:

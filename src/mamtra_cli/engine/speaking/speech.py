@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection, check_audio, check_finite
+from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection, check_audio
 from mamtra_cli.engine.decoding.loop import Utterance, reseeded, speak_one
 from mamtra_cli.engine.decoding.streams import Event, Outcome
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.hearing import Edges, Hearing
 from mamtra_cli.errors import AudioRejectedError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.script import Frame
@@ -212,53 +213,25 @@ def heard_events(
         attempt: which one this is.
     """
     speaker = engine.speaker
-    settings = speaker.settings(voice, options.manner)
-    prompt = speaker.sound_prompt(voice, settings)
-    state = speaker.codec.start(prompt, sound(options, attempt))
-    frames: tuple[Frame, ...] = ()
-    heard = False
+    prompt = speaker.sound_prompt(voice, speaker.settings(voice, options.manner))
+    hearing = Hearing(speaker.codec, prompt, sound(options, attempt), options.limits)
     for event in events:
-        frames = frames if event.outcome is None else event.outcome.frames
-        if event.frames:
-            state, audio = speaker.codec.push(state, event.frames)
-            if len(audio):
-                rejection = check_finite(audio, "samples")
-                if rejection is not None:
-                    yield Outcome(frames=frames, rejection=rejection)
-                    return
-                heard = True
-                yield audio
-        if event.outcome is not None and event.outcome.rejection is not None:
-            yield event.outcome
+        yield from hearing.take(event)
+        if hearing.over:
             return
-    audio = speaker.codec.finish(state)
-    rejection = check_finite(audio, "samples") if heard else check_audio(audio, options.limits)
-    if rejection is None:
-        yield audio
-    yield Outcome(frames=frames, rejection=rejection)
 
 
 def soft_edges(chunks: Iterable[Chunk], ramp: int) -> Iterator[Chunk]:
-    """Fade the first and the last `ramp` samples of a piece, so that joins do not click.
-
-    Holds back `ramp` samples, because which chunk is the last shows late.
-    """
-    rise = torch.sin((torch.arange(ramp) + 0.5) * (torch.pi / 2 / max(ramp, 1))) ** 2
-    held: Tensor | None = None
+    """Fade the first and the last `ramp` samples of a piece; see `Edges`."""
+    edges = Edges(ramp)
     done: PieceReport | None = None
-    first = True
     for chunk in chunks:
-        audio = chunk.audio if held is None else torch.cat((held, chunk.audio))
         done = chunk.piece or done
-        if first and len(audio) > ramp:
-            audio = torch.cat((audio[:ramp] * rise, audio[ramp:]))
-            first = False
-        keep = max(0, len(audio) - ramp)
-        held = audio[keep:]
-        if keep:
-            yield Chunk(audio=audio[:keep])
-    if held is not None:
-        yield Chunk(audio=held * rise.flip(0)[ramp - len(held) :], piece=done)
+        audio = edges.push(chunk.audio)
+        if len(audio):
+            yield Chunk(audio=audio)
+    if edges.begun:
+        yield Chunk(audio=edges.finish(), piece=done)
 
 
 def speak_frames(

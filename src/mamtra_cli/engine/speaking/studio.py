@@ -1,4 +1,4 @@
-"""What a server needs of an engine that speaks to many at once; types only.
+"""What a server needs of an engine that speaks to many at once; types only, no torch.
 
 A studio is driven by one thread: `add` puts an utterance in line, `step` does a little work for
 every one under way and says what came of it. Nothing here knows HTTP or models.

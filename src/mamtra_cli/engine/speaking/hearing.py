@@ -1,0 +1,93 @@
+"""From the events of one stream to its sound, step by step, and the edges of a piece.
+
+Both take what comes and give what is ready, so one caller or many can drive them. Knows codecs and
+events; no models, no texts.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mamtra_cli.codecs.base import Codec, SoundOptions
+from mamtra_cli.engine.decoding.guards import GuardLimits, check_audio, check_finite
+from mamtra_cli.engine.decoding.streams import Event, Outcome
+
+
+class Hearing:
+    """The sound of one attempt at a piece, as its frames come.
+
+    Args:
+        codec: frames to sound.
+        prompt: what the codec is shown of the speaker.
+        options: of the sound.
+        limits: what the guards tolerate.
+
+    Attributes:
+        heard: whether sound has left.
+        over: whether the attempt has ended, well or refused.
+    """
+
+    def __init__(
+        self, codec: Codec, prompt: Any, options: SoundOptions, limits: GuardLimits
+    ) -> None:
+        self.codec = codec
+        self.limits = limits
+        self.heard = self.over = False
+        self._state = codec.start(prompt, options)
+
+    def take(self, event: Event) -> list[Tensor | Outcome]:
+        """Sound (S,) that an event of the stream makes ready, and the outcome where it ends."""
+        outcome = event.outcome
+        found: list[Tensor | Outcome] = []
+        if event.frames:
+            self._state, audio = self.codec.push(self._state, event.frames)
+            if len(audio):
+                refused = check_finite(audio, "samples")
+                if refused is not None:
+                    frames = () if outcome is None else outcome.frames
+                    return self._ended(found, Outcome(frames=frames, rejection=refused))
+                self.heard = True
+                found.append(audio)
+        if outcome is None:
+            return found
+        if outcome.rejection is not None:
+            return self._ended(found, outcome)
+        audio = self.codec.finish(self._state)
+        refused = check_finite(audio, "samples") if self.heard else check_audio(audio, self.limits)
+        if refused is None:
+            found.append(audio)
+        return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
+
+    def _ended(self, found: list[Tensor | Outcome], outcome: Outcome) -> list[Tensor | Outcome]:
+        self.over = True
+        return [*found, outcome]
+
+
+class Edges:
+    """Fades the first and the last `ramp` samples of a piece, so that joins do not click.
+
+    Holds back `ramp` samples, because which are the last shows late.
+    """
+
+    def __init__(self, ramp: int) -> None:
+        self.ramp = ramp
+        self.begun = False
+        self._rise = torch.sin((torch.arange(ramp) + 0.5) * (torch.pi / 2 / max(ramp, 1))) ** 2
+        self._held = torch.zeros(0)
+        self._first = True
+
+    def push(self, audio: Tensor) -> Tensor:
+        """Samples (S,) that follow those before; those that are final come back."""
+        self.begun = True
+        audio = torch.cat((self._held, audio))
+        if self._first and len(audio) > self.ramp:
+            audio = torch.cat((audio[: self.ramp] * self._rise, audio[self.ramp :]))
+            self._first = False
+        keep = max(0, len(audio) - self.ramp)
+        self._held = audio[keep:]
+        return audio[:keep]
+
+    def finish(self) -> Tensor:
+        """The last samples of the piece."""
+        return self._held * self._rise.flip(0)[self.ramp - len(self._held) :]
