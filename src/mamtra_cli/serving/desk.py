@@ -289,9 +289,9 @@ class Desk:
             self._studio = None
             return
         made = sum(0 if e.audio is None else len(e.audio) for e in events) / studio.sample_rate
-        self.metrics.worked(time.perf_counter() - start, made, studio.running, self.queued)
         for event in events:
             self._tell(event)
+        self.metrics.worked(time.perf_counter() - start, made, studio.running, self.queued)
         self._last = time.monotonic()
 
     def _begin(self, visit: Visit) -> None:

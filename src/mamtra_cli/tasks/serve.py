@@ -1,6 +1,7 @@
 """Speak to many callers over HTTP until stopped."""
 
 import asyncio
+import contextlib
 import socket
 import tempfile
 import time
@@ -88,7 +89,8 @@ def serve(
     )
     server = uvicorn.Server(config)
     report(Note(text=f"speaking at {address}, a page for people at {address}/"))
-    with line:
+    # Ctrl-C is how a server is stopped; uvicorn raises it again once everybody has been served.
+    with line, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[line])
     return ServeResult(
         model=recipe.model, address=address, seconds=round(time.monotonic() - started, 3)
