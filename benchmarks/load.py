@@ -1,0 +1,181 @@
+"""Many callers at a server at once: time to first sound, seconds of sound a second, memory, refusals.
+
+Starts `mamtra serve` on a free port of this machine, speaks to it one caller at a time, then with
+many at once: sentences of mixed lengths, some callers that hang up in the middle, some that send
+rubbish. Nothing may fail but requests refused with 429 or 503. Prints JSON, then Markdown.
+
+    python benchmarks/load.py --clients 32 --seconds 180
+"""
+
+import argparse
+import http.client
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from mamtra_cli import __version__
+from mamtra_cli.text import sentences
+
+RATE = 24_000
+GARBAGE = (b"{", b"[]", b'{"input": 3}', b'{"input": "a", "speed": 99}', b"\xff" * 50)
+
+
+@dataclass
+class Tally:
+    """What came of the requests."""
+
+    first: list[float] = field(default_factory=list)
+    audio: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    hung_up: int = 0
+    failures: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def ask(host: str, body: bytes, tally: Tally, hang_up: bool, rubbish: bool) -> int:
+    """One request; returns its status."""
+    connection = http.client.HTTPConnection(host, timeout=120)
+    start = time.monotonic()
+    try:
+        connection.request("POST", "/v1/audio/speech", body)
+        answer = connection.getresponse()
+        size, first = 0, None
+        while part := answer.read1(4096):
+            first = first or time.monotonic() - start
+            size += len(part)
+            if hang_up and size > 20_000:
+                with tally.lock:
+                    tally.hung_up += 1
+                return answer.status
+        with tally.lock:
+            tally.statuses[answer.status] += 1
+            if answer.status == 200 and first is not None:
+                tally.first.append(first)
+                tally.audio += size / 2 / RATE
+            elif answer.status not in (429, 503) and not (rubbish and answer.status == 400):
+                tally.failures.append(f"{answer.status}")
+        return answer.status
+    except OSError as error:
+        with tally.lock:
+            tally.failures.append(type(error).__name__)
+        return 0
+    finally:
+        connection.close()
+
+
+def client(host: str, number: int, until: float, tally: Tally, wild: bool) -> None:
+    """One caller after the other until the time is over."""
+    draw = random.Random(number)
+    lines = sentences.closed(200, seed=number)
+    while time.monotonic() < until:
+        text = " ".join(draw.choices(lines, k=draw.choice((1, 1, 1, 2, 4))))
+        fields = {"input": text, "response_format": "pcm", "seed": draw.randrange(1000)}
+        rubbish = wild and draw.random() < 0.05
+        body = draw.choice(GARBAGE) if rubbish else json.dumps(fields).encode()
+        status = ask(host, body, tally, wild and draw.random() < 0.1, rubbish)
+        if status in (429, 503):
+            time.sleep(draw.uniform(0.5, 1.5))
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process in memory (Linux)."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+)", text)
+    return 1024 * int(found[1]) if found else 0
+
+
+def run(host: str, clients: int, seconds: float, wild: bool) -> tuple[Tally, float]:
+    """Let clients call for a while."""
+    tally, start = Tally(), time.monotonic()
+    until = start + seconds
+    threads = [
+        threading.Thread(target=client, args=(host, n, until, tally, wild)) for n in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return tally, time.monotonic() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--alone", type=float, default=30.0, help="seconds of one caller")
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "mamtra_cli", "serve", options.model, "--port", "0"]
+    server = subprocess.Popen([*command, "--warmup"], stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    try:
+        address = ""
+        while not (found := re.search(r"http://([\d.]+:\d+)", address)):
+            address = server.stderr.readline()
+            if not address:
+                raise SystemExit("the server did not start")
+        host = found[1]
+        for _ in range(300):  # the socket listens before the model is loaded
+            try:
+                if ask(host, b'{"input": "Ready."}', Tally(), False, False) == 200:
+                    break
+            except OSError:
+                time.sleep(0.2)
+        alone, alone_seconds = run(host, 1, options.alone, wild=False)
+        memory: list[int] = []
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(2.0):
+                memory.append(resident(server.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        many, many_seconds = run(host, options.clients, options.seconds, wild=True)
+        over.set()
+        watcher.join()
+    finally:
+        server.terminate()
+        server.wait(60)
+    third = max(1, len(memory) // 3)
+    early, late = statistics.median(memory[:third]), statistics.median(memory[-third:])
+    speed = {"alone": alone.audio / alone_seconds, "together": many.audio / many_seconds}
+    quantiles = statistics.quantiles(many.first, n=20) if len(many.first) > 1 else [0.0] * 19
+    result = {
+        "date": date.today().isoformat(),
+        "mamtra": __version__,
+        "model": options.model,
+        "clients": options.clients,
+        "seconds": round(many_seconds, 1),
+        "audio_per_second": {name: round(value, 2) for name, value in speed.items()},
+        "gain": round(speed["together"] / max(speed["alone"], 1e-9), 2),
+        "first_audio_p50": round(quantiles[9], 2),
+        "first_audio_p95": round(quantiles[18], 2),
+        "first_audio_alone": round(statistics.median(alone.first or [0.0]), 2),
+        "statuses": {str(status): count for status, count in sorted(many.statuses.items())},
+        "hung_up": many.hung_up,
+        "failures": Counter(many.failures),
+        "memory_first_third": early,
+        "memory_last_third": late,
+        "memory_growth": round(late / early - 1, 4) if early else 0.0,
+    }
+    print(json.dumps(result))
+    print("\n| | alone | together |\n|---|---|---|")
+    print(f"| sound a second | {speed['alone']:.2f} s | {speed['together']:.2f} s |")
+    print(f"| first sound, median | {result['first_audio_alone']} s | {quantiles[9]:.2f} s |")
+    print(f"| first sound, 95th | | {quantiles[18]:.2f} s |")
+    print(f"| memory, last third over first | | {100 * result['memory_growth']:+.1f} % |")
+    print(f"| failures | | {len(many.failures)} |")
+
+
+if __name__ == "__main__":
+    main()
