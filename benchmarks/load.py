@@ -1,4 +1,4 @@
-"""Many callers at a server at once: time to first sound, seconds of sound a second, memory, refusals.
+"""Many callers at a server at once: time to first sound, sound a second, memory, refusals.
 
 Starts `mamtra serve` on a free port of this machine, speaks to it one caller at a time, then with
 many at once: sentences of mixed lengths, some callers that hang up in the middle, some that send
