@@ -1,5 +1,6 @@
 """`mamtra synth`: flags and stdin to a recipe, the result to words."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -7,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.cli.console import Console, facts
+from mamtra_cli.cli.console import Console, facts, write_line
 from mamtra_cli.cli.options import command
-from mamtra_cli.errors import UsageError
+from mamtra_cli.config import to_dict
+from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.events import Note
 from mamtra_cli.recipes import SynthRecipe, SynthResult
+from mamtra_cli.recipes.lines import LineRecord
 from mamtra_cli.text.encoding import decode
 
 STDOUT = "-"
@@ -32,6 +35,7 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
       $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
       $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
+      $ mamtra synth --jsonl lines.jsonl -d spoken
       $ llm Hi | mamtra synth --text-stream --raw -o - | aplay -f S16_LE -r 24000
     """
     if recipe.show_text:
@@ -41,6 +45,9 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
 
     if descriptor(Path(recipe.output)) == 1:
         recipe = replace(recipe, output=STDOUT)
+    if recipe.jsonl is not None:
+        _lines(recipe, console)
+        return
     if recipe.output == STDOUT and console.as_json:
         raise UsageError("`-o -` and `--json` both want stdout", "write the audio to a file")
     if recipe.output == STDOUT and sys.stdout.isatty():
@@ -71,6 +78,32 @@ def show_text(recipe: SynthRecipe, console: Console) -> None:
     reading = show(recipe, console.report)
     lines = [line for piece in reading.pieces for line in (piece.spoken, piece.phones) if line]
     console.result(reading, lines)
+
+
+def _lines(recipe: SynthRecipe, console: Console) -> None:
+    """Speak a file of lines; each record is a line on stdout as soon as it is there."""
+    if recipe.text or recipe.output or recipe.input_file is not None or recipe.text_stream:
+        raise UsageError(
+            "`--jsonl` brings its own texts and outputs", "leave out text, `-o`, `-i`, streaming"
+        )
+    from mamtra_cli.tasks.lines import speak_file
+
+    def emit(record: LineRecord) -> None:
+        if not console.as_json:
+            write_line(json.dumps(to_dict(record), ensure_ascii=False))
+
+    result = speak_file(recipe, console.report, emit)
+    if console.as_json:
+        console.result(result, [])
+    else:
+        kept = f", {result.kept} were there" if result.kept else ""
+        told = f"{result.made} of {result.lines} lines spoken{kept}, RTF {result.rtf:.3f}"
+        console.report(Note(text=told))
+    if result.failed:
+        raise DataError(
+            f"{result.failed} of {result.lines} lines could not be spoken",
+            f"see `error` in {result.output_dir}/results.jsonl; the same command tries them again",
+        )
 
 
 def read_stdin(*, wanted: bool) -> str:

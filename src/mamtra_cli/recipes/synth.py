@@ -11,6 +11,7 @@ from mamtra_cli.recipes.shared import Backend, Device, DType, Force, Quant, Seed
 _output = partial(Knob, panel=OUTPUT)
 _voice = partial(Knob, panel="Voice")
 _text = partial(Knob, panel="Reading")
+_lines = partial(Knob, panel="Many lines")
 _choice = partial(Knob, panel="Choosing tokens")
 
 
@@ -147,6 +148,21 @@ class SynthRecipe:
     show_text: Annotated[
         bool, _text("Print what would be said, words and phones, and speak nothing.")
     ] = False
+    jsonl: Annotated[
+        Path | None,
+        _lines(
+            "Speak every line of a file of JSON lines: text; id, voice, seed, speed, output.",
+            "FILE",
+        ),
+    ] = None
+    output_dir: Annotated[
+        Path | None,
+        _lines("Folder for the sounds of the lines.", "DIR", names=("--output-dir", "-d")),
+    ] = None
+    shard: Annotated[
+        str, _lines("Share of the lines, k/n.", "K/N", default="all, or that of a SLURM array task")
+    ] = ""
+    rows: Annotated[int, _lines("Pieces spoken together.", "N", low=1, high=1024)] = 16
     device: Device = "auto"
     dtype: DType = "auto"
     backend: Backend = "auto"

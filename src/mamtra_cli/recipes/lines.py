@@ -1,0 +1,33 @@
+"""What `synth --jsonl` reads, writes and returns."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineRecord:
+    """What became of one line; the file beside the sounds holds one a line."""
+
+    id: str
+    output: str = ""  # relative to the output folder; "" where there is none
+    voice: str = ""
+    seed: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    attempts: int = 0
+    error: str = ""  # what refused the line, in words
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinesResult:
+    """What `synth --jsonl` did."""
+
+    output_dir: str
+    model: str
+    lines: int
+    made: int  # now
+    kept: int  # by an earlier run
+    failed: int
+    seconds: float  # of audio made now
+    compute_seconds: float
+    rtf: float

@@ -1,0 +1,276 @@
+"""Speak a file of lines into a folder, many at once, so that a killed run goes on where it was.
+
+Each line becomes a file that appears whole, then a record in `results.jsonl`; a record means that
+its file is there. A run that is started again reads the records and makes what is missing, with the
+seeds it would have had.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mamtra_cli import __version__
+from mamtra_cli.audio import AudioWriter, check_rate, choose_format
+from mamtra_cli.config import from_dict, reason, to_dict
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
+from mamtra_cli.engine.speaking.speech import SpeechOptions
+from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
+from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.publish import written_whole
+from mamtra_cli.recipes.lines import LineRecord, LinesResult
+from mamtra_cli.recipes.synth import SynthRecipe
+from mamtra_cli.text.encoding import read_text
+
+RESULTS = "results.jsonl"
+FIELDS = ("id", "text", "voice", "seed", "speed", "output")
+NAME = re.compile(r"[^\w.-]+")
+SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
+"""Which task of an array this is, how many there are, and the number of the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A line of the file, checked."""
+
+    id: str
+    text: str
+    voice: str
+    seed: int
+    speed: float
+    output: str
+
+
+def speak_file(
+    recipe: SynthRecipe,
+    report: Report = ignore,
+    emit: Callable[[LineRecord], None] = lambda record: None,
+) -> LinesResult:
+    """Speak every line of `recipe.jsonl`.
+
+    Args:
+        recipe: the file, the folder, and how to speak.
+        report: hears of progress and of lines that were refused.
+        emit: hears each record as it is written.
+
+    Raises:
+        DataError: the file is no JSON lines, or a line of it cannot be.
+        OutputError: the folder cannot be written.
+    """
+    assert recipe.jsonl is not None
+    if recipe.output_dir is None:
+        raise UsageError("`--jsonl` writes many files", "name a folder for them: `-d out`")
+    format = choose_format(recipe.format, "")
+    share = shard_of(recipe.shard)
+    wanted = [line for i, line in enumerate(read_lines(recipe, format)) if i % share[1] == share[0]]
+    folder = recipe.output_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make `{folder}`: {reason(error)}", "choose another") from error
+    done = read_records(folder / RESULTS)
+    left = [line for line in wanted if line.id not in done]
+    for line in left:
+        (folder / line.output).parent.mkdir(parents=True, exist_ok=True)
+    engine = Engine.load(
+        recipe.model,
+        device=recipe.device,
+        dtype=recipe.dtype,
+        threads=recipe.threads,
+        lean=True,
+        report=report,
+    )
+    if recipe.sample_rate is not None:
+        check_rate(format, recipe.sample_rate)
+    engine.speaker.ready()
+    voices = {name: engine.voice(name, recipe.voices) for name in {line.voice for line in left}}
+    by_id = {line.id: line for line in left}
+    started = time.perf_counter()
+    report(Stage(name="speaking", total=len(left), unit="lines"))
+    counts = {"made": 0, "failed": 0}
+    seconds = 0.0
+    with (folder / RESULTS).open("a", encoding="utf-8") as results:
+        for made in speak_lines(
+            engine,
+            (
+                Line(
+                    id=line.id,
+                    text=line.text,
+                    voice=voices[line.voice],
+                    seed=line.seed,
+                    speed=line.speed,
+                )
+                for line in left
+            ),
+            _options(engine, recipe),
+            rows=recipe.rows,
+        ):
+            record = _write(engine, recipe, by_id[made.line.id], made, folder, format)
+            results.write(_dumped(record))
+            results.flush()
+            counts["failed" if record.error else "made"] += 1
+            seconds += record.seconds
+            if record.error:
+                report(Note(text=f"line `{record.id}`: {record.error}", warning=True))
+            emit(record)
+            report(Advance())
+    compute = time.perf_counter() - started
+    return LinesResult(
+        output_dir=str(folder),
+        model=engine.name,
+        lines=len(wanted),
+        kept=len(wanted) - len(left),
+        seconds=round(seconds, 3),
+        compute_seconds=round(compute, 3),
+        rtf=round(compute / seconds, 4) if seconds else 0.0,
+        **counts,
+    )
+
+
+def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
+    """The lines of the file, with ids of their own and outputs inside the folder."""
+    assert recipe.jsonl is not None
+    ids: set[str] = set()
+    outputs: set[str] = set()
+    for number, text in enumerate(read_text(recipe.jsonl).splitlines(), 1):
+        if not text.strip():
+            continue
+        where = f"line {number} of `{recipe.jsonl.name}`"
+        line = _line(text, where)
+        id = str(line.get("id", f"{number:06d}"))
+        output = line.get("output") or f"{NAME.sub('_', id)[:100]}.{format}"
+        place = PurePosixPath(output)
+        if place.is_absolute() or ".." in place.parts or "\\" in output or place.name == RESULTS:
+            raise DataError(f"`output` of {where} leads out of the folder", "name a file in it")
+        if id in ids or output in outputs:
+            what = f"id `{id}`" if id in ids else f"output `{output}`"
+            raise DataError(f"{where} repeats the {what}", "give every line its own")
+        ids.add(id)
+        outputs.add(output)
+        yield Wanted(
+            id=id,
+            text=line["text"],
+            voice=line.get("voice", recipe.voice),
+            seed=line.get("seed", recipe.seed),
+            speed=float(line.get("speed", recipe.speed)),
+            output=output,
+        )
+
+
+def _line(text: str, where: str) -> dict[str, Any]:
+    """One line as an object of known fields of the right kinds."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON", '{"text": "Hello."}') from error
+    if not isinstance(line, dict) or not isinstance(line.get("text"), str):
+        raise DataError(f"{where} has no `text`", '{"text": "Hello."}')
+    unknown = [name for name in line if name not in FIELDS]
+    if unknown:
+        known = f"known: {', '.join(FIELDS)}"
+        raise DataError(f"{where} has an unknown field `{unknown[0]}`", known)
+    kinds: dict[str, Any] = {"voice": str, "output": str, "seed": int, "speed": (int, float)}
+    for name, kind in kinds.items():
+        if name in line and (isinstance(line[name], bool) or not isinstance(line[name], kind)):
+            raise DataError(f"`{name}` of {where} is of the wrong type")
+    if not 0 <= line.get("seed", 0) < 2**32 or not 0.25 <= line.get("speed", 1.0) <= 4.0:
+        raise DataError(f"seed or speed of {where} is out of range", "speed 0.25 to 4")
+    return line
+
+
+def read_records(path: Path) -> dict[str, LineRecord]:
+    """Records of earlier runs whose sounds are there, by id; the others leave the file.
+
+    A last line that was cut by a kill, a line that failed and one whose sound was removed are made
+    again, so they are no records.
+    """
+    if not path.is_file():
+        return {}
+    text = path.read_text("utf-8")
+    found: dict[str, LineRecord] = {}
+    for line in text.rpartition("\n")[0].splitlines():
+        try:
+            record = from_dict(LineRecord, json.loads(line), f"`{path}`")
+        except ValueError as error:
+            raise DataError(f"`{path}` is no record of lines", "choose another folder") from error
+        if not record.error and (path.parent / record.output).is_file():
+            found[record.id] = record
+    kept = "".join(_dumped(record) for record in found.values())
+    if kept != text:
+        with written_whole(path, replace=True) as partial:
+            partial.write_text(kept, "utf-8")
+    return found
+
+
+def _dumped(record: LineRecord) -> str:
+    """A record as a line."""
+    return json.dumps(to_dict(record), ensure_ascii=False) + "\n"
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Which of how many shares of the lines this process takes, both from 0.
+
+    Args:
+        text: `k/n` counted from 1, or "" for the variables of a SLURM array, or all.
+    """
+    if not text:
+        task, count, first = (os.environ.get(name, "") for name in SLURM)
+        if not (task.isdecimal() and count.isdecimal()):
+            return 0, 1
+        return int(task) - (int(first) if first.isdecimal() else 0), int(count)
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"`--shard {text}` is no share", "write k/n, such as 1/4")
+    return int(found[1]) - 1, int(found[2])
+
+
+def _options(engine: Engine, recipe: SynthRecipe) -> SpeechOptions:
+    return SpeechOptions(
+        sampling=engine.sampling_with(
+            temperature=recipe.temperature,
+            top_p=recipe.top_p,
+            top_k=recipe.top_k,
+            min_p=recipe.min_p,
+            greedy=recipe.greedy,
+        ),
+        retries=recipe.retries,
+        silence=recipe.sentence_silence,
+        steps=recipe.steps,
+        volume=recipe.volume,
+    )
+
+
+def _write(
+    engine: Engine, recipe: SynthRecipe, line: Wanted, made: LineSound, folder: Path, format: str
+) -> LineRecord:
+    """Write the sound of a line; an earlier file of the same line is replaced."""
+    error: MamtraError | None = made.error
+    voice = made.line.voice.name
+    if error is not None:
+        return LineRecord(
+            id=line.id, voice=voice, seed=line.seed, error=error.message, hint=error.hint or ""
+        )
+    comment = f"synthetic speech; model {engine.name}; voice {voice}; seed {line.seed}"
+    with AudioWriter(
+        folder / line.output,
+        sample_rate=engine.sample_rate,
+        format=format,
+        output_rate=recipe.sample_rate,
+        tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
+        force=True,
+    ) as writer:
+        writer.write(made.audio.numpy())
+    return LineRecord(
+        id=line.id,
+        output=line.output,
+        voice=voice,
+        seed=line.seed,
+        seconds=round(len(made.audio) / engine.sample_rate, 3),
+        tokens=sum(piece.tokens for piece in made.pieces),
+        attempts=sum(piece.attempts for piece in made.pieces),
+    )

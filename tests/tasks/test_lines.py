@@ -1,0 +1,128 @@
+"""Files of lines: the sound of each as alone, resuming, shares, wrong lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from tests.command import mamtra
+
+from mamtra_cli.engine.speaking import lines as speaking
+from mamtra_cli.errors import DataError, UsageError
+from mamtra_cli.recipes import SynthRecipe
+from mamtra_cli.recipes.lines import LineRecord
+from mamtra_cli.tasks.lines import RESULTS, shard_of, speak_file
+from mamtra_cli.tasks.synth import synth
+
+TEXTS = ["Hello.", "It is 5 p.m.", "Two pieces. They are said.", "Good evening to you all."]
+
+
+def written(path: Path, *lines: Any) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def recipe(source: Path, folder: Path, **more: Any) -> SynthRecipe:
+    return SynthRecipe(jsonl=source, output_dir=folder, **more)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+
+
+def test_each_line_sounds_as_it_does_alone(tmp_path: Path) -> None:
+    lines = [
+        {"id": "a", "text": TEXTS[0]},
+        {"text": TEXTS[2], "voice": "m1", "seed": 5, "output": "deep/two.flac"},
+        {"id": "c", "text": TEXTS[1], "speed": 1.5},
+    ]
+    heard: list[LineRecord] = []
+    result = speak_file(
+        recipe(written(tmp_path / "in.jsonl", *lines), tmp_path / "out"), emit=heard.append
+    )
+    assert (result.made, result.failed, result.kept) == (3, 0, 0)
+    assert sorted(record.id for record in heard) == ["000002", "a", "c"]
+    alone = SynthRecipe(text=TEXTS[2], voice="m1", seed=5, output=str(tmp_path / "alone.flac"))
+    synth(alone)
+    found, _ = soundfile.read(tmp_path / "out" / "deep" / "two.flac")
+    want, _ = soundfile.read(tmp_path / "alone.flac")
+    assert len(found) == len(want)
+    np.testing.assert_allclose(found, want, atol=2e-3)
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "in.jsonl", *({"text": text} for text in TEXTS))
+    speak_file(recipe(source, tmp_path / "whole"))
+    ended = speaking._joined
+    count = 0
+
+    def killed(*given: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return ended(*given)
+
+    monkeypatch.setattr(speaking, "_joined", killed)
+    with pytest.raises(KeyboardInterrupt):
+        speak_file(recipe(source, tmp_path / "out"))
+    monkeypatch.undo()
+    assert len(records(tmp_path / "out")) == 2
+    with (tmp_path / "out" / RESULTS).open("a") as file:
+        file.write('{"id": "cut')
+    result = speak_file(recipe(source, tmp_path / "out"))
+    assert (result.kept, result.made) == (2, 2)
+    assert len(records(tmp_path / "out")) == 4
+    for path in sorted((tmp_path / "whole").glob("*.wav")):
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_shares_cover_every_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [shard_of(f"{k}/3") for k in (1, 2, 3)] == [(0, 3), (1, 3), (2, 3)]
+    assert shard_of("") == (0, 1)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "4")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "2")
+    assert shard_of("") == (3, 4)
+    for wrong in ("0/3", "4/3", "x", "1/"):
+        with pytest.raises(UsageError, match="is no share"):
+            shard_of(wrong)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "has no `text`"),
+        ('{"text": 3}', "has no `text`"),
+        ('{"text": "a", "sped": 1}', "unknown field `sped`"),
+        ('{"text": "a", "seed": "1"}', "`seed`"),
+        ('{"text": "a", "speed": 100}', "out of range"),
+        ('{"text": "a", "output": "../x.wav"}', "leads out"),
+        ('{"text": "a", "output": "/x.wav"}', "leads out"),
+        ('{"text": "a", "id": "1"}\n{"text": "b", "id": "1"}', "repeats the id"),
+    ],
+)
+def test_wrong_lines_are_told_before_anything_is_spoken(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(line + "\n")
+    with pytest.raises(DataError, match=words):
+        speak_file(recipe(source, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_writes_a_record_a_line_and_fails_for_those_it_could_not_speak(
+    tmp_path: Path,
+) -> None:
+    source = written(tmp_path / "in.jsonl", {"text": "Hello."}, {"text": " "})
+    done = mamtra("synth", "--jsonl", str(source), "-d", str(tmp_path / "out"))
+    assert done.rc == 1
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert sorted(bool(line["error"]) for line in lines) == [False, True]
+    assert "1 of 2 lines" in done.err
