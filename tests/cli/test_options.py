@@ -15,6 +15,7 @@ from mamtra_cli.cli.app import COMMANDS, app, run
 from mamtra_cli.cli.console import Console
 from mamtra_cli.cli.options import command
 from mamtra_cli.recipes.knob import Knob, check_bounds, knobs
+from mamtra_cli.recipes.serve import ServeRecipe
 from mamtra_cli.recipes.shared import Device
 
 RECIPES = {
@@ -30,6 +31,7 @@ RECIPES = {
     "voice list": recipes.VoiceListRecipe,
     "voice show": recipes.VoiceShowRecipe,
     "voice remove": recipes.VoiceRemoveRecipe,
+    "serve": ServeRecipe,
 }
 OF_THE_CONSOLE = {"json", "quiet", "verbose", "config", "help"}
 WITHOUT_KNOB = {"voice add": {"limits"}}  # too many for flags; a recipe file sets them
