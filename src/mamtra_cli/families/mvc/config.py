@@ -1,0 +1,125 @@
+"""Every size of an MVC model: the conditioning stack, and the flow and vocoder it shares.
+
+Frozen dataclasses, no torch. Sizes after MambaVoiceCloning (arXiv 2604.00292), table 7: six layers
+each, state 96 there, 64 here (a quarter less to keep, same order of errors); convolutions of five
+taps; the width is not stated in the paper, 256 agrees with its aligner and its 21 M parameters.
+"""
+
+from dataclasses import dataclass, replace
+
+from mamtra_cli.codecs.flow_hift.config import FlowConfig, HiFTConfig, MelConfig
+from mamtra_cli.errors import UsageError
+from mamtra_cli.layers.shape import MixerShape, NativeMamba2
+
+FUSIONS = ("gated+adaln", "gated", "adaln", "concat")
+HEAD_WIDTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionerConfig:
+    """The conditioning stack: phones and a style to what the flow is given.
+
+    Attributes:
+        symbols: rows of the phone table.
+        width: of every layer (D).
+        state: of the recurrences (N).
+        taps: of their convolutions (W).
+        text_layers, rhythm_layers, prosody_layers: depth of the three encoders.
+        local_taps: of the rhythm encoder's centred convolution, odd.
+        style_width: of the style vector (E).
+        style_channels: of the net that hears the reference.
+        fusion: how the two directions of the text encoder meet, one of `FUSIONS`.
+        backward: False leaves out the branch that runs from the end (the paper's causal form).
+        mel_bins: of the reference and of what the flow is given.
+        frame_rate: mel frames a second.
+        symbol_rate: phones a second in the training set; turns a look-ahead into phones.
+        pitch_mean, pitch_deviation: of log2 F0 over voiced frames of the training set.
+        energy_mean, energy_deviation: of the frames' mean log-mel.
+    """
+
+    symbols: int = 64
+    width: int = 256
+    state: int = 64
+    taps: int = 5
+    text_layers: int = 6
+    rhythm_layers: int = 6
+    prosody_layers: int = 6
+    local_taps: int = 5
+    style_width: int = 128
+    style_channels: int = 128
+    fusion: str = "gated+adaln"
+    backward: bool = True
+    mel_bins: int = 80
+    frame_rate: float = 50.0
+    symbol_rate: float = 12.0
+    pitch_mean: float = 7.0
+    pitch_deviation: float = 0.35
+    energy_mean: float = -5.0
+    energy_deviation: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise UsageError(
+                f"`fusion` cannot be `{self.fusion}`", f"choose one of {', '.join(FUSIONS)}"
+            )
+        sizes = ("symbols", "width", "state", "taps", "text_layers", "rhythm_layers")
+        for name in (*sizes, "prosody_layers", "style_width", "style_channels", "mel_bins"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"`{name}` is {getattr(self, name)}", "use 1 or more")
+        if self.local_taps % 2 == 0:
+            raise UsageError(f"`local_taps` is {self.local_taps}", "use an odd number")
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate weighs the two directions."""
+        return self.fusion in ("gated+adaln", "gated")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the style modulates the norms."""
+        return self.fusion in ("gated+adaln", "adaln")
+
+    @property
+    def mixer(self) -> MixerShape:
+        """Sizes of one recurrence."""
+        head = min(HEAD_WIDTH, self.width)
+        native = NativeMamba2(d_state=self.state, head_dim=head, conv_kernel=self.taps)
+        return MixerShape(
+            d_model=self.width, n_heads=1, n_kv_heads=1, head_dim=self.width, native=native
+        )
+
+
+PRESETS = {
+    "default": ConditionerConfig(),
+    "small": ConditionerConfig(rhythm_layers=3, prosody_layers=3),
+    "mini": ConditionerConfig(
+        width=128, text_layers=4, rhythm_layers=2, prosody_layers=3, style_channels=96
+    ),
+}
+
+
+def preset(name: str, **changes: object) -> ConditionerConfig:
+    """The sizes of that name, with changes.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"no MVC preset `{name}`", f"presets: {', '.join(PRESETS)}")
+    return replace(PRESETS[name], **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MVCConfig:
+    """One whole model: `text` is the front end, the rest as in the family that has the same flow.
+
+    `hop_frames` new mel frames are given to the flow at once, `context_frames` heard again before.
+    """
+
+    text: str = "phones"
+    conditioner: ConditionerConfig = ConditionerConfig()
+    mel: MelConfig = MelConfig()
+    flow: FlowConfig = FlowConfig()
+    hift: HiFTConfig = HiFTConfig()
+    hop_frames: int = 50
+    context_frames: int = 200
