@@ -244,7 +244,8 @@ class Engine:
             ModelNotFoundError: there is none of that name.
             CheckpointError: it is damaged, or was made for another model.
         """
-        voice = find_voice(self.folder, name, library_folder(library))
+        unnamed = None if name or self.voices() else self.speaker.default_voice()
+        voice = unnamed or find_voice(self.folder, name, library_folder(library))
         self.speaker.fits(voice)
         return voice
 

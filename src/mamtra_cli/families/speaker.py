@@ -82,15 +82,19 @@ class Speaker(Protocol):
         """Load what speaking needs now, not when it is first used."""
         ...
 
-    def pieces(self, text: str) -> list[str]:
+    def pieces(self, text: str, settings: Any = None) -> list[str]:
         """Cut a text into speakable pieces, at least one.
+
+        Args:
+            text: what to speak.
+            settings: resolved ones, which may tell a language; None for the model's own.
 
         Raises:
             TextError: there is nothing to speak, or something that cannot be.
         """
         ...
 
-    def encode(self, piece: str) -> list[int]:
+    def encode(self, piece: str, settings: Any = None) -> list[int]:
         """Ids of one piece."""
         ...
 
@@ -130,6 +134,10 @@ class Speaker(Protocol):
 
     def sound_prompt(self, voice: Voice, settings: Any = None) -> Any:
         """What the codec is shown of a voice."""
+        ...
+
+    def default_voice(self) -> Voice | None:
+        """Who speaks where no voice is named and the model has none; None where one is needed."""
         ...
 
     def fits(self, voice: Voice) -> None:

@@ -81,6 +81,15 @@ class SynthRecipe:
     speaker_only: Annotated[
         bool, _voice("Use the vector of the voice alone, none of its clip.")
     ] = False
+    settings: Annotated[
+        tuple[str, ...],
+        _voice(
+            "What the model is told, such as `emotion=none`; repeat for more.",
+            "NAME=VALUE",
+            names=("--set",),
+            default="the model's own",
+        ),
+    ] = ()
     speed: Annotated[float, _voice("2 speaks twice as fast.", "X", low=0.25, high=4)] = 1.0
     volume: Annotated[float, _voice("Factor on the loudness.", "X", low=0, high=10)] = 1.0
     sentence_silence: Annotated[

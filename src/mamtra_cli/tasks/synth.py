@@ -31,7 +31,7 @@ from mamtra_cli.text.segments import Script, Segment
 from mamtra_cli.text.signs import OnUnreadable, Sieve, refusal
 from mamtra_cli.text.tags import parse
 from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
-from mamtra_cli.voices.voice import Manner, Voice
+from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 STDOUT = "-"
 MOST_TOLD = 8  # different signs of one part of a text that are told one by one
@@ -110,7 +110,7 @@ def synth(
         volume=recipe.volume,
         stream=recipe.stream,
         limits=GuardLimits(),
-        manner=manner,
+        manner=asked,
     )
     comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
     first: float | None = None
@@ -130,10 +130,7 @@ def synth(
         else:
 
             def speaker(name: str) -> tuple[Voice, Manner]:
-                if not name:
-                    return voice, manner
-                other = engine.voice(name, recipe.voices)
-                return other, engine.speaker.settings(other, asked)
+                return engine.voice(name, recipe.voices) if name else voice, asked
 
             chunks = speak_script(engine, script, speaker, options, report)
         try:
@@ -297,12 +294,11 @@ def manner_of(engine: Engine, recipe: SynthRecipe) -> Manner:
     """How the voice is asked to speak."""
     if recipe.instruct:
         ids = engine.front_end.instruction_ids(recipe.instruct)
-        return Manner(mode="instruct", instruction=tuple(ids))
-    if recipe.speaker_only:
-        return Manner(mode="speaker")
+        return Manner(mode="instruct", instruction=tuple(ids), told=recipe.settings)
+    mode: Mode | None = "cross-lingual" if recipe.cross_lingual else None
     if recipe.zero_shot:
-        return Manner(mode="zero-shot")
-    return Manner(mode="cross-lingual") if recipe.cross_lingual else Manner()
+        mode = "zero-shot"
+    return Manner(mode="speaker" if recipe.speaker_only else mode, told=recipe.settings)
 
 
 def _read(path: Path, text: str, report: Report) -> Clip:

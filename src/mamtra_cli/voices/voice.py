@@ -50,19 +50,22 @@ class Manner:
             language model neither; `instruct` shows it an instruction in their place; `speaker`
             uses the vector alone. `None` is the richest that the voice allows.
         instruction: ids of the instruction, as the model's front end made them.
+        told: `NAME=VALUE` words that the family reads, and nobody else.
     """
 
     mode: Mode | None = None
     instruction: tuple[int, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
     """A speaker, and what was said in the clip it was copied from, if it was.
 
-    embedding: (speaker_dim,) float32; prompt_tokens: (P,) long; prompt_mel: (F, mel) float32;
-    prompt_text_ids: (N,) long. P, F and N are 0 for a voice without a prompt. facts: what its
-    file says of it; state: of the language model that `facts` names, after the transcript.
+    embedding: (speaker_dim,) float32, or (0,) for a voice of the model's choice; prompt_tokens:
+    (P,) long, (P, K) where frames have K ids; prompt_mel: (F, mel) float32; prompt_text_ids: (N,)
+    long. P, F and N are 0 for a voice without a prompt. facts: what its file says of it; state: of
+    the language model that `facts` names, after the transcript.
     """
 
     name: str
@@ -79,8 +82,8 @@ class Voice:
             raise ValueError(f"embedding must be (speaker_dim,), got {tuple(self.embedding.shape)}")
         if self.prompt_mel.ndim != 2:
             raise ValueError(f"prompt_mel must be (F, mel), got {tuple(self.prompt_mel.shape)}")
-        if self.prompt_tokens.ndim != 1 or self.prompt_text_ids.ndim != 1:
-            raise ValueError("prompt_tokens and prompt_text_ids must have one axis")
+        if self.prompt_tokens.ndim not in (1, 2) or self.prompt_text_ids.ndim != 1:
+            raise ValueError("prompt_tokens have one axis or two, prompt_text_ids one")
         if len(self.prompt_text_ids) and not len(self.prompt_tokens):
             raise ValueError("prompt_text_ids are given without prompt_tokens")
 

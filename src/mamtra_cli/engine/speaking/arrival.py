@@ -8,6 +8,7 @@ knows where from.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 
@@ -50,7 +51,9 @@ def speak_arriving(
     if takes_turns(engine):
         yield from shaped(engine, _turns(engine, arriving, voice, options), options)
     else:
-        yield from speak_pieces(engine, _pieces(engine, arriving, report), voice, options, report)
+        settings = engine.speaker.settings(voice, options.manner)
+        pieces = _pieces(engine, arriving, settings, report)
+        yield from speak_pieces(engine, pieces, voice, options, report)
 
 
 def takes_turns(engine: Engine) -> bool:
@@ -59,13 +62,14 @@ def takes_turns(engine: Engine) -> bool:
 
 
 def _pieces(
-    engine: Engine, arriving: Iterable[str], report: Report
+    engine: Engine, arriving: Iterable[str], settings: Any, report: Report
 ) -> Iterator[tuple[str, list[int]]]:
     """Speakable pieces and their ids."""
     speaker, some = engine.speaker, False
     for sentence in whole_sentences(arriving):
         try:
-            found = [(piece, speaker.encode(piece)) for piece in speaker.pieces(sentence)]
+            pieces = speaker.pieces(sentence, settings)
+            found = [(piece, speaker.encode(piece, settings)) for piece in pieces]
         except TextError as error:
             report(Note(text=f"left out: {error.message}", warning=True))
             continue

@@ -6,6 +6,7 @@ script of one plain segment is spoken as `speak` speaks its text, sample for sam
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -49,8 +50,14 @@ def speak_script(
         TextError: there are no words, or some that cannot be spoken.
         AudioRejectedError: a piece was refused after every retry.
     """
-    parts = list(_parts(engine, script, options))
-    known = {name: voices(name) for name in dict.fromkeys(p.voice for p in parts if p.pieces)}
+    known: dict[str, tuple[Voice, Manner]] = {}
+
+    def settings(name: str) -> Any:
+        if name not in known:
+            known[name] = voices(name)
+        return engine.speaker.settings(*known[name])
+
+    parts = list(_parts(engine, script, settings, options))
     if not known:
         raise TextError("the text is empty", "give a sentence to speak")
     report(Stage(name="speaking", total=sum(len(p.pieces) for p in parts), unit="pieces"))
@@ -74,7 +81,9 @@ def speak_script(
         yield Chunk(audio=torch.zeros(round(silence * engine.sample_rate)))
 
 
-def _parts(engine: Engine, script: Script, options: SpeechOptions) -> Iterator[_Part]:
+def _parts(
+    engine: Engine, script: Script, settings: Callable[[str], Any], options: SpeechOptions
+) -> Iterator[_Part]:
     """Segments with their pieces encoded; words of signs only are none."""
     for segment in script.segments:
         if segment.pause:
@@ -88,6 +97,7 @@ def _parts(engine: Engine, script: Script, options: SpeechOptions) -> Iterator[_
                 f"a rate of {segment.rate:g} at `--speed {options.speed:g}` is {speed:g}, outside "
                 f"{SLOWEST:g} to {FASTEST:g}"
             )
-        pieces = engine.speaker.pieces(segment.text)
-        encoded = tuple((piece, engine.speaker.encode(piece)) for piece in pieces)
+        told = settings(segment.voice)
+        pieces = engine.speaker.pieces(segment.text, told)
+        encoded = tuple((piece, engine.speaker.encode(piece, told)) for piece in pieces)
         yield _Part(pieces=encoded, voice=segment.voice, rate=segment.rate)

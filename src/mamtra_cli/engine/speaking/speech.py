@@ -100,9 +100,11 @@ def speak(
         AudioRejectedError: a piece was refused after every retry.
     """
     options = options or SpeechOptions()
-    pieces = engine.speaker.pieces(text)
+    speaker = engine.speaker
+    settings = speaker.settings(voice, options.manner)
+    pieces = speaker.pieces(text, settings)
     # Encoding everything first means that an unspeakable word is told before any sound is made.
-    encoded = [engine.speaker.encode(piece) for piece in pieces]
+    encoded = [speaker.encode(piece, settings) for piece in pieces]
     report(Stage(name="speaking", total=len(pieces), unit="pieces"))
     yield from speak_pieces(engine, zip(pieces, encoded, strict=True), voice, options, report)
 

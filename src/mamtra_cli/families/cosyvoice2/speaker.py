@@ -15,7 +15,7 @@ from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
-from mamtra_cli.errors import CheckpointError
+from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.cosyvoice2.cloning import clone, with_state
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
@@ -83,8 +83,9 @@ class CosyVoice2Speaker:
             frame_rate=TOKENS_PER_SECOND,
         )
 
-    def pieces(self, text: str) -> list[str]:
+    def pieces(self, text: str, settings: Manner | None = None) -> list[str]:
         """Cut a text into speakable pieces, at least one."""
+        del settings
         durations = self.config.lm.durations
         most = LONGEST_TEXT
         if is_aligned(self.config.lm) and durations:
@@ -92,13 +93,18 @@ class CosyVoice2Speaker:
             most = round(LONGEST_PIECE * TOKENS_PER_SECOND / max(mean, 1.0))
         return self.parts.front_end.split(text, most)
 
-    def encode(self, piece: str) -> list[int]:
+    def encode(self, piece: str, settings: Manner | None = None) -> list[int]:
         """Ids of one piece."""
+        del settings
         return self.parts.front_end.ids(piece)
 
     def settings(self, voice: Voice, asked: Manner | None = None) -> Manner:
         """How a voice speaks: as asked, else in the richest mode that it and the model know."""
         asked = asked or Manner()
+        if asked.told:
+            raise UsageError(
+                f"`--set {asked.told[0]}`: this model has no settings", "leave out `--set`"
+            )
         if asked.mode is None and voice.mode == "zero-shot" and not self.config.zero_shot:
             asked = replace(asked, mode="cross-lingual")
         return replace(asked, mode=voice.asked(asked))
@@ -135,6 +141,9 @@ class CosyVoice2Speaker:
             tokens=voice.prompt_tokens[None],
             mel=voice.prompt_mel[None].float(),
         )
+
+    def default_voice(self) -> None:
+        """A voice is needed: nothing else says who speaks."""
 
     def fits(self, voice: Voice) -> None:
         """Refuse a voice that was made for another model."""

@@ -15,6 +15,7 @@ from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, Facts, Learned, Upstream
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.measures import Parts
+from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos import costs, published, weights
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.encoder import FrameEncoder
@@ -22,6 +23,7 @@ from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
 from mamtra_cli.families.zonos.lessons import ZonosLessons
 from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.measures import PipelineMeasures
+from mamtra_cli.families.zonos.speaker import ZonosSpeaker
 from mamtra_cli.families.zonos.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.zonos.symbols import LANGUAGES, ROWS, TABLE_ROWS
 from mamtra_cli.ops.sampling import Sampling
@@ -164,6 +166,10 @@ class Zonos:
         """Phones by the user's own espeak, in American English until a voice says otherwise."""
         del folder, config
         return ZonosFrontEnd()
+
+    def speaker(self, parts: Loaded) -> ZonosSpeaker:
+        """A loaded model, ready to speak."""
+        return ZonosSpeaker(parts)
 
     def sampling(self, config: ZonosConfig) -> Sampling:
         """Min-p with a penalty on repetitions."""
