@@ -2,7 +2,7 @@
 
 Speaker encoders turn a wave into a vector; the cosine of two vectors is the similarity. The
 model's own encoder is always at hand but not independent: the model was conditioned on its
-vectors. CAM++ is the ONNX file of a published CosyVoice folder (independent of a language model,
+vectors. CAM++ is an ONNX file of a published model folder (independent of a language model,
 but the flow was conditioned on it too); WavLM comes through transformers. UTMOS guesses a mean
 opinion score. A judge that is not at hand is `Unavailable` with the reason, never a number.
 Sources: CAM++ (arXiv:2303.00332), WavLM (arXiv:2110.13900), UTMOS (arXiv:2204.02152).

@@ -2,7 +2,7 @@
 
 By sentences works with every model: a sentence is spoken as soon as it is complete, and with
 `stream` its sound leaves while it is spoken. In turns works with models that were trained on text
-and speech interleaved (the published CosyVoice 2; not mini): they speak after five text ids, in
+and speech interleaved (`learned.turns`; mini is none): they speak after a few text ids, in
 the middle of a sentence. What arrives is an iterator of strings that may block; nothing here
 knows where from.
 """
