@@ -103,11 +103,11 @@ def check_archive(path: Path) -> None:
                 raise damaged(path, f"its table of tensors has {member.file_size:,} bytes")
 
 
-def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a `.pt` state dict, memory-mapped, never running code.
+def load_pt(path: Path) -> object:
+    """Read a `.pt` file of tensors and plain values, memory-mapped, never running code.
 
     Raises:
-        CheckpointError: the file is missing, truncated, holds code, or is no state dict.
+        CheckpointError: the file is missing, truncated, or holds code.
     """
     try:
         check_archive(path)
@@ -116,7 +116,7 @@ def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings():
             # The restricted reader warns of what it is not sure of, and refuses what it cannot.
             warnings.simplefilter("ignore", UserWarning)
-            data = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
         raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`") from error
     except pickle.UnpicklingError as error:
@@ -131,6 +131,15 @@ def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:
         # What the reader of a pickle meets in one that is made up is any error at all.
         raise damaged(path, "it is not a PyTorch weights file, or was cut off") from error
+
+
+def load_pt_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a `.pt` state dict; see `load_pt`.
+
+    Raises:
+        CheckpointError: as `load_pt`, or it is no state dict.
+    """
+    data = load_pt(path)
     for key in ("model", "state_dict"):
         if isinstance(data, dict) and isinstance(data.get(key), dict):
             data = data[key]

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import subprocess
@@ -190,6 +191,25 @@ def test_missing_file_comes_with_the_command_that_fetches_it(copy: Path, name: s
     assert str(copy) in said.value.hint
 
 
+def test_version_is_told_by_fields_and_classes_not_by_the_file_name(copy: Path) -> None:
+    older = (copy / "cosyvoice2.yaml").rename(copy / "cosyvoice.yaml")
+    assert convert(of(copy, copy.parent / "s", dry_run=True)).kinds
+    text = older.read_text("utf-8")
+    newer = re.sub(
+        r"^llm:.*$", "llm: !new:cosyvoice.llm.llm.CosyVoice3LM", text, flags=re.MULTILINE
+    )
+    (copy / "cosyvoice2.yaml").write_text(newer)
+    with pytest.raises(CheckpointError, match="holds CosyVoice 3; only CosyVoice 2"):
+        convert(of(copy, copy.parent / "s", dry_run=True))
+
+
+def test_steps_of_the_flow_that_are_not_known_are_refused(copy: Path) -> None:
+    path = copy / "cosyvoice2.yaml"
+    path.write_text(path.read_text("utf-8").replace("t_scheduler: cosine", "t_scheduler: linear"))
+    with pytest.raises(CheckpointError, match="only cosine"):
+        convert(of(copy, copy.parent / "s", dry_run=True))
+
+
 @pytest.mark.parametrize(
     ("name", "version"),
     [
@@ -199,7 +219,11 @@ def test_missing_file_comes_with_the_command_that_fetches_it(copy: Path, name: s
     ],
 )
 def test_other_version_is_named(copy: Path, name: str, version: str) -> None:
-    (copy / "cosyvoice2.yaml").rename(copy / name)
+    path = (copy / "cosyvoice2.yaml").rename(copy / name)
+    if version == "CosyVoice 1":
+        path.write_text(
+            "llm: !new:cosyvoice.llm.llm.TransformerLM\n    text_encoder_input_size: 512\n"
+        )
     for dry_run in (True, False):
         with pytest.raises(CheckpointError, match=f"holds {version}; only CosyVoice 2"):
             convert(of(copy, copy.parent / "s", dry_run=dry_run))

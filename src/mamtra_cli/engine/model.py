@@ -33,6 +33,7 @@ from mamtra_cli.families.speaker import Speaker
 from mamtra_cli.layers.text_table import TextTable
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import library_folder
+from mamtra_cli.voices.speaker_table import all_names, read_table
 from mamtra_cli.voices.voice import Voice, find_voice, list_voices
 
 
@@ -227,7 +228,7 @@ class Engine:
 
     def voices(self) -> list[str]:
         """Names of the model's voices."""
-        return list_voices(self.folder)
+        return all_names(self.folder)
 
     def fingerprint(self, part: str) -> str:
         """SHA-256 of the files behind a part or the front end; "" where they are not there."""
@@ -245,7 +246,13 @@ class Engine:
             CheckpointError: it is damaged, or was made for another model.
         """
         unnamed = None if name or self.voices() else self.speaker.default_voice()
-        voice = unnamed or find_voice(self.folder, name, library_folder(library))
+        published = read_table(self.folder)
+        if published and (name in published or not (name or list_voices(self.folder))):
+            voice = published[name] if name else next(iter(published.values()))
+        else:
+            voice = unnamed or find_voice(
+                self.folder, name, library_folder(library), tuple(published)
+            )
         self.speaker.fits(voice)
         return voice
 

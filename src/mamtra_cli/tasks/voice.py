@@ -29,7 +29,7 @@ from mamtra_cli.voices.library import (
     remove,
     store,
 )
-from mamtra_cli.voices.voice import list_voices
+from mamtra_cli.voices.speaker_table import all_names
 
 LONGEST_CONSENT = 4_000  # characters
 
@@ -116,7 +116,7 @@ def list_all(recipe: VoiceListRecipe, report: Report = ignore) -> VoiceListResul
     library = library_folder(recipe.voices)
     good, bad = entries(library)
     own = (
-        list_voices(locate(recipe.model, configs_only=True, report=report).folder)
+        all_names(locate(recipe.model, configs_only=True, report=report).folder)
         if recipe.model
         else []
     )

@@ -10,7 +10,7 @@ a voice is made.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -145,7 +145,9 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}"))
 
 
-def find_voice(folder: Path, name: str = "", library: Path | None = None) -> Voice:
+def find_voice(
+    folder: Path, name: str = "", library: Path | None = None, others: Sequence[str] = ()
+) -> Voice:
     """Load a voice.
 
     Args:
@@ -153,6 +155,7 @@ def find_voice(folder: Path, name: str = "", library: Path | None = None) -> Voi
         name: a voice of the model or of the library, a path to a voice file, or "" for the
             model's first voice.
         library: a folder of voice files that is looked through after the model's.
+        others: further names that exist, for the message where this one does not.
     """
     names = list_voices(folder)
     own = [] if library is None else names_in(library)
@@ -179,7 +182,7 @@ def find_voice(folder: Path, name: str = "", library: Path | None = None) -> Voi
         raise ModelNotFoundError(
             f"`{name}` is no voice file", f"to speak as a recording does: `--clip {name}`"
         )
-    known = list(dict.fromkeys([*names, *own]))
+    known = list(dict.fromkeys([*names, *others, *own]))
     near = nearest(name, known)
     listed = ", ".join(known) or "none"
     raise ModelNotFoundError(

@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from mamtra_cli.checkpoint import SUFFIX, FolderWriter
+from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.folder import Model
 from mamtra_cli.tensors import check_shapes, encode
+from mamtra_cli.voices.speaker_table import file_name, read_table
+from mamtra_cli.voices.voice import save_voice
 
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 """What new tensors are stored in beside others; float32 beside any other type."""
@@ -87,8 +90,17 @@ def companions(teacher: Model) -> dict[str, Path]:
 
 
 def copy_rest(teacher: Model, writer: FolderWriter) -> None:
-    """Copy what is not rewritten; parts of a published folder are put into our format."""
+    """Copy what is not rewritten; parts and speakers of a published folder get our format.
+
+    Raises:
+        CheckpointError: the speakers cannot be read, or two of them cannot be told apart.
+    """
     for name, path in companions(teacher).items():
         writer.copy(path, name)
+    for name, voice in read_table(teacher.folder).items() if teacher.published else ():
+        path = writer.path / file_name(name)
+        if path.exists():
+            raise CheckpointError(f"two speakers of `{teacher.folder}` become `{path.name}`")
+        save_voice(voice, path)
     for part in teacher.source.rest(teacher.conversion.part):
         writer.write_tensors(f"{part}{SUFFIX}", teacher.open(part).stream(dtype=None))

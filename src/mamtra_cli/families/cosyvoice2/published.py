@@ -6,6 +6,7 @@ file does not state keeps the published value; the weights are checked against a
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from mamtra_cli.families.cosyvoice2.weights import FILES
 YAML_FILE = "cosyvoice2.yaml"
 QWEN_FOLDER = "CosyVoice-BlankEN"
 ONNX_PARTS = {"speech_tokenizer": "speech_tokenizer_v2.onnx", "speaker_encoder": "campplus.onnx"}
+OLDER_YAML = "cosyvoice.yaml"
+CLASSES = {"TransformerLM": "1", "Qwen2LM": "2", "CosyVoice3LM": "3"}
 OTHER_VERSIONS = {
     "cosyvoice.yaml": "CosyVoice 1",
     "cosyvoice3.yaml": "CosyVoice 3",
@@ -174,7 +177,15 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
     Raises:
         CheckpointError: it is another version, incomplete or damaged.
     """
-    if not (folder / YAML_FILE).is_file():
+    yaml_path = yaml_of(folder)
+    if yaml_path.is_file():
+        told = version_of(yaml_path)
+        if told not in ("", "2"):
+            raise CheckpointError(
+                f"`{folder}` holds CosyVoice {told}; only CosyVoice 2 can be read",
+                f"use {PUBLISHED.name}",
+            )
+    else:
         for name, version in OTHER_VERSIONS.items():
             if (folder / name).is_file():
                 raise CheckpointError(
@@ -184,10 +195,10 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
         if not (folder / FILES["lm"]).is_file():
             return None
     qwen = folder / QWEN_FOLDER
-    needed = [folder / YAML_FILE, *(folder / name for name in FILES.values())]
+    needed = [yaml_path, *(folder / name for name in FILES.values())]
     needed += [qwen / name for name in ("config.json", VOCAB_FILE, MERGES_FILE)]
     if configs_only:
-        needed = [folder / YAML_FILE, qwen / "config.json"]
+        needed = [yaml_path, qwen / "config.json"]
     missing = [str(path.relative_to(folder)) for path in needed if not path.is_file()]
     if missing:
         raise CheckpointError(
@@ -205,6 +216,27 @@ def upstream(folder: Path, *, configs_only: bool = False) -> Upstream | None:
     )
 
 
+def yaml_of(folder: Path) -> Path:
+    """The YAML of a folder: folders from before 2025 have the name of version 1 for it."""
+    older = folder / OLDER_YAML
+    if not (folder / YAML_FILE).is_file() and older.is_file() and version_of(older) == "2":
+        return older
+    return folder / YAML_FILE
+
+
+def version_of(path: Path) -> str:
+    """The version that a YAML is for, by the class of its language model or by its fields; "" where
+    neither tells."""
+    try:
+        text = read_small(path, LARGEST)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read `{path}`: {error}", HINT) from error
+    named = re.search(r"^llm:\s*!new:[\w.]*?(\w+)\s*$", text, re.MULTILINE)
+    if named and named[1] in CLASSES:
+        return CLASSES[named[1]]
+    return "2" if re.search(r"^qwen_pretrain_path:|^\s+mix_ratio:", text, re.MULTILINE) else ""
+
+
 def fetch_command(folder: Path, names: Sequence[str]) -> str:
     """The command that fetches published files into a folder."""
     listed = " ".join(names)
@@ -214,7 +246,7 @@ def fetch_command(folder: Path, names: Sequence[str]) -> str:
 
 def read_config(folder: Path) -> CosyVoice2Config:
     """Every size that the published files of a folder state."""
-    yaml_path, qwen_path = folder / YAML_FILE, folder / QWEN_FOLDER / "config.json"
+    yaml_path, qwen_path = yaml_of(folder), folder / QWEN_FOLDER / "config.json"
     data = read_yaml(yaml_path)
     try:
         config = _from_yaml(data)
@@ -231,6 +263,9 @@ def _from_yaml(data: dict[str, Any]) -> CosyVoice2Config:
     for section in ("llm", "flow", "hift"):
         if not isinstance(data.get(section), dict):
             raise ValueError(f"section `{section}` is missing")
+    schedule = _find(data, "flow.decoder.cfm_params.content.t_scheduler")
+    if schedule not in (None, "cosine"):
+        raise ValueError(f"steps of the flow by {brief(schedule)} are not supported, only cosine")
     dilations = [
         *(_find(data, "hift.resblock_dilation_sizes") or []),
         *(_find(data, "hift.source_resblock_dilation_sizes") or []),
