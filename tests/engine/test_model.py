@@ -1,7 +1,9 @@
 """The engine: lazy strict loading, prompts, steps that equal the sequence."""
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,16 @@ def test_published_folder_speaks_like_our_own(tmp_path: Path) -> None:
     wave = speak_frames(engine, [(1,), (2,), (3,), *outcome.frames[:20]], voice)
     assert len(wave) == 960 * (3 + len(outcome.frames[:20]))
     assert bool(torch.isfinite(wave).all())
+
+
+def test_weights_go_with_the_engine() -> None:
+    """Without waiting for the collector: many models are tried one after the other."""
+    engine = tiny_engine()
+    engine.speaker.ready()
+    weight = weakref.ref(engine.part("lm"))
+    gc.disable()
+    try:
+        del engine
+        assert weight() is None
+    finally:
+        gc.enable()

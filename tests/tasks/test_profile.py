@@ -9,6 +9,7 @@ import torch
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
+from mamtra_cli.engine.loaded import LoadedModel
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import UsageError
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult
@@ -48,7 +49,7 @@ def test_estimates_stand_apart(result: ProfileResult) -> None:
 
 
 def test_estimate_runs_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "part", lambda self, name: pytest.fail(f"loaded {name}"))
+    monkeypatch.setattr(LoadedModel, "part", lambda self, name: pytest.fail(f"loaded {name}"))
     result = profile(ProfileRecipe(model=str(model), estimate=True, device="cpu"))
     assert not any(row.measured for row in result.rows)
 
@@ -126,7 +127,7 @@ def test_command_prints_both_tables_and_exits_3_below_the_limit(
 def test_savings_go_from_official_to_ours_with_the_hybrid_last(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "part", lambda self, name: pytest.fail(f"loaded {name}"))
+    monkeypatch.setattr(LoadedModel, "part", lambda self, name: pytest.fail(f"loaded {name}"))
     assert run(["profile", "--savings", "--json", "--device", "cpu"]) == 0
     told = json.loads(capsys.readouterr().out)
     rows = told["savings"]

@@ -5,12 +5,11 @@ and devices; what a model does with a text and a voice is its family's `Speaker`
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import nn
 
 from mamtra_cli.backbone import costs
@@ -22,6 +21,7 @@ from mamtra_cli.device import (
     choose_backend,
     fit_threads,
 )
+from mamtra_cli.engine.loaded import LoadedModel
 from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
@@ -30,7 +30,6 @@ from mamtra_cli.families.folder import Model
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.lessons import Lessons
 from mamtra_cli.families.speaker import Speaker
-from mamtra_cli.layers.text_table import TextTable
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import library_folder
 from mamtra_cli.voices.speaker_table import all_names, read_table
@@ -73,10 +72,17 @@ class Engine:
         self.name = name
         self.model = model
         self.device = compute.torch_device
-        self._parts = dict(parts or {})
-        self._given = frozenset(self._parts)
-        self._front_end = front_end
-        self.lean = lean
+        self.loaded = LoadedModel(
+            config,
+            family=family,
+            folder=folder,
+            compute=compute,
+            name=name,
+            model=model,
+            parts=parts or {},
+            front_end=front_end,
+            lean=lean,
+        )
 
     @classmethod
     def load(
@@ -150,7 +156,7 @@ class Engine:
         conversion = self.family.conversion(self.config)
         assert conversion is not None
         config = conversion.with_mixers(self.config, stack.layer_kinds, stack.mixer.to_dict())
-        parts = {**self._parts, conversion.part: lessons.lm.to(self.device).eval()}
+        parts = {**self.loaded.parts, conversion.part: lessons.lm.to(self.device).eval()}
         return Engine(
             config,
             family=self.family,
@@ -159,7 +165,7 @@ class Engine:
             name=name,
             model=self.model,
             parts=parts,
-            front_end=self._front_end,
+            front_end=self.loaded.opened_front_end,
         )
 
     def ready(self, *parts: str) -> None:
@@ -169,7 +175,7 @@ class Engine:
 
     def broken_weight(self) -> str | None:
         """The first weight of a loaded part that holds a value that is not finite."""
-        for part, module in self._parts.items():
+        for part, module in self.loaded.parts.items():
             for name, weight in module.named_parameters():
                 if not bool(weight.isfinite().all()):
                     return f"{part}.{name}"
@@ -180,11 +186,10 @@ class Engine:
         """Parts that a text needs to become sound."""
         return tuple(self.family.speech_parts(self.config).values())
 
-    @cached_property
+    @property
     def lm_part(self) -> str:
         """The part that holds the language model; "" where the model has none."""
-        conversion = self.family.conversion(self.config)
-        return "" if conversion is None else conversion.part
+        return self.loaded.lm_part
 
     @cached_property
     def lessons(self) -> Lessons:
@@ -232,7 +237,7 @@ class Engine:
 
     def fingerprint(self, part: str) -> str:
         """SHA-256 of the files behind a part or the front end; "" where they are not there."""
-        return self.family.fingerprint(self.folder, self.config, part)
+        return self.loaded.fingerprint(part)
 
     def voice(self, name: str = "", library: Path | None = None) -> Voice:
         """A voice of the model, one of the user's, a voice file, or the model's first voice.
@@ -259,52 +264,26 @@ class Engine:
     @cached_property
     def speaker(self) -> Speaker:
         """The model as one that speaks."""
-        return self.family.speaker(self)
+        return self.family.speaker(self.loaded)
 
     def use_rules(self, rules: str) -> None:
         """Read numbers and signs by other rules; see `FrontEnd.with_rules`."""
-        self._front_end = self.front_end.with_rules(rules)
+        self.loaded.front_end = self.front_end.with_rules(rules)
 
     def use_phones(self, phones: Mapping[str, tuple[str, ...]]) -> None:
         """Say words by given phones; see `FrontEnd.with_phones`."""
         if phones:
-            self._front_end = self.front_end.with_phones(phones)
+            self.loaded.front_end = self.front_end.with_phones(phones)
 
     def encode(self, piece: str) -> list[int]:
         """Ids of one piece of text."""
         return self.front_end.ids(piece)
 
-    def given(self, part: str) -> bool:
-        """Whether a part was put in the place of the one in the folder."""
-        return part in self._given
-
     @property
     def front_end(self) -> FrontEnd:
         """Text to pieces and ids."""
-        if self._front_end is None:
-            if self.model is None:
-                raise ValueError("this engine was made without a text front end")
-            self._front_end = self.model.front_end()
-        return self._front_end
+        return self.loaded.front_end
 
     def part(self, name: str) -> nn.Module:
         """A part, loaded and placed when it is first asked for."""
-        if name not in self._parts:
-            if self.model is None:
-                raise ValueError(f"this engine was made without the part {name!r}")
-            # Half precision breaks flow and vocoder; only the language model gains by it.
-            dtype = self.compute.torch_dtype if name == self.lm_part else torch.float32
-            with torch.inference_mode(False):
-                part = self.model.load(name, dtype).requires_grad_(False)
-                if self.lean:
-                    leave_on_host(part, self.family.gathered)
-                self._parts[name] = part.to(self.device)
-        return self._parts[name]
-
-
-def leave_on_host(part: nn.Module, tables: Sequence[str]) -> None:
-    """Leave the named tables of a part where they were read: few of their rows are ever used."""
-    named = dict(part.named_parameters())
-    for name in tables:
-        if name in named:
-            part.set_submodule(name.removesuffix(".weight"), TextTable(named[name].detach()))
+        return self.loaded.part(name)
