@@ -47,9 +47,10 @@ class Lexicon:
     def load(cls, path: Path) -> "Lexicon":
         """Read `word TAB phones` lines from an xz file; homographs are written `word(v)`."""
         try:
-            unpacked = lzma.LZMADecompressor().decompress(path.read_bytes(), LARGEST)
-            if len(unpacked) == LARGEST:
-                raise ValueError(f"it unfolds to more than {LARGEST >> 20} MB")
+            packed = lzma.LZMADecompressor()
+            unpacked = packed.decompress(path.read_bytes(), LARGEST)
+            if not packed.eof:
+                raise ValueError(f"it is cut off, or unfolds to more than {LARGEST >> 20} MB")
             return cls(unpacked.decode())
         except FileNotFoundError:
             raise CheckpointError(f"no lexicon `{path}`") from None
