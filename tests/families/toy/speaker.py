@@ -173,11 +173,11 @@ class ToySpeaker:
         """Load it."""
         self.parts.part("lm")
 
-    def pieces(self, text: str) -> list[str]:
+    def pieces(self, text: str, settings: Any = None) -> list[str]:
         """Sentences."""
         return self.parts.front_end.split(text, 80)
 
-    def encode(self, piece: str) -> list[int]:
+    def encode(self, piece: str, settings: Any = None) -> list[int]:
         """Letters."""
         return self.parts.front_end.ids(piece)
 
@@ -205,6 +205,9 @@ class ToySpeaker:
 
     def sound_prompt(self, voice: Any, settings: Any = None) -> None:
         """Tones have no voice."""
+
+    def default_voice(self) -> None:
+        """A voice is named, or the model has one."""
 
     def fits(self, voice: Any) -> None:
         """Any voice will do."""
