@@ -11,7 +11,6 @@ import soundfile
 from tests.tiny_model import write_tiny_model
 from tests.voices.test_clip import speech, write
 
-from mamtra_cli.audio import read_audio
 from mamtra_cli.cli.app import run
 from mamtra_cli.errors import (
     AudioError,
@@ -30,6 +29,7 @@ from mamtra_cli.recipes import (
     VoiceRemoveRecipe,
     VoiceShowRecipe,
 )
+from mamtra_cli.recording import read_audio
 from mamtra_cli.tasks.synth import synth
 from mamtra_cli.tasks.voice import add_voice, list_all, remove_voice, show
 
