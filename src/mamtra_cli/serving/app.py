@@ -18,20 +18,26 @@ from typing import Any
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
 from mamtra_cli import __version__
 from mamtra_cli.engine.speaking.studio import Spoken
 from mamtra_cli.errors import MamtraError, ModelNotFoundError, UsageError
-from mamtra_cli.serving.desk import BusyError, Desk, Visit
+from mamtra_cli.serving.answers import (
+    NoKeyError,
+    TooLargeError,
+    answer_error,
+    error_words,
+    told,
+)
+from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.metrics import Metrics
 from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, read_speech
 from mamtra_cli.serving.socket import speech_socket
 
-STATUS = {"usage": 400, "bad_text": 400, "not_found": 404, "busy": 429, "missing": 501}
 OPEN = ("/healthz",)  # answered without a key
 AddVoice = Callable[[str, bytes, str, str], Awaitable[dict[str, Any]]]
 
@@ -136,7 +142,7 @@ class _Face:
         self._check_key(request)
         make = self.settings.add_voice
         if make is None:
-            return _error(
+            return answer_error(
                 403,
                 "forbidden",
                 "this server makes no voices",
@@ -151,7 +157,7 @@ class _Face:
             )
         data = await clip.read(self.settings.max_clip + 1)
         if len(data) > self.settings.max_clip:
-            raise _TooLargeError(self.settings.max_clip)
+            raise TooLargeError(self.settings.max_clip)
         words = {name: str(form.get(name) or "") for name in ("name", "ref_text", "consent")}
         made = await make(words["name"], data, words["ref_text"], words["consent"])
         return JSONResponse(made, status_code=201)
@@ -206,7 +212,7 @@ class _Face:
 
     async def failed(self, request: Request, error: Exception) -> Response:
         """An error as JSON."""
-        answer = _told(error)
+        answer = told(error)
         self.metrics.answered(request.url.path.rsplit("/", 1)[-1][:24], answer.status_code)
         return answer
 
@@ -223,7 +229,7 @@ class _Face:
         except MamtraError as error:
             if encoder is not None:
                 encoder.abandon()
-            failed = {"index": number, "error": _words(error)}
+            failed = {"index": number, "error": error_words(error)}
 
             async def refused() -> dict[str, Any]:
                 return failed
@@ -241,7 +247,7 @@ class _Face:
                 parts.append(opened.finish())
             except MamtraError as error:
                 opened.abandon()
-                return {"index": number, "error": _words(error)}
+                return {"index": number, "error": error_words(error)}
             finally:
                 visit.leave()
             audio = base64.b64encode(b"".join(parts)).decode()
@@ -270,42 +276,24 @@ class _Face:
         async for part in request.stream():
             size += len(part)
             if size > most:
-                raise _TooLargeError(most)
+                raise TooLargeError(most)
             parts.append(part)
         return b"".join(parts)
 
     def _check_key(self, request: Request) -> None:
         if not self._allowed(request.headers.get("authorization", "")):
-            raise _NoKeyError
+            raise NoKeyError
 
     def _allowed(self, header: str) -> bool:
         key = self.settings.key
         return not key or hmac.compare_digest(header.encode(), f"Bearer {key}".encode())
 
 
-class _NoKeyError(MamtraError):
-    """A caller without the key."""
-
-    code = "unauthorized"
-
-    def __init__(self) -> None:
-        super().__init__("the key is missing or wrong", "send Authorization: Bearer KEY")
-
-
-class _TooLargeError(MamtraError):
-    """A body beyond its bound."""
-
-    code = "too_large"
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"the body is larger than {most:,} bytes", "send less at once")
-
-
 def _announced(request: Request, most: int) -> None:
     """Refuse a body that says it is too large before any of it is read."""
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
-        raise _TooLargeError(most)
+        raise TooLargeError(most)
 
 
 async def _bytes(
@@ -337,7 +325,7 @@ async def _sse(
             try:
                 event = None if event.done else await anext(events, None)
             except MamtraError as error:
-                yield _event(type="error", error=_words(error))
+                yield _event(type="error", error=error_words(error))
                 return
         if rest := encoder.finish():
             yield _event(type="speech.audio.delta", audio=base64.b64encode(rest).decode())
@@ -369,36 +357,3 @@ def _zipped(entries: list[dict[str, Any]]) -> bytes:
                 entry["file"] = name
         archive.writestr("results.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
     return memory.getvalue()
-
-
-def _words(error: MamtraError) -> dict[str, Any]:
-    return {"message": error.message, "hint": error.hint, "code": error.code, "type": "error"}
-
-
-def _told(error: Exception) -> JSONResponse:
-    """An error as an answer."""
-    if isinstance(error, BusyError):
-        answer = JSONResponse({"error": _words(error)}, status_code=error.status)
-        answer.headers["Retry-After"] = str(error.retry_after)
-        return answer
-    if isinstance(error, _NoKeyError):
-        return JSONResponse({"error": _words(error)}, status_code=401)
-    if isinstance(error, _TooLargeError):
-        return JSONResponse({"error": _words(error)}, status_code=413)
-    if isinstance(error, MamtraError):
-        return JSONResponse({"error": _words(error)}, status_code=STATUS.get(error.code, 500))
-    if isinstance(error, ClientDisconnect):
-        return _error(499, "gone", "the caller has left", None)
-    status = getattr(error, "status_code", 500)
-    known = {404: ("not_found", "there is no such endpoint"), 405: ("method", "wrong method")}
-    code, message = known.get(status, ("internal", "something failed; see the server's log"))
-    if status not in known:
-        detail = getattr(error, "detail", "")
-        if 400 <= status < 500:
-            code, message = "usage", str(detail)[:200]
-    return _error(status, code, message, "see GET / and docs/serve.md")
-
-
-def _error(status: int, code: str, message: str, hint: str | None) -> JSONResponse:
-    words = {"message": message, "hint": hint, "code": code, "type": "error"}
-    return JSONResponse({"error": words}, status_code=status)

@@ -1,0 +1,72 @@
+"""Errors as answers: a status, JSON with a message and a hint, and when to come back."""
+
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+
+from mamtra_cli.errors import MamtraError
+from mamtra_cli.serving.desk import BusyError
+
+STATUS = {
+    "usage": 400,
+    "bad_text": 400,
+    "bad_audio": 400,
+    "not_found": 404,
+    "output": 409,
+    "missing_dependency": 501,
+}
+"""By the cause word of an error; 500 for the others."""
+
+
+class NoKeyError(MamtraError):
+    """A caller without the key."""
+
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("the key is missing or wrong", "send Authorization: Bearer KEY")
+
+
+class TooLargeError(MamtraError):
+    """A body beyond its bound."""
+
+    code = "too_large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the body is larger than {most:,} bytes", "send less at once")
+
+
+def error_words(error: MamtraError) -> dict[str, Any]:
+    """An error as clients of OpenAI read it, and its hint."""
+    return {"message": error.message, "hint": error.hint, "code": error.code, "type": "error"}
+
+
+def told(error: Exception) -> JSONResponse:
+    """An error as an answer."""
+    if isinstance(error, BusyError):
+        answer = JSONResponse({"error": error_words(error)}, status_code=error.status)
+        answer.headers["Retry-After"] = str(error.retry_after)
+        return answer
+    if isinstance(error, NoKeyError):
+        return JSONResponse({"error": error_words(error)}, status_code=401)
+    if isinstance(error, TooLargeError):
+        return JSONResponse({"error": error_words(error)}, status_code=413)
+    if isinstance(error, MamtraError):
+        return JSONResponse({"error": error_words(error)}, status_code=STATUS.get(error.code, 500))
+    if isinstance(error, ClientDisconnect):
+        return answer_error(499, "gone", "the caller has left", None)
+    status = getattr(error, "status_code", 500)
+    known = {404: ("not_found", "there is no such endpoint"), 405: ("method", "wrong method")}
+    code, message = known.get(status, ("internal", "something failed; see the server's log"))
+    if status not in known:
+        detail = getattr(error, "detail", "")
+        if 400 <= status < 500:
+            code, message = "usage", str(detail)[:200]
+    return answer_error(status, code, message, "see GET / and docs/serve.md")
+
+
+def answer_error(status: int, code: str, message: str, hint: str | None) -> JSONResponse:
+    """An answer that says what is wrong."""
+    words = {"message": message, "hint": hint, "code": code, "type": "error"}
+    return JSONResponse({"error": words}, status_code=status)
