@@ -16,6 +16,7 @@ from tests.text.said import said
         ("w/o sugar, w/ milk", "without sugar , with milk ."),
         ("a B.Sc. degree", "a ^b ^s ^c degree ."),
         ("an MSc student", "an ^m ^s ^c student ."),
+        ("One more rep.", "one more rep ."),
         ("PhDs", "^p ^h ^d's ."),
         ("Dr Watson", "doctor watson ."),
         ("No. 5, pp. 3-4", "number five , pages three to four ."),

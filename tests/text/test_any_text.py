@@ -4,7 +4,7 @@ import re
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.text.said import said
+from tests.text.said import lexicon, said
 
 from mamtra_cli.text.cutting import sentences
 from mamtra_cli.text.english import written_out
@@ -30,3 +30,11 @@ def test_any_characters(text: str) -> None:
     assert SPOKEN.fullmatch(said(clear)), said(clear)
     written_out(text)
     assert " ".join(sentences(text)).split() == text.split()
+
+
+def test_no_word_beside_a_number_is_taken_for_a_unit_or_a_date() -> None:
+    words = sorted(word for word in lexicon()._phones if len(word) > 3 and word.isalpha())[::23]
+    known = {"sept", "gals"}
+    for word in words:
+        assert f" {word} " in said(f"They saw 3 {word} today.") or word in known
+        assert f" {word} " in said(f"Nobody met {word.capitalize()} there.")

@@ -20,7 +20,7 @@ _BARE_TITLES = "Dr|Mr|Mrs|Ms|Prof|St|Mt|Lt|Sgt|Capt|Col|Gov|Sen|Rev"  # met with
 STREETS = {
     "st": "street", "dr": "drive", "rd": "road", "ave": "avenue", "blvd": "boulevard",
     "ln": "lane", "hwy": "highway", "pl": "place", "sq": "square", "ct": "court",
-    "pkwy": "parkway", "expy": "expressway", "fwy": "freeway", "ter": "terrace", "cres": "crescent",
+    "pkwy": "parkway", "expy": "expressway", "fwy": "freeway", "cres": "crescent",
 }  # fmt: skip
 SHORT = {
     "etc": "et cetera", "vs": "versus", "jr": "junior", "sr": "senior", "inc": "incorporated",
@@ -52,9 +52,12 @@ _SLASHED = {"w/o": "without", "w/": "with", "c/o": "care of", "b/c": "because",
             "w/in": "within"}  # fmt: skip
 
 
+_SMALL_TOO = frozenset({"dr", "mr", "mrs", "ms", "prof", "messrs", "ave", "blvd", "rd", "hwy"})
+
+
 def _street(match: re.Match[str]) -> str | None:
     word = match["word"].lower()
-    doubtful = word in ("st", "dr", "pl", "sq", "ct", "ter", "cres")
+    doubtful = word in ("st", "dr", "pl", "sq", "ct", "cres")
     if (
         doubtful
         and re.match(r"\s[A-Z]", after(match))
@@ -98,7 +101,7 @@ def _short(match: re.Match[str]) -> str | None:
     written, word = match[1], match[1].lower()
     if word in _WORDS_TOO and not written[0].isupper():
         return None
-    if word in ("ft", "st", "mt", "fr") and written.islower():
+    if written.islower() and word not in SHORT and word not in _SMALL_TOO:
         return None
     words = SHORT.get(word) or TITLES.get(word) or STREETS.get(word)
     rest = after(match).lstrip()

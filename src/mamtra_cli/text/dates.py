@@ -212,7 +212,7 @@ RULES = (
     ),
     Rule(rf"\b(?P<month>{_MONTH})\.?\s{_RANGE}(?:,?\s{_YEAR})?{_END}", _day_range, "0"),
     Rule(
-        rf"(?<![\w.,:/-]){_RANGE}\s(?:of\s)?(?P<month>{_MONTH})\.?(?:,?\s{_YEAR})?{_END}",
+        rf"(?<![\w.,:/$£€-]){_RANGE}\s(?:of\s)?(?P<month>{_MONTH})\.?(?:,?\s{_YEAR})?{_END}",
         _range_month,
         "0",
     ),
@@ -223,7 +223,7 @@ RULES = (
         "0",
     ),
     Rule(
-        rf"(?<![\w.,:/-])(?P<day>\d{{1,2}})(?P<nth>{_NTH})?(?P<of>\sof)?\s(?P<month>{_MONTH})\b"
+        rf"(?<![\w.,:/$£€-])(?P<day>\d{{1,2}})(?P<nth>{_NTH})?(?P<of>\sof)?\s(?P<month>{_MONTH})\b"
         rf"(?:\.(?=\s[a-z0-9]|,|\s?$))?(?:,?\s{_YEAR})?{_END}",
         _day_month,
         "0",
