@@ -126,4 +126,4 @@ def test_training_with_a_given_pitch_reaches_every_filter_weight(mel: Tensor) ->
 
 def test_a_pitch_that_looks_further_than_the_filters_is_refused() -> None:
     with pytest.raises(ValueError, match="the pitch sees further ahead"):
-        SourceFilter(SourceFilterConfig(blocks=0, pitch_layers=4))
+        SourceFilter(SourceFilterConfig(blocks=1, pitch_layers=4))
