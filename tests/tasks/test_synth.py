@@ -18,7 +18,7 @@ from tests.tiny_model import write_tiny_model
 from mamtra_cli.audio import AudioWriter, Samples
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.decoding import guards
-from mamtra_cli.engine.speaking import scripted, speech
+from mamtra_cli.engine.speaking import hearing, scripted, speech
 from mamtra_cli.errors import (
     AudioRejectedError,
     MamtraError,
@@ -127,7 +127,7 @@ def test_streamed_speech_refused_in_the_middle_leaves_the_old_file_alone(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([None, guards.Rejection(cause="non_finite", detail="a sample is not finite")])
-    monkeypatch.setattr(speech, "check_finite", lambda audio, what: next(answers))
+    monkeypatch.setattr(hearing, "check_finite", lambda audio, what: next(answers))
     written: list[int] = []
     plain = AudioWriter.write
 
