@@ -46,7 +46,9 @@ MIXERS: dict[str, MixerConfig] = {
     "kv-shared-state, no gate": preset("kv-shared-state", gate="none"),
     "gdn": preset("gdn"),
     "gdn, kv state": replace(preset("gdn"), state="kv"),
+    "swa, 16": replace(preset("swa"), window=16),
     "swa, 64": replace(preset("swa"), window=64),
+    "swa+ssm, 16": replace(preset("swa+ssm"), window=16),
     "swa+ssm, 64": preset("swa+ssm"),
     "swa+ssm, 64, kv state": replace(preset("swa+ssm"), state="kv"),
 }
