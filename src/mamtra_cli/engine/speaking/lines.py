@@ -104,8 +104,9 @@ def speak_lines(
                 pieces=[],
             )
             try:
-                split = speaker.pieces(line.text)
-                work.pieces = [(piece, speaker.encode(piece)) for piece in split]
+                told = speaker.settings(line.voice, options.manner)
+                split = speaker.pieces(line.text, told)
+                work.pieces = [(piece, speaker.encode(piece, told)) for piece in split]
             except MamtraError as error:
                 yield LineSound(line=line, audio=torch.zeros(0), error=error)
                 continue

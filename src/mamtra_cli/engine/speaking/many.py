@@ -125,7 +125,7 @@ class EngineStudio:
         if order.text is None:
             return 0.0
         speaker, expected = self.engine.speaker, 0.0
-        for piece, ids in self._pieces(order.text):
+        for piece, ids in self._pieces(order.text, settings):
             script = speaker.begin(ids, voice, settings)
             known = script.expected
             frames = None if known is None else known / self.engine.facts.frame_rate
@@ -135,15 +135,16 @@ class EngineStudio:
     def add(self, order: Order) -> int:
         """Put an utterance in line."""
         voice = self._voice(order.voice)
+        settings = self.engine.speaker.settings(voice, self._manner(order))
         self._count += 1
         utterance = _Utterance(
             id=self._count,
             voice=voice,
-            settings=self.engine.speaker.settings(voice, self._manner(order)),
+            settings=settings,
             options=replace(
                 self.options, seed=order.seed, speed=order.speed, volume=order.volume, stream=True
             ),
-            pieces=deque(() if order.text is None else self._pieces(order.text)),
+            pieces=deque(() if order.text is None else self._pieces(order.text, settings)),
             closed=order.text is not None,
         )
         self._utterances[utterance.id] = utterance
@@ -209,15 +210,16 @@ class EngineStudio:
         ids = self.engine.front_end.instruction_ids(order.instructions)
         return Manner(mode="instruct", instruction=tuple(ids))
 
-    def _pieces(self, text: str) -> list[tuple[str, list[int]]]:
+    def _pieces(self, text: str, settings: Any) -> list[tuple[str, list[int]]]:
         speaker = self.engine.speaker
-        return [(piece, speaker.encode(piece)) for piece in speaker.pieces(text)]
+        pieces = speaker.pieces(text, settings)
+        return [(piece, speaker.encode(piece, settings)) for piece in pieces]
 
     def _take(self, utterance: _Utterance, sentences: list[str]) -> None:
         """Queue sentences; one that cannot be read is told and left out."""
         for sentence in sentences:
             try:
-                utterance.pieces.extend(self._pieces(sentence))
+                utterance.pieces.extend(self._pieces(sentence, utterance.settings))
             except TextError as error:
                 utterance.skipped.append(error.message)
 
