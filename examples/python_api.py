@@ -15,7 +15,8 @@ print(f"{len(wave) / engine.sample_rate:.2f} s of sound, {engine.sample_rate} Hz
 print(LayerPlan.parse("1:3@spread", 24))
 
 folder = Path(mkdtemp()) / "student"
-result = convert(ConvertRecipe(teacher="mini", output=folder, ratio="1:1"))
+recipe = ConvertRecipe(teacher="mini", output=folder, ratio="1:1", calibration_tokens=2048)
+result = convert(recipe)
 print(result.plan)
 if result.check:
     print(f"KL to the teacher before any training: {result.check.kl:.3f} nats a token")
