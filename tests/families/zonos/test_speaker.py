@@ -86,6 +86,10 @@ def test_a_clip_becomes_a_voice_that_is_gone_on_from(engine: Engine, tmp_path: P
     engine.speaker.fits(kept)
     speaker = engine.speaker
     settings = speaker.settings(voice)
+    published = replace(front_end.ZonosFrontEnd(), own=False)
+    engine.use_rules("published")
+    assert speaker.encode("2 men", settings) == published.ids("2 men")
+    engine.use_rules("own")
     ids = speaker.encode("Hello.", settings)
     script: Any = speaker.begin(ids, voice, settings)
     whole = front_end.ZonosFrontEnd().ids("Good day. Hello.")

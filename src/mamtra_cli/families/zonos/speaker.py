@@ -6,7 +6,7 @@ begins after them. `Told` is how a voice speaks, resolved here, once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from typing import cast
@@ -83,10 +83,10 @@ class ZonosSpeaker:
 
     def front_end(self, settings: Told | None) -> ZonosFrontEnd:
         """The front end of a language, or of given phones."""
+        own = cast(ZonosFrontEnd, self.parts.front_end)
         if settings is None:
-            return cast(ZonosFrontEnd, self.parts.front_end)
-        manner = settings.manner
-        return ZonosFrontEnd(language=manner.language, given=manner.phones)
+            return own
+        return replace(own, language=settings.manner.language, given=settings.manner.phones)
 
     def pieces(self, text: str, settings: Told | None = None) -> list[str]:
         """Cut a text into speakable pieces, at least one."""
@@ -201,7 +201,7 @@ class ZonosSpeaker:
         said = "" if voice.facts is None else voice.facts.transcript
         if not said:
             return cast(list[int], voice.prompt_text_ids.tolist())
-        return ZonosFrontEnd(language=settings.manner.language).prompt_ids(said)
+        return self.front_end(settings).prompt_ids(said)
 
 
 def frames_of(voice: Voice) -> tuple[Frame, ...]:
