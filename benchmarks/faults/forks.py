@@ -37,7 +37,7 @@ class Ran:
         """What is wrong with this end, whatever the command was; "" for nothing."""
         if "Traceback" in self.said or "bug in mamtra" in self.said:
             return "traceback"
-        if len(self.said) > TALK:
+        if self.code and len(self.said) > TALK:
             return "long message"
         if not self.hung and self.code not in CODES:
             return f"exit code {self.code}"
