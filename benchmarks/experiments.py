@@ -122,7 +122,7 @@ def report(lab: Lab, study: Study, name: str, listed: list[Run]) -> None:
     print(
         f"mamtra {mamtra_cli.__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}, {platform.machine()}, one thread; language model "
-        f"{lab.hash_of('lm')}, flow and vocoder {lab.hash_of('flow', 'hift')}"
+        f"{lab.hash_of('lm')}, flow and vocoder {lab.hash_of(*lab.sound)}"
     )
     (lab.folder / f"{name}.md").write_text(text, encoding="utf-8")
     draw(name, results, teacher, lab.folder / f"{name}.svg")

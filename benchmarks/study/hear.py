@@ -64,7 +64,7 @@ def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
     """Of a row, what it was to say, how tokens are drawn, and what made sound of them."""
     voice = f"voices/{lab.teacher.voices()[0]}"
     drawn = asdict(lab.teacher.sampling)
-    return digest_of([digest, to_dict(how), drawn, lab.hash_of("flow", "hift", voice)])
+    return digest_of([digest, to_dict(how), drawn, lab.hash_of(*lab.sound, voice)])
 
 
 def _speak(

@@ -62,6 +62,11 @@ class Lab:
         return found.hexdigest()[:12]
 
     @property
+    def sound(self) -> list[str]:
+        """Parts of the teacher that make sound of its tokens."""
+        return [part for part in self.teacher.speech_parts if part != "lm"]
+
+    @property
     def lessons(self) -> str:
         """Digest of what the teacher's lessons depend on: its language model, how it draws."""
         return digest_of([self.hash_of("lm"), asdict(self.teacher.lesson_sampling)])

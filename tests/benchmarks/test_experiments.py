@@ -103,7 +103,11 @@ def test_other_sound_parts_or_voices_are_heard_anew_but_not_trained_anew(
         lab = Lab.__new__(Lab)
         plain = Sampling()
         lab.teacher = SimpleNamespace(
-            folder=folder, voices=lambda: ["f1"], sampling=plain, lesson_sampling=plain
+            folder=folder,
+            voices=lambda: ["f1"],
+            sampling=plain,
+            lesson_sampling=plain,
+            speech_parts=("lm", "flow", "hift"),
         )
         return lab.lessons, hearing_key(lab, "abc", Listening())
 
