@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -131,6 +130,8 @@ class OnnxStack:
     """
 
     def __init__(self, graph: Path | bytes, threads: int = 1) -> None:
+        import onnxruntime  # of the extra `onnx`
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -323,11 +324,13 @@ class OnnxStack:
         binding: Any, buffers: Mapping[str, Array], spare: Mapping[str, Array], rows: slice
     ) -> None:
         """Bind the states; the values share the memory of the arrays."""
+        from onnxruntime import OrtValue
+
         for name, value in buffers.items():
-            given = onnxruntime.OrtValue.ortvalue_from_numpy(value[rows])
+            given = OrtValue.ortvalue_from_numpy(value[rows])
             taken = given
             if not _cached(name):
-                taken = onnxruntime.OrtValue.ortvalue_from_numpy(spare[name][rows])
+                taken = OrtValue.ortvalue_from_numpy(spare[name][rows])
             binding.bind_ortvalue_input(name, given)
             binding.bind_ortvalue_output(f"{name}.next", taken)
 

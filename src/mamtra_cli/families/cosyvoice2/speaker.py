@@ -7,9 +7,8 @@ this family and by everything above it a resolved `Manner` is only passed on.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from mamtra_cli.backbone.decoding.onnx_cache import onnx_stack
 from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
@@ -20,7 +19,6 @@ from mamtra_cli.families.cosyvoice2.cloning import clone, with_state
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import wave_options
-from mamtra_cli.families.cosyvoice2.onnx_tokens import OnnxTokens
 from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens, PlainTokens
@@ -30,6 +28,9 @@ from mamtra_cli.layers.state import HybridState
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.library import check_fit
 from mamtra_cli.voices.voice import Manner, Voice
+
+if TYPE_CHECKING:
+    from mamtra_cli.families.cosyvoice2.onnx_tokens import OnnxTokens
 
 LONGEST_PIECE = 8.0  # seconds of speech that a piece of text should take at most
 LONGEST_TEXT = 80  # ids of a piece where the model cannot say how long they take
@@ -56,11 +57,14 @@ class CosyVoice2Speaker:
         return cast(SpeechLM, self.parts.part("lm"))
 
     @cached_property
-    def tokens(self) -> FusedTokens | OnnxTokens:
+    def tokens(self) -> "FusedTokens | OnnxTokens":
         """The language model arranged for the token loop."""
         compute = self.parts.compute
         if compute.backend != "onnx":
             return FusedTokens(self.lm)
+        from mamtra_cli.backbone.decoding.onnx_cache import onnx_stack
+        from mamtra_cli.families.cosyvoice2.onnx_tokens import OnnxTokens
+
         lm = self.lm
         onnx = onnx_stack(
             lm.stack, lm.llm_decoder, compute.quant, key=self._lm_hash, threads=compute.threads
