@@ -75,7 +75,7 @@ def ask(host: str, body: bytes, tally: Tally, hang_up: bool, rubbish: bool) -> i
 def client(host: str, number: int, until: float, tally: Tally, wild: bool) -> None:
     """One caller after the other until the time is over."""
     draw = random.Random(number)
-    lines = sentences.closed(200, seed=number)
+    lines = sentences.closed(number, 200)
     while time.monotonic() < until:
         text = " ".join(draw.choices(lines, k=draw.choice((1, 1, 1, 2, 4))))
         fields = {"input": text, "response_format": "pcm", "seed": draw.randrange(1000)}
