@@ -52,6 +52,14 @@ def test_each_line_sounds_as_it_does_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, want, atol=2e-3)
 
 
+def test_a_sign_that_cannot_be_read_costs_no_line_and_is_named(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", {"text": "Hello \U0001f600 there."})
+    result = speak_file(recipe(source, tmp_path / "out"))
+    assert (result.made, result.failed) == (1, 0)
+    (record,) = records(tmp_path / "out")
+    assert record["skipped"] == ["\U0001f600 (grinning face)"]
+
+
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ class LineRecord:
     seconds: float = 0.0
     tokens: int = 0
     attempts: int = 0
+    skipped: tuple[str, ...] = ()  # signs that could not be read, with their names
     error: str = ""  # what refused the line, in words
     hint: str = ""
 

@@ -115,6 +115,9 @@ def speak_file(
             results.flush()
             counts["failed" if record.error else "made"] += 1
             seconds += record.seconds
+            if record.skipped:
+                signs = ", ".join(record.skipped)
+                report(Note(text=f"line `{record.id}`: left out {signs}", warning=True))
             if record.error:
                 report(Note(text=f"line `{record.id}`: {record.error}", warning=True))
             emit(record)
@@ -273,4 +276,5 @@ def _write(
         seconds=round(len(made.audio) / engine.sample_rate, 3),
         tokens=sum(piece.tokens for piece in made.pieces),
         attempts=sum(piece.attempts for piece in made.pieces),
+        skipped=made.skipped,
     )

@@ -88,6 +88,20 @@ def test_a_sentence_that_cannot_be_read_is_named_and_the_rest_is_spoken(
     assert [len(event.skipped) for event in events if event.skipped] == [1]
 
 
+def test_signs_that_cannot_be_read_are_left_out_and_named(
+    engine: Engine, studio: EngineStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.front_end, "unreadable", lambda character: character == "\u2603")
+    for order in (Order(text="one two\u2603."), Order(text=None)):
+        id = studio.add(order)
+        if order.text is None:
+            studio.hear(id, "one two\u2603.")
+            studio.close(id)
+        events = run(studio)
+        assert not [e for e in events if isinstance(e.error, TextError)]
+        assert [sign for event in events for sign in event.skipped] == ["\u2603 (snowman)"]
+
+
 def test_a_dropped_caller_frees_its_row_and_the_others_go_on(
     engine: Engine, studio: EngineStudio
 ) -> None:

@@ -25,6 +25,7 @@ from mamtra_cli.engine.speaking.speech import (
     speak,
 )
 from mamtra_cli.errors import MamtraError
+from mamtra_cli.text.signs import Sieve
 from mamtra_cli.voices.voice import Voice
 
 
@@ -41,12 +42,16 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class LineSound:
-    """How a line ended: (S,) float32 samples and its pieces, or the error that refused it."""
+    """How a line ended: (S,) float32 samples and its pieces, or the error that refused it.
+
+    skipped: signs that could not be read, with their names.
+    """
 
     line: Line
     audio: Tensor
     pieces: tuple[PieceReport, ...] = ()
     error: MamtraError | None = None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -58,6 +63,7 @@ class _Work:
     pieces: list[tuple[str, list[int]]]
     sounds: dict[int, tuple[Tensor, PieceReport]] = field(default_factory=dict)
     refused: dict[int, list[Rejection]] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
 
 def speak_lines(
@@ -105,7 +111,8 @@ def speak_lines(
             )
             try:
                 told = speaker.settings(line.voice, options.manner)
-                split = speaker.pieces(line.text, told)
+                readable, work.skipped = _readable(engine, line.text)
+                split = speaker.pieces(readable, told)
                 work.pieces = [(piece, speaker.encode(piece, told)) for piece in split]
             except MamtraError as error:
                 yield LineSound(line=line, audio=torch.zeros(0), error=error)
@@ -166,7 +173,14 @@ def _joined(engine: Engine, work: _Work) -> LineSound:
         piece = [Chunk(audio=work.sounds[number][0])]
         parts += [chunk.audio for chunk in shaped(engine, piece, work.options)]
     pieces = tuple(work.sounds[number][1] for number in range(len(work.pieces)))
-    return LineSound(line=work.line, audio=torch.cat(parts), pieces=pieces)
+    return LineSound(line=work.line, audio=torch.cat(parts), pieces=pieces, skipped=work.skipped)
+
+
+def _readable(engine: Engine, text: str) -> tuple[str, tuple[str, ...]]:
+    """A text without the signs that cannot be read, and these with their names."""
+    sieve = Sieve(engine.front_end.unreadable)
+    clear = sieve.take(text)
+    return clear, tuple(f"{sign} ({name})" for sign, name, _ in sieve.news())
 
 
 def _one_by_one(
@@ -176,11 +190,15 @@ def _one_by_one(
     for line in lines:
         own = replace(options, seed=line.seed, speed=line.speed, stream=False)
         try:
-            chunks = list(speak(engine, line.text, line.voice, own))
+            text, skipped = _readable(engine, line.text)
+            chunks = list(speak(engine, text, line.voice, own))
         except MamtraError as error:
             yield LineSound(line=line, audio=torch.zeros(0), error=error)
             continue
         pieces = tuple(chunk.piece for chunk in chunks if chunk.piece is not None)
         yield LineSound(
-            line=line, audio=torch.cat([chunk.audio for chunk in chunks]), pieces=pieces
+            line=line,
+            audio=torch.cat([chunk.audio for chunk in chunks]),
+            pieces=pieces,
+            skipped=skipped,
         )

@@ -23,6 +23,7 @@ from mamtra_cli.engine.speaking.speech import EDGE_SECONDS, SpeechOptions, rejec
 from mamtra_cli.engine.speaking.studio import Order, Spoken
 from mamtra_cli.errors import MamtraError, TextError, UsageError
 from mamtra_cli.text.arriving import Sentences
+from mamtra_cli.text.signs import Sieve
 from mamtra_cli.voices.library import library_folder
 from mamtra_cli.voices.voice import Manner, Voice, names_in
 
@@ -38,6 +39,7 @@ class _Utterance:
     voice: Voice
     settings: Any
     options: SpeechOptions
+    sieve: Sieve
     pieces: deque[tuple[str, list[int]]]
     closed: bool
     sentences: Sentences = field(default_factory=Sentences)
@@ -125,7 +127,7 @@ class EngineStudio:
         if order.text is None:
             return 0.0
         speaker, expected = self.engine.speaker, 0.0
-        for piece, ids in self._pieces(order.text, settings):
+        for piece, ids in self._pieces(self._sieve().take(order.text), settings):
             script = speaker.begin(ids, voice, settings)
             known = script.expected
             frames = None if known is None else known / self.engine.facts.frame_rate
@@ -137,14 +139,17 @@ class EngineStudio:
         voice = self._voice(order.voice)
         settings = self.engine.speaker.settings(voice, self._manner(order))
         self._count += 1
+        sieve = self._sieve()
+        text = None if order.text is None else sieve.take(order.text)
         utterance = _Utterance(
             id=self._count,
+            sieve=sieve,
             voice=voice,
             settings=settings,
             options=replace(
                 self.options, seed=order.seed, speed=order.speed, volume=order.volume, stream=True
             ),
-            pieces=deque(() if order.text is None else self._pieces(order.text, settings)),
+            pieces=deque(() if text is None else self._pieces(text, settings)),
             closed=order.text is not None,
         )
         self._utterances[utterance.id] = utterance
@@ -155,7 +160,7 @@ class EngineStudio:
         """More text of an utterance has come."""
         utterance = self._utterances.get(id)
         if utterance is not None and not utterance.closed:
-            self._take(utterance, utterance.sentences.push(text))
+            self._take(utterance, utterance.sentences.push(utterance.sieve.take(text)))
             self._go_on(utterance)
 
     def close(self, id: int) -> None:
@@ -205,10 +210,16 @@ class EngineStudio:
     def _manner(self, order: Order) -> Manner | None:
         if not order.instructions:
             return None
-        if not self.engine.facts.learned.instructions:
-            return None
         ids = self.engine.front_end.instruction_ids(order.instructions)
         return Manner(mode="instruct", instruction=tuple(ids))
+
+    def _sieve(self) -> Sieve:
+        return Sieve(self.engine.front_end.unreadable)
+
+    def _news(self, utterance: _Utterance) -> tuple[str, ...]:
+        """What was left out since it was last told."""
+        told, utterance.skipped = utterance.skipped, []
+        return (*told, *(f"{sign} ({name})" for sign, name, _ in utterance.sieve.news()))
 
     def _pieces(self, text: str, settings: Any) -> list[tuple[str, list[int]]]:
         speaker = self.engine.speaker
@@ -297,7 +308,7 @@ class EngineStudio:
 
     def _say(self, utterance: _Utterance, audio: Tensor, text: str | None) -> None:
         utterance.samples += len(audio)
-        skipped, utterance.skipped = tuple(utterance.skipped), []
+        skipped = self._news(utterance)
         samples = (audio * utterance.options.volume).clamp(-1, 1).numpy()
         seconds = utterance.samples / self.sample_rate
         self._told.append(
@@ -310,7 +321,7 @@ class EngineStudio:
             Spoken(
                 id=utterance.id,
                 seconds=utterance.samples / self.sample_rate,
-                skipped=tuple(utterance.skipped),
+                skipped=self._news(utterance),
                 done=True,
                 error=error,
             )

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamtra_cli.families.mvc.conditioner import Conditioner, TokenCarry, TokenFeatures
+from mamtra_cli.families.mvc.conditioner import Conditioner, Style, TokenCarry, TokenFeatures
 from mamtra_cli.families.mvc.layers import smooth_l1
 
 WEIGHTS = {"mu": 1.0, "duration": 0.1, "pitch": 0.1, "voiced": 0.1, "energy": 0.1}
 COMMITS, LOOK_AHEADS = (8, 64), (0, 32)  # phones, drawn evenly
 STREAMING_SHARE = 0.5
-DURATION_NOISE = 0.1
+REFERENCE_NOISE = 0.1  # nepers, so that a style hears no exact mel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def losses(
 
 
 def in_windows(
-    model: Conditioner, batch: ConditionerBatch, style: object, commit: int, ahead: int
+    model: Conditioner, batch: ConditionerBatch, style: Style, commit: int, ahead: int
 ) -> TokenFeatures:
     """Phone features of a padded batch as streaming makes them, window by window.
 
@@ -96,7 +96,7 @@ def in_windows(
         count = stop - start if last else commit
         found, carry = model.tokens(
             batch.ids[:, start:stop],
-            style,  # type: ignore[arg-type]
+            style,
             carry,
             commit=count,
         )
@@ -112,7 +112,7 @@ def in_windows(
 def with_noise(batch: ConditionerBatch, generator: torch.Generator) -> ConditionerBatch:
     """The batch with reference noise of a few decibels, so that a style hears no exact mel."""
     noise = torch.randn(batch.reference.shape, generator=generator).to(batch.reference)
-    return replace(batch, reference=batch.reference + DURATION_NOISE * noise)
+    return replace(batch, reference=batch.reference + REFERENCE_NOISE * noise)
 
 
 def _drawn(span: tuple[int, int], generator: torch.Generator) -> int:
