@@ -49,7 +49,7 @@ def distractors() -> list[str]:
 
 def recognisers(tests: dict[str, list[str]], order: int) -> dict[str, WordRecogniser]:
     """Return a recogniser for each test set, over its vocabulary and no test sentence."""
-    from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+    from mamtra_cli.families.phones import PhoneFrontEnd
     from mamtra_cli.hub import BUILT_IN
 
     front = PhoneFrontEnd.load(BUILT_IN["mini"])

@@ -43,7 +43,7 @@ def words(text: str) -> str:
 
 def mamtra() -> tuple[Read, Callable[[str], list[str]], Callable[[str, str], list[str]]]:
     """Our reading: words, pieces, and phones of a word in a text."""
-    from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+    from mamtra_cli.families.phones import PhoneFrontEnd
     from mamtra_cli.text.cutting import sentences
     from mamtra_cli.text.english import normalise
     from mamtra_cli.text.signs import Sieve, unreadable

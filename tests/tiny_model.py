@@ -17,13 +17,13 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEstimatorConfig,
     HiFTConfig,
     SourceFilterConfig,
+    SpeakerEncoderConfig,
+    SpeechTokenizerConfig,
 )
 from mamtra_cli.config import to_dict
 from mamtra_cli.families.cosyvoice2.config import (
     CosyVoice2Config,
     LMConfig,
-    SpeakerEncoderConfig,
-    SpeechTokenizerConfig,
 )
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.hub import BUILT_IN

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.families.phones import PhoneFrontEnd
 
 SAMPLE_RATE = 24_000
 UNIT = 600  # samples of one unit of duration

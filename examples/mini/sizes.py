@@ -5,12 +5,12 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEncoderConfig,
     FlowEstimatorConfig,
     SourceFilterConfig,
+    SpeakerEncoderConfig,
+    SpeechTokenizerConfig,
 )
 from mamtra_cli.families.cosyvoice2.config import (
     CosyVoice2Config,
     LMConfig,
-    SpeakerEncoderConfig,
-    SpeechTokenizerConfig,
 )
 
 TOKENIZER = SpeechTokenizerConfig(width=192, heads=3, layers=4, levels=(7, 7, 5, 5))

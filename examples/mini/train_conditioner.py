@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
-from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS, ConditionerConfig
 from mamtra_cli.families.mvc.lessons import ConditionerBatch, losses, with_noise
+from mamtra_cli.families.phones import PhoneFrontEnd
 
 REFERENCE_FRAMES = 150  # three seconds
 KINDS = ("closed", "open", "strings", "mixed", "natural")

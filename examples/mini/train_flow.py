@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mamtra_cli import features
 from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
+from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
 
 CROP = 84
 REFERENCE_SECONDS = 2.4

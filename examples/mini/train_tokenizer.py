@@ -17,7 +17,7 @@ from sizes import TOKENIZER
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 
 VOICES = ("f1", "m1", "m2", "m3", "m4")
 CROP = 100

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from mamtra_cli import models
-from mamtra_cli.families.cosyvoice2.phones import LEXICON, Lexicon
+from mamtra_cli.families.phones import LEXICON, Lexicon
 from mamtra_cli.text.english import normalise
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import reading
 from mamtra_cli import models
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.families.phones import PhoneFrontEnd
 from mamtra_cli.text.cutting import sentences
 from mamtra_cli.text.english import normalise
 from mamtra_cli.text.signs import Sieve

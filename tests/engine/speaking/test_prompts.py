@@ -23,7 +23,7 @@ from mamtra_cli.families.cosyvoice2.bpe import (
     BytePairTokenizer,
 )
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
+from mamtra_cli.families.phones import PhoneFrontEnd
 from mamtra_cli.hub import BUILT_IN
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.recipes import SynthRecipe, VoiceAddRecipe

@@ -16,12 +16,11 @@ from tests.families.cosyvoice2.tiny import (
     yaml_text,
 )
 
+from mamtra_cli.codecs.flow_hift.config import SpeakerEncoderConfig, SpeechTokenizerConfig
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families import registry
 from mamtra_cli.families.cosyvoice2.config import (
     CosyVoice2Config,
-    SpeakerEncoderConfig,
-    SpeechTokenizerConfig,
 )
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.published import (

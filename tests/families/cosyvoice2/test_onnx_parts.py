@@ -10,14 +10,14 @@ from examples.fullsize import onnx_graphs
 from onnx import TensorProto, helper, numpy_helper
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 
+from mamtra_cli.codecs.flow_hift.config import SpeechTokenizerConfig
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer, code_count
 from mamtra_cli.errors import CheckpointError, MissingDependencyError
-from mamtra_cli.families.cosyvoice2.config import SpeechTokenizerConfig
 from mamtra_cli.families.cosyvoice2.onnx_parts import (
     OnnxSpeakerEncoder,
     OnnxSpeechTokenizer,
     load,
 )
-from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer, code_count
 from mamtra_cli.families.registry import open_model
 from mamtra_cli.features import fbank80, logmel128
 

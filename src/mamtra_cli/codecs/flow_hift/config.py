@@ -1,4 +1,4 @@
-"""Sizes of the flow+HiFT codec: the mel between its halves, the flow, the two vocoders.
+"""Sizes of the flow+HiFT codec: the mel between its halves, the flow, two vocoders, two encoders.
 
 Frozen dataclasses, no torch. Defaults are those of the published CosyVoice 2 (FunAudioLLM/
 CosyVoice, examples/libritts/cosyvoice2/conf/cosyvoice2.yaml).
@@ -180,3 +180,42 @@ class SourceFilterConfig:
     def bins(self) -> int:
         """Numbers of one filter."""
         return self.n_fft // 2 + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechTokenizerConfig:
+    """The supervised speech tokenizer: log-mel at 100 Hz to FSQ codes at 25 Hz.
+
+    `levels` are the odd level counts of the FSQ digits; the published codebook is 3^8.
+    """
+
+    n_mels: Heads = 128
+    width: Width = 1280
+    heads: Heads = 20
+    layers: Layers = 6
+    fsmn_kernel: Kernel = 31
+    levels: Kernels = (3,) * 8
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes."""
+        size = 1
+        for level in self.levels:
+            size *= level
+        return size
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerEncoderConfig:
+    """mini's own speaker encoder: 80-bin fbank to one vector. Upstream uses CAM++ (ONNX)."""
+
+    n_mels: Heads = 80
+    width: Width = 128
+    layers: Layers = 4
+    dim: Width = 192
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -14,7 +14,6 @@ from mamtra_cli.bounds import (
     Frames,
     Heads,
     Kernel,
-    Kernels,
     Layers,
     Optional,
     Positive,
@@ -30,6 +29,8 @@ from mamtra_cli.codecs.flow_hift.config import (
     HiFTConfig,
     MelConfig,
     SourceFilterConfig,
+    SpeakerEncoderConfig,
+    SpeechTokenizerConfig,
 )
 from mamtra_cli.layers.mixer_config import MixerConfig
 
@@ -104,45 +105,6 @@ class LMConfig:
             kinds=self.kinds,
             mixer=MixerConfig.from_dict(self.mixer),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechTokenizerConfig:
-    """The supervised speech tokenizer: log-mel at 100 Hz to FSQ codes at 25 Hz.
-
-    `levels` are the odd level counts of the FSQ digits; the published codebook is 3^8.
-    """
-
-    n_mels: Heads = 128
-    width: Width = 1280
-    heads: Heads = 20
-    layers: Layers = 6
-    fsmn_kernel: Kernel = 31
-    levels: Kernels = (3,) * 8
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of codes."""
-        size = 1
-        for level in self.levels:
-            size *= level
-        return size
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeakerEncoderConfig:
-    """mini's own speaker encoder: 80-bin fbank to one vector. Upstream uses CAM++ (ONNX)."""
-
-    n_mels: Heads = 80
-    width: Width = 128
-    layers: Layers = 4
-    dim: Width = 192
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from mamtra_cli.backbone.costs import Head
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
+from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import (
     AttentionSite,
@@ -32,14 +34,12 @@ from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
-from mamtra_cli.families.cosyvoice2.phones import PhoneFrontEnd
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.speaker import CosyVoice2Speaker
-from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
-from mamtra_cli.families.cosyvoice2.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.measures import Parts
+from mamtra_cli.families.phones import PhoneFrontEnd
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource

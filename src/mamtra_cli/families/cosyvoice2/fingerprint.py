@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
-from mamtra_cli.families.cosyvoice2.phones import LETTERS, LEXICON, SYMBOLS
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER
 from mamtra_cli.families.cosyvoice2.weights import FILES
+from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS
 
 PARTS = {
     "speech_tokenizer": ("speech_tokenizer.safetensors", "speech_tokenizer_v2.onnx"),

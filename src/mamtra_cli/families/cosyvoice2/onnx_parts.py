@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mamtra_cli.codecs.flow_hift.config import SpeakerEncoderConfig, SpeechTokenizerConfig
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import encode_each
 from mamtra_cli.errors import CheckpointError, MissingDependencyError
-from mamtra_cli.families.cosyvoice2.config import SpeakerEncoderConfig, SpeechTokenizerConfig
-from mamtra_cli.families.cosyvoice2.speech_tokenizer import encode_each
 
 PUBLISHED = "download the file again from FunAudioLLM/CosyVoice2-0.5B"
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mamtra_cli.families.cosyvoice2.config import SpeechTokenizerConfig
-from mamtra_cli.families.cosyvoice2.speech_tokenizer import (
+from mamtra_cli.codecs.flow_hift.config import SpeechTokenizerConfig
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import (
     WINDOW_FRAMES,
     SpeechTokenizer,
     code_count,

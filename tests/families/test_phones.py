@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mamtra_cli.errors import CheckpointError, TextError
-from mamtra_cli.families.cosyvoice2 import phones as module
-from mamtra_cli.families.cosyvoice2.phones import Lexicon, PhoneFrontEnd
+from mamtra_cli.families import phones as module
+from mamtra_cli.families.phones import Lexicon, PhoneFrontEnd
 
 MINI = Path(module.__file__).parents[2] / "models" / "mini"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamtra_cli.families.cosyvoice2.config import SpeakerEncoderConfig
+from mamtra_cli.codecs.flow_hift.config import SpeakerEncoderConfig
 
 KERNEL = 7
 VARIANCE_FLOOR = 1e-5

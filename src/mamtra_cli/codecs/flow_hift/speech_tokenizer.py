@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamtra_cli.families.cosyvoice2.config import SpeechTokenizerConfig
+from mamtra_cli.codecs.flow_hift.config import SpeechTokenizerConfig
 
 FSQ_SCALE = 0.9990000128746033
 ROPE_BASE = 10_000.0

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mamtra_cli.families.cosyvoice2.config import SpeakerEncoderConfig
-from mamtra_cli.families.cosyvoice2.speaker_encoder import SpeakerEncoder
+from mamtra_cli.codecs.flow_hift.config import SpeakerEncoderConfig
+from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
 
 
 @pytest.fixture
