@@ -11,7 +11,7 @@ from mamtra_cli.errors import CheckpointError, TextError
 from mamtra_cli.families import phones as module
 from mamtra_cli.families.phones import Lexicon, PhoneFrontEnd
 
-MINI = Path(module.__file__).parents[2] / "models" / "mini"
+MINI = Path(module.__file__).parents[1] / "models" / "mini"
 
 
 @pytest.fixture(scope="module")
