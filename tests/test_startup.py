@@ -8,6 +8,9 @@ import subprocess
 import sys
 
 from tests.command import environment
+from typer.main import get_command
+
+from mamtra_cli.cli.app import COMMANDS, app
 
 PROBE = """
 import contextlib, io, json, sys
@@ -54,6 +57,25 @@ def test_startup_loads_typer_and_words_alone() -> None:
     assert {name.split(".")[1] for name in said["own"]} <= FLOORS
     read = {name for name in said["own"] if name.startswith("mamtra_cli.text")}
     assert read <= {"mamtra_cli.text", "mamtra_cli.text.encoding"}
+
+
+def test_list_of_commands_has_the_first_line_of_their_help() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    told = {name: command.help.splitlines()[0] for name, command in commands.items()}
+    assert told == COMMANDS
+
+
+def test_help_of_a_command_loads_that_command_alone() -> None:
+    for line, wanted in ((["--help"], set()), (["synth", "--help"], {"synth"})):
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, json.dumps([line])],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        read = {name.rpartition(".")[2] for name in json.loads(done.stdout)["own"]}
+        assert read & {*COMMANDS, "evaluate"} == wanted
 
 
 def test_completion_loads_nothing_heavy() -> None:

@@ -25,7 +25,7 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.ownership import Kind, entries
 from mamtra_cli.publish import NewFolder, output_errors, standing
-from mamtra_cli.recipes import FileEntry
+from mamtra_cli.recipes.shared import FileEntry
 
 if TYPE_CHECKING:
     import torch

@@ -27,11 +27,11 @@ RECIPES = {
     "profile": recipes.ProfileRecipe,
     "push": recipes.PushRecipe,
     "doctor": recipes.DoctorRecipe,
+    "serve": ServeRecipe,
     "voice add": recipes.VoiceAddRecipe,
     "voice list": recipes.VoiceListRecipe,
     "voice show": recipes.VoiceShowRecipe,
     "voice remove": recipes.VoiceRemoveRecipe,
-    "serve": ServeRecipe,
 }
 OF_THE_CONSOLE = {"json", "quiet", "verbose", "config", "help"}
 WITHOUT_KNOB = {"voice add": {"limits"}}  # too many for flags; a recipe file sets them

@@ -1,13 +1,15 @@
 """The Typer app: the list of commands, and the way in and out of the process.
 
-Commands import their task inside their body, so help, completion and usage errors never load
-torch. Usage errors are worded here in the house form; everything later ends in `Console`.
+A command is imported when it is asked for, and its task inside its body: help, completion and usage
+errors load neither the other commands nor torch. Usage errors are worded here in the house form;
+everything later ends in `Console`.
 """
 
 import itertools
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -21,21 +23,61 @@ from mamtra_cli.config import nearest
 from mamtra_cli.errors import OutputError
 
 COMMANDS = {
-    "convert": "convert",
-    "prepare": "prepare",
-    "distill": "distill",
-    "synth": "synth",
-    "eval": "evaluate",
-    "profile": "profile",
-    "push": "push",
-    "doctor": "doctor",
-    "voice": "voice",
-    "serve": "serve",
+    "convert": "Replace attention layers of a teacher with Mamba-2 layers.",
+    "prepare": "Turn speech, or texts the model speaks, into data for `mamtra distill`.",
+    "distill": "Train a converted model to match its teacher.",
+    "synth": "Speak a text.",
+    "eval": "Score a model: word errors, voice, length, closeness to its teacher.",
+    "profile": "Measure speed, memory and size.",
+    "push": "Upload a model and its card to the Hugging Face Hub.",
+    "doctor": "Show what is installed, which device and kernels run, and why.",
+    "serve": "Speak to many callers over HTTP.",
+    "voice": "Copy voices from clips, and keep them as files.",
 }
+"""Every command and the first line of its help."""
+MODULES = {"eval": "evaluate"}  # of commands whose name cannot be a module's
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made and name in COMMANDS:
+            module = MODULES.get(name, name)
+            found = getattr(import_module(f"mamtra_cli.cli.{module}"), module)
+            if not isinstance(found, typer.Typer):
+                alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+                alone.command(name, cls=HeadedCommand, context_settings=CONTEXT)(found)
+                found = alone
+            self._made[name] = get_command(found)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Root(OrderedGroup):
+    """The command list, which is shown without importing a command."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = Commands()  # type: ignore[assignment]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 app = typer.Typer(
     name="mamtra",
-    cls=OrderedGroup,
+    cls=Root,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=CONTEXT,
@@ -75,14 +117,6 @@ def root(
     """
     if ctx.invoked_subcommand is None:
         write_line(ctx.get_help())
-
-
-for _name, _module in COMMANDS.items():
-    _command = getattr(import_module(f"mamtra_cli.cli.{_module}"), _module)
-    if isinstance(_command, typer.Typer):
-        app.add_typer(_command)
-    else:
-        app.command(_name, cls=HeadedCommand, context_settings=CONTEXT)(_command)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from mamtra_cli.cli.console import Console, amount, facts, size, table
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import ConvertRecipe, ConvertResult, LayerSelection
+from mamtra_cli.recipes.convert import ConvertRecipe, ConvertResult
+from mamtra_cli.recipes.selection import LayerSelection
 
 
 def complete_placement() -> list[str]:

@@ -4,10 +4,10 @@ import os
 
 from mamtra_cli.cli.console import Console, amount, facts
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
-from mamtra_cli.recipes.distill import PRESETS
+from mamtra_cli.recipes.distill import PRESETS, DistillRecipe, DistillResult
 from mamtra_cli.recipes.evaluate import Scores
 from mamtra_cli.recipes.score_words import percent, points, shown
+from mamtra_cli.recipes.shared import StartCheck
 
 
 @command(DistillRecipe, presets=PRESETS)

@@ -2,7 +2,7 @@
 
 from mamtra_cli.cli.console import Console, facts
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import DoctorRecipe, DoctorResult
+from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult
 
 
 @command(DoctorRecipe, config=False)

@@ -2,7 +2,7 @@
 
 from mamtra_cli.cli.console import Console, facts, table
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import EvalRecipe, EvalResult
+from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult
 from mamtra_cli.recipes.score_words import direct_rows, score_rows
 
 

@@ -4,7 +4,7 @@ import typer
 
 from mamtra_cli.cli.console import Console, amount, facts, size, table
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import PrepareRecipe, PrepareResult
+from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
 
 
 @command(PrepareRecipe)

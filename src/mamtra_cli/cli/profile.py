@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mamtra_cli.cli.console import Console, amount, facts, size, table
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
+from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 
 HONEST = (
     "the hybrid reduces what grows with length and with streams; at one short utterance expect "

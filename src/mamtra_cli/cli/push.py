@@ -2,7 +2,7 @@
 
 from mamtra_cli.cli.console import Console, facts, size, table
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import PushRecipe, PushResult
+from mamtra_cli.recipes.push import PushRecipe, PushResult
 
 
 @command(PushRecipe)

@@ -13,8 +13,8 @@ from mamtra_cli.cli.options import command
 from mamtra_cli.config import to_dict
 from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.events import Note
-from mamtra_cli.recipes import SynthRecipe, SynthResult
 from mamtra_cli.recipes.lines import LineRecord
+from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.text.encoding import decode
 
 STDOUT = "-"

@@ -5,7 +5,7 @@ import typer
 from mamtra_cli.cli.console import Console, facts, size, table, write_line
 from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes import (
+from mamtra_cli.recipes.voice import (
     VoiceAddRecipe,
     VoiceAddResult,
     VoiceEntry,
@@ -18,6 +18,7 @@ from mamtra_cli.recipes import (
 voice = typer.Typer(
     name="voice",
     cls=OrderedGroup,
+    add_completion=False,
     rich_markup_mode=None,
     context_settings=CONTEXT,
 )

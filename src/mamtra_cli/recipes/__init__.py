@@ -3,68 +3,45 @@
 The one home of these numbers: the command line shows them, recipe files override them, and the
 `mamtra.json` of an output repeats the ones that were used. One module a task; imports no torch.
 `None` and "" mean that the model, the mixer or another knob decides, as the line beside the field
-says.
+says. The names here are loaded when first used, so that a command reads its own recipe alone.
 """
 
-from mamtra_cli.recipes.convert import ConvertRecipe, ConvertResult
-from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
-from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult
-from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult
-from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
-from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
-from mamtra_cli.recipes.push import PushRecipe, PushResult
-from mamtra_cli.recipes.selection import LayerSelection, PlanMeasure, SelectionStep
-from mamtra_cli.recipes.shared import FileEntry, StartCheck
-from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
-from mamtra_cli.recipes.voice import (
-    ClipFacts,
-    ClipLimits,
-    VoiceAddRecipe,
-    VoiceAddResult,
-    VoiceEntry,
-    VoiceFacts,
-    VoiceListRecipe,
-    VoiceListResult,
-    VoiceRemoveRecipe,
-    VoiceRemoveResult,
-    VoiceShowRecipe,
-    VoiceShowResult,
-)
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "ClipFacts",
-    "ClipLimits",
-    "ConvertRecipe",
-    "ConvertResult",
-    "DistillRecipe",
-    "DistillResult",
-    "DoctorRecipe",
-    "DoctorResult",
-    "EvalRecipe",
-    "EvalResult",
-    "FileEntry",
-    "LayerSelection",
-    "PlanMeasure",
-    "PrepareRecipe",
-    "PrepareResult",
-    "ProfileRecipe",
-    "ProfileResult",
-    "ProfileRow",
-    "PushRecipe",
-    "PushResult",
-    "SavingRow",
-    "SelectionStep",
-    "StartCheck",
-    "SynthRecipe",
-    "SynthResult",
-    "VoiceAddRecipe",
-    "VoiceAddResult",
-    "VoiceEntry",
-    "VoiceFacts",
-    "VoiceListRecipe",
-    "VoiceListResult",
-    "VoiceRemoveRecipe",
-    "VoiceRemoveResult",
-    "VoiceShowRecipe",
-    "VoiceShowResult",
-]
+_NAMES = {
+    "convert": ("ConvertRecipe", "ConvertResult"),
+    "distill": ("DistillRecipe", "DistillResult"),
+    "doctor": ("DoctorRecipe", "DoctorResult"),
+    "evaluate": ("EvalRecipe", "EvalResult"),
+    "prepare": ("PrepareRecipe", "PrepareResult"),
+    "profile": ("ProfileRecipe", "ProfileResult", "ProfileRow", "SavingRow"),
+    "push": ("PushRecipe", "PushResult"),
+    "selection": ("LayerSelection", "PlanMeasure", "SelectionStep"),
+    "shared": ("FileEntry", "StartCheck"),
+    "synth": ("SynthRecipe", "SynthResult"),
+    "voice": (
+        "ClipFacts",
+        "ClipLimits",
+        "VoiceAddRecipe",
+        "VoiceAddResult",
+        "VoiceEntry",
+        "VoiceFacts",
+        "VoiceListRecipe",
+        "VoiceListResult",
+        "VoiceRemoveRecipe",
+        "VoiceRemoveResult",
+        "VoiceShowRecipe",
+        "VoiceShowResult",
+    ),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a recipe or a result from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module `mamtra_cli.recipes` has no attribute `{name}`")
+    return getattr(import_module(f"mamtra_cli.recipes.{_HOMES[name]}"), name)

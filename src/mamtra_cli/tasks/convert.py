@@ -53,9 +53,9 @@ from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.registry import locate, open_model
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.publish import check_free, check_space
-from mamtra_cli.recipes import ConvertRecipe, ConvertResult, FileEntry, StartCheck
+from mamtra_cli.recipes.convert import ConvertRecipe, ConvertResult
 from mamtra_cli.recipes.selection import LayerSelection
-from mamtra_cli.recipes.shared import stored
+from mamtra_cli.recipes.shared import FileEntry, StartCheck, stored
 from mamtra_cli.tensors import check_storage
 
 INITS = {"transfer": "transfer", "random": "xavier"}

@@ -48,7 +48,8 @@ from mamtra_cli.errors import (
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.families.lessons import Example, Lessons
 from mamtra_cli.publish import check_free, written_whole
-from mamtra_cli.recipes import DistillRecipe, DistillResult, StartCheck
+from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
+from mamtra_cli.recipes.shared import StartCheck
 from mamtra_cli.stopping import interruptible
 
 log = logging.getLogger(__name__)

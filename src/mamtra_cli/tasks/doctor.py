@@ -6,7 +6,7 @@ from importlib import metadata
 from mamtra_cli import __version__, device
 from mamtra_cli.hub import BUILT_IN
 from mamtra_cli.ops.dispatch import describe
-from mamtra_cli.recipes import DoctorRecipe, DoctorResult
+from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult
 
 PACKAGES = (
     "torch",

@@ -35,8 +35,7 @@ from mamtra_cli.errors import (
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.privacy import redacted
 from mamtra_cli.publish import check_free
-from mamtra_cli.recipes import EvalRecipe, EvalResult
-from mamtra_cli.recipes.evaluate import LimitCheck
+from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult, LimitCheck
 from mamtra_cli.text.encoding import read_text
 
 NO_TEACHER = NO_SIMILARITY = "none"

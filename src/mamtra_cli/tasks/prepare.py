@@ -50,7 +50,7 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.publish import output_errors, write_whole
-from mamtra_cli.recipes import PrepareRecipe, PrepareResult
+from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
 from mamtra_cli.stopping import stop_flag
 
 DEFAULT_MODEL = "mini"

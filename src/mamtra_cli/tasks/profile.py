@@ -20,7 +20,7 @@ from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families.base import Facts
 from mamtra_cli.families.measures import Request
 from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.recipes import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
+from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
 
 BUILT_IN = "mini"
 RATIO = "1:1"

@@ -33,7 +33,8 @@ from mamtra_cli.families import registry
 from mamtra_cli.ownership import entries, owned
 from mamtra_cli.privacy import cut_paths, find_secret, is_pickle, without_paths
 from mamtra_cli.publish import HOST, dead
-from mamtra_cli.recipes import FileEntry, PushRecipe, PushResult
+from mamtra_cli.recipes.push import PushRecipe, PushResult
+from mamtra_cli.recipes.shared import FileEntry
 from mamtra_cli.tensor_header import read_header
 
 REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

@@ -22,8 +22,9 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Event, Note, Report, ignore
-from mamtra_cli.recipes import ClipLimits, SynthRecipe, SynthResult
 from mamtra_cli.recipes.knob import check_bounds
+from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
+from mamtra_cli.recipes.voice import ClipLimits
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.reading import Reading, read
 from mamtra_cli.text.respelling import Respelling

@@ -8,7 +8,7 @@ from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.registry import locate
 from mamtra_cli.publish import output_errors
-from mamtra_cli.recipes import (
+from mamtra_cli.recipes.voice import (
     VoiceAddRecipe,
     VoiceAddResult,
     VoiceListRecipe,

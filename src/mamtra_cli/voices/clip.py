@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.audio import Samples
 from mamtra_cli.errors import AudioError, TextError
-from mamtra_cli.recipes import ClipFacts, ClipLimits
+from mamtra_cli.recipes.voice import ClipFacts, ClipLimits
 from mamtra_cli.recording import decode, mix_down, read_file
 from mamtra_cli.voices.activity import Activity, measure_activity, network_share
 

@@ -17,7 +17,7 @@ from mamtra_cli.errors import (
     OutputError,
     UsageError,
 )
-from mamtra_cli.recipes import VoiceEntry
+from mamtra_cli.recipes.voice import VoiceEntry
 from mamtra_cli.tensor_header import read_header
 from mamtra_cli.voices.voice import (
     FOLDER,

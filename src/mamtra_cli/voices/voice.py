@@ -29,7 +29,7 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.publish import output_errors, written_whole
-from mamtra_cli.recipes import VoiceFacts
+from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.tensor_header import read_header
 from mamtra_cli.voices.state import PREFIX, pack_state, unpack_state
 

@@ -22,7 +22,7 @@ from torch import nn
 from mamtra_cli.config import from_dict, parse_json, read_small, to_dict
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.events import Note, Report, ignore
-from mamtra_cli.recipes import LayerSelection
+from mamtra_cli.recipes.selection import LayerSelection
 
 VERSION = 1  # of the way scores are computed; an older file is not asked
 FOLDER = "layer-selection"

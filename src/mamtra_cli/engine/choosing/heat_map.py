@@ -11,7 +11,7 @@ from pathlib import Path
 from mamtra_cli.audio import check_output
 from mamtra_cli.errors import MissingDependencyError, UsageError
 from mamtra_cli.publish import written_whole
-from mamtra_cli.recipes import LayerSelection
+from mamtra_cli.recipes.selection import LayerSelection
 
 SUFFIXES = (".svg", ".png", ".pdf")
 

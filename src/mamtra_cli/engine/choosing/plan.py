@@ -30,7 +30,8 @@ from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.recipes import ConvertRecipe, LayerSelection
+from mamtra_cli.recipes.convert import ConvertRecipe
+from mamtra_cli.recipes.selection import LayerSelection
 
 
 def plan_text(recipe: ConvertRecipe) -> str:

@@ -22,7 +22,7 @@ from mamtra_cli.backbone.auto import AutoRequest
 from mamtra_cli.backbone.placement import STRATEGIES, place
 from mamtra_cli.engine.choosing.bench import DROPPED, Bench
 from mamtra_cli.events import Report, Stage, ignore
-from mamtra_cli.recipes import LayerSelection, PlanMeasure, SelectionStep
+from mamtra_cli.recipes.selection import LayerSelection, PlanMeasure, SelectionStep
 
 Hear = Callable[[str], float]
 """Word error rate of a plan, as a fraction."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mamtra_cli.engine.lessons.examples import BatchOrder
 from mamtra_cli.families.lessons import IGNORE, Example, Layout, Lessons, counted
-from mamtra_cli.recipes import StartCheck
+from mamtra_cli.recipes.shared import StartCheck
 
 POSITIONS = 512  # padded positions of one batch
 

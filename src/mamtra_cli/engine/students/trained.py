@@ -24,7 +24,7 @@ from mamtra_cli.events import Note, Report, Stage
 from mamtra_cli.families.folder import Source
 from mamtra_cli.privacy import without_paths
 from mamtra_cli.publish import output_errors
-from mamtra_cli.recipes import DistillRecipe, DistillResult
+from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
 from mamtra_cli.recipes.shared import stored
 from mamtra_cli.tensors import SCALE, encode
 

@@ -14,7 +14,7 @@ from mamtra_cli.engine.training.memory import Memory, estimate
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.stages import NEW, half, passes_of
 from mamtra_cli.families.lessons import Example
-from mamtra_cli.recipes import DistillRecipe
+from mamtra_cli.recipes.distill import DistillRecipe
 
 POSITIONS_A_TOKEN = 1.5  # with phones for text, as mini reads; word pieces are fewer
 

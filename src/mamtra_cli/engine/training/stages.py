@@ -37,7 +37,7 @@ from mamtra_cli.engine.training.trainer import (
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage
 from mamtra_cli.families.lessons import Example, Lessons
-from mamtra_cli.recipes import DistillRecipe
+from mamtra_cli.recipes.distill import DistillRecipe
 
 ALIGN, OWN, CACHE, BOARD = "align", "own", "teacher", "tensorboard"
 STAGES = {ALIGN: "alignment", "": "training", OWN: "own speech"}

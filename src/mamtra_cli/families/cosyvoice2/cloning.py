@@ -22,7 +22,7 @@ from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.features import fbank80, logmel128, mel24k
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.model_rate import to_rate
-from mamtra_cli.recipes import VoiceFacts
+from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Voice
 

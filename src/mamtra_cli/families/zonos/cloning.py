@@ -17,7 +17,7 @@ from mamtra_cli.errors import AudioError
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SAMPLE_RATE, SpeakerEncoder, clip_mels
 from mamtra_cli.model_rate import to_rate
-from mamtra_cli.recipes import VoiceFacts
+from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Voice
 
