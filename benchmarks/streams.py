@@ -4,7 +4,7 @@ All sides live in one process and take turns, so a busy machine slows all alike:
 times do not. A time is processor time, the minimum over the rounds. Sampling is part of every
 step. Three questions:
 
-- `streams`: tokens a second of mini with 1, 4, 16 streams, each drawing from its own generator;
+- `streams`: tokens a second of mini with 1, 4, 16 streams, each by random numbers of its own;
 - `turns`: a token of a text that arrives in turns, beside one of a text that is whole, with mini's
   sizes and the published layout of positions (random weights); `modules` is the step of the plain
   modules, which text in turns took before;
@@ -35,8 +35,9 @@ from mamtra_cli.families.cosyvoice2.scripts import plain_script
 from mamtra_cli.families.cosyvoice2.sequences import decode_sequence
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens
 from mamtra_cli.families.cosyvoice2.turns import TextStream
-from mamtra_cli.ops.draws import draw_frames
-from mamtra_cli.ops.sampling import Sampling, sample_one
+from mamtra_cli.ops.draws import Variates, draw_frames
+from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.ops.tensor_draws import sample_one
 
 TEXT = "The old clock in the kitchen was very slow, and nobody noticed it."
 OPEN = GuardLimits(equal_run=1e6, loop_span=1e6, leak_run=1e6, min_share=0.0, max_share=1e9)
@@ -86,15 +87,15 @@ def choosing(rows: int, rounds: int) -> Numbers:
     histories = [[(i,) for i in range(10)] for _ in range(rows)]
 
     def together() -> None:
-        generators = [torch.Generator().manual_seed(i) for i in range(rows)]
+        variates = [Variates(i) for i in range(rows)]
         for _ in range(10):
-            draw_frames(scores, PUBLISHED, histories, generators)
+            draw_frames(scores, PUBLISHED, histories, variates)
 
     def singly() -> None:
-        generators = [torch.Generator().manual_seed(i) for i in range(rows)]
+        variates = [Variates(i) for i in range(rows)]
         for _ in range(10):
             for row in range(rows):
-                sample_one(scores[row, 0], PUBLISHED, range(10), generator=generators[row])
+                sample_one(scores[row, 0], PUBLISHED, range(10), variates[row])
 
     sides = {"together_ms": together, "singly_ms": singly}
     best = dict.fromkeys(sides, float("inf"))
@@ -141,7 +142,7 @@ def turns(engine: Engine, tokens: int, rounds: int) -> Numbers:
         for _ in range(tokens):
             start = time.process_time()
             scores, state = lm.step(token, state)
-            token = torch.tensor([sample_one(scores[0], PUBLISHED)])
+            token = torch.tensor([sample_one(scores[0], PUBLISHED, (), Variates(0))])
             kept.append(time.process_time() - start)
         return kept
 

@@ -8,7 +8,8 @@ go. Types only; nothing here knows any family, and the loop knows families only 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 Frame = tuple[int, ...]
 """The K ids of one instant, one of each codebook."""
@@ -97,7 +98,7 @@ class TokenModel(Protocol):
 
     def read(
         self, reads: Sequence[Any], rows: Any, at: Sequence[int], held: Sequence[Any]
-    ) -> tuple[Tensor, Any]:
+    ) -> tuple[Any, Any]:
         """Read whole values and take slots.
 
         Args:
@@ -107,16 +108,16 @@ class TokenModel(Protocol):
             held: what `park` gave of each joining row; None where it is new.
 
         Returns:
-            (len(at), K, V) float32 scores of what comes next, log-probabilities but for a constant;
-            -inf bars an id. The rows.
+            (len(at), K, V) float32 scores of what comes next, a tensor or an array,
+            log-probabilities but for a constant; -inf bars an id. The rows.
         """
         ...
 
-    def step(self, columns: Tensor, rows: Any) -> tuple[Tensor, Any]:
+    def step(self, columns: NDArray[np.int64], rows: Any) -> tuple[Any, Any]:
         """Read one column a row.
 
         Args:
-            columns: (B, K) long on the CPU, B up to the last slot in use; any ids at free slots.
+            columns: (B, K), B up to the last slot in use; any ids at free slots.
             rows: those that run.
 
         Returns:

@@ -1,50 +1,58 @@
-"""One frame a row in one call: rows draw from generators of their own, as if each were alone.
+"""Frames drawn from scores, each row by random numbers of its own, as if it were alone.
 
-`draw_frame` is the obvious twin, a row and a codebook at a time; `draw_frames` gives the same ids
-for the same generators and does for all rows at once what costs time: softmax, ranking, running
-sums. Which rule draws is said by `Sampling`: that of `sample_one`, or that of shaping.py where a
-repetition penalty or the unified transform is asked for.
+The scores are arrays of numpy or tensors of torch; the same variates draw the same ids from either
+(array_draws.py, tensor_draws.py), and a road that has no torch imports none. The random numbers
+are defined here, once: counter-based, so that what a draw uses does not move the next one.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from mamtra_cli.ops.sampling import Sampling, probabilities, redraw, repeats, sample_one
-from mamtra_cli.ops.shaping import draw, shaped
+from mamtra_cli.ops.sampling import Sampling
 
 Frame = tuple[int, ...]
 
 
+class Variates:
+    """Random numbers of one row: draw n is block n of the Philox generator keyed by the seed.
+
+    The raw numbers of Philox are the same on every machine (Salmon et al., "Parallel random
+    numbers: as easy as 1, 2, 3", 2011).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.draws = 0
+
+    def exponential(self, count: int) -> NDArray[np.float32]:
+        """Exp(1) variates (count,) of the next draw, none of them zero."""
+        source = np.random.Philox(key=self.seed % 2**64, counter=[0, self.draws, 0, 0])
+        self.draws += 1
+        uniform = ((source.random_raw(count) >> np.uint64(11)) + 0.5) * 2.0**-53
+        drawn: NDArray[np.float32] = -np.log(uniform).astype(np.float32)
+        return drawn
+
+
 def is_shaped(options: Sampling) -> bool:
-    """Whether shaping.py draws: its cut-offs renormalise, those of `sample_one` do not."""
+    """Whether shaping.py draws: its cut-offs renormalise, the others do not."""
     return options.repetition_penalty != 1.0 or options.linear > 0.0
 
 
-def draw_frame(
-    scores: Tensor, options: Sampling, history: Sequence[Frame], generator: torch.Generator
-) -> Frame:
-    """Draw one id of each codebook of one row.
-
-    Args:
-        scores: (K, V) logits or log-probabilities; -inf excludes an id.
-        options: how to draw.
-        history: frames drawn so far, oldest first.
-        generator: of this row, on the CPU.
-    """
-    if is_shaped(options):
-        return _shaped_frames(scores[None], options, [history], [generator])[0]
-    books = zip(scores.cpu(), _books(history, len(scores)), strict=True)
-    return tuple(sample_one(row, options, past, generator=generator) for row, past in books)
+def recent_books(history: Sequence[Frame], options: Sampling, books: int) -> list[tuple[int, ...]]:
+    """What repetitions are counted in: the recent ids of each codebook."""
+    recent = history[-options.ras_window :] if options.ras_window else ()
+    return [tuple(frame[book] for frame in recent) for book in range(books)]
 
 
 def draw_frames(
-    scores: Tensor,
+    scores: Any,
     options: Sampling,
     histories: Sequence[Sequence[Frame]],
-    generators: Sequence[torch.Generator],
+    variates: Sequence[Variates],
 ) -> list[Frame]:
     """Draw one id of each codebook of each row.
 
@@ -52,106 +60,23 @@ def draw_frames(
         scores: (B, K, V) logits or log-probabilities; -inf excludes an id.
         options: how to draw, the same for all rows.
         histories: frames that each row drew so far, oldest first.
-        generators: one a row, on the CPU.
+        variates: one a row.
     """
-    if is_shaped(options):
-        return _shaped_frames(scores, options, histories, generators)
-    if len(scores) == 1 and scores.device.type == "cpu":
-        return [draw_frame(scores[0], options, histories[0], generators[0])]
-    columns = [
-        _draw_column(
-            scores[:, book],
-            options,
-            [[frame[book] for frame in _recent(past, options)] for past in histories],
-            generators,
-        )
-        for book in range(scores.shape[1])
-    ]
-    return list(zip(*columns, strict=True))
+    drawn: list[Frame] = _twin(scores).draw_frames(scores, options, histories, variates)
+    return drawn
 
 
-def _recent(history: Sequence[Frame], options: Sampling) -> Sequence[Frame]:
-    return history[-options.ras_window :] if options.ras_window else ()
+def finite_rows(scores: Any) -> list[bool]:
+    """Of each row (B, K, V), whether something can come next and no score is NaN."""
+    sound: list[bool] = _twin(scores).finite_rows(scores)
+    return sound
 
 
-def _books(history: Sequence[Frame], books: int) -> list[tuple[int, ...]]:
-    """The history of each codebook."""
-    return [tuple(frame[book] for frame in history) for book in range(books)]
+def barred(scores: Any, places: Sequence[tuple[int, int, int]]) -> Any:
+    """Scores (B, K, V) with -inf at some (row, codebook, id)."""
+    return _twin(scores).barred(scores, places)
 
 
-def _draw_column(
-    scores: Tensor,
-    options: Sampling,
-    recent: Sequence[Sequence[int]],
-    generators: Sequence[torch.Generator],
-) -> list[int]:
-    """`sample_one` for every row of scores (B, V)."""
-    if options.greedy or options.temperature == 0.0:
-        return [int(index) for index in scores.argmax(dim=-1).tolist()]
-    ranked, ids = _rank(probabilities(scores, options), options.top_k)
-    ranked, ids = ranked.cpu(), ids.cpu()
-    counts = np.full(len(ranked), ranked.shape[1])
-    if options.top_p < 1.0:
-        taken = np.add.accumulate(ranked.numpy(), axis=1, dtype=np.float32)
-        counts = 1 + np.count_nonzero(taken[:, :-1] < np.float32(options.top_p), axis=1)
-    if options.min_p > 0.0:
-        kept = (ranked >= options.min_p * ranked[:, :1]).sum(dim=1)
-        counts = np.minimum(counts, kept.numpy())
-    chosen: list[int] = []
-    longest = int(counts.max())
-    variates = torch.full((len(ranked), longest), torch.inf)
-    for row, (count, generator) in enumerate(zip(counts.tolist(), generators, strict=True)):
-        variates[row, :count].exponential_(generator=generator)
-    places = (ranked[:, :longest] / variates).argmax(dim=1, keepdim=True)
-    chosen = ids.gather(1, places)[:, 0].tolist()
-    if options.ras_window:
-        for row, (index, past) in enumerate(zip(chosen, recent, strict=True)):
-            if repeats(index, past, options):
-                logits = scores[row].cpu()
-                chosen[row] = redraw(logits, index, options, generator=generators[row])
-    return chosen
-
-
-def _rank(probs: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """The `top_k` most probable of each row (B, V), equal ones in order of id; 0 ranks all."""
-    if not 0 < top_k < probs.shape[1]:
-        ranked, ids = torch.sort(probs, dim=1, descending=True, stable=True)
-        return ranked, ids
-    ranked, ids = probs.topk(top_k + 1, dim=1)
-    if bool((ranked[:, -1] == ranked[:, -2]).any()):
-        # Which of equal ids are among the first k, only a stable sort of all can tell.
-        ranked, ids = torch.sort(probs, dim=1, descending=True, stable=True)
-        return ranked[:, :top_k], ids[:, :top_k]
-    ids, order = ids[:, :top_k].sort(dim=1)
-    ranked, order = ranked.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return ranked, ids.gather(1, order)
-
-
-def _shaped_frames(
-    scores: Tensor,
-    options: Sampling,
-    histories: Sequence[Sequence[Frame]],
-    generators: Sequence[torch.Generator],
-) -> list[Frame]:
-    """Frames as shaping.py draws them: each row (K, V) variates from its generator."""
-    books, width = scores.shape[1:]
-    pasts = [history[-options.penalty_window :] for history in histories]
-    longest = max(len(past) for past in pasts)
-    if all(len(past) == longest for past in pasts):
-        past = torch.tensor(pasts, device=scores.device).view(len(pasts), longest, books).mT
-        probs = shaped(scores, options, past if longest else None)
-    else:
-        rows = zip(scores, pasts, strict=True)
-        probs = torch.stack(
-            [
-                shaped(
-                    row, options, torch.tensor(past, device=row.device).view(-1, books).mT.long()
-                )
-                for row, past in rows
-            ]
-        )
-    variates = torch.empty(len(scores), books, width)
-    for row, generator in enumerate(generators):
-        variates[row].exponential_(generator=generator)
-    drawn = draw(probs, variates.to(probs.device)).tolist()
-    return [tuple(frame) for frame in drawn]
+def _twin(scores: Any) -> Any:
+    name = "array_draws" if isinstance(scores, np.ndarray) else "tensor_draws"
+    return import_module(f"mamtra_cli.ops.{name}")

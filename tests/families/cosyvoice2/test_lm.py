@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tests.families.cosyvoice2.golden import Golden, golden_config, golden_lm, read
 from torch import Tensor
 
@@ -21,7 +23,9 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     lay_out_padded,
     length_limits,
 )
-from mamtra_cli.ops.sampling import Sampling, sample_one
+from mamtra_cli.ops.draws import Variates
+from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.ops.tensor_draws import sample_one
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,16 @@ def follow(lm: SpeechLM, sequence: LMSequence, ids: list[int], fused: bool) -> I
         yield scores[0].detach()
 
 
+class TorchDraws(Variates):
+    """What `torch.multinomial` draws with: torch's own generator."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def exponential(self, count: int) -> NDArray[np.float32]:
+        return torch.empty(count).exponential_().numpy()
+
+
 @pytest.mark.parametrize("fused", [False, True], ids=["modules", "fused"])
 @pytest.mark.parametrize("kind", ["greedy", "ras"])
 def test_decoding_matches_published_model(decode_golden: Golden, kind: str, fused: bool) -> None:
@@ -153,7 +167,7 @@ def test_decoding_matches_published_model(decode_golden: Golden, kind: str, fuse
                 chosen.append(int(scores.argmax()))
             elif torch.__version__.startswith(info["torch"]):
                 # Draws are the same on the same build of torch only; scores are on any.
-                chosen.append(sample_one(scores, RAS, ids[:row]))
+                chosen.append(sample_one(scores, RAS, ids[:row], TorchDraws()))
         stopped = [facts["stop_id"]] if facts["greedy_stopped"] and kind == "greedy" else []
         assert chosen == ids + stopped or not chosen
         assert len(expected) <= facts["max_len"]

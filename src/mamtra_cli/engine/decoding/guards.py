@@ -7,11 +7,10 @@ are in seconds, whatever the frames of a model last. Each guard answers with a `
 Nothing here knows models or text.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from mamtra_cli.families.script import Frame
 
@@ -137,23 +136,24 @@ def too_long(
     )
 
 
-def check_finite(values: Tensor, what: str) -> Rejection | None:
-    """Refuse NaN and infinity. values: any shape; `what` names them."""
-    if bool(torch.isfinite(values).all()):
+def check_finite(values: Any, what: str) -> Rejection | None:
+    """Refuse NaN and infinity. values: tensor or array of any shape; `what` names them."""
+    sound = abs(values) < math.inf
+    if bool(sound.all()):
         return None
-    bad = int((~torch.isfinite(values)).sum())
-    return Rejection(cause="non_finite", detail=f"{bad} of {values.numel()} {what} are not finite")
+    bad, total = int((~sound).sum()), math.prod(values.shape)
+    return Rejection(cause="non_finite", detail=f"{bad} of {total} {what} are not finite")
 
 
-def check_audio(audio: Tensor, limits: GuardLimits | None = None) -> Rejection | None:
-    """Judge the samples of a finished piece. audio: (S,) float."""
+def check_audio(audio: Any, limits: GuardLimits | None = None) -> Rejection | None:
+    """Judge the samples of a finished piece. audio: (S,) float, tensor or array."""
     limits = limits or GuardLimits()
     rejection = check_finite(audio, "samples")
     if rejection is not None:
         return rejection
-    if audio.numel() == 0:
+    if not len(audio):
         return Rejection(cause="too_short", detail="no samples")
-    level = float(audio.square().mean().sqrt())
+    level = math.sqrt(float((audio * audio).mean()))
     if level < limits.silence_rms:
         return Rejection(cause="silence", detail=f"root mean square {level:.1e} of full scale")
     return None

@@ -1,18 +1,20 @@
 """Many scripts spoken by one model at once: they join a batch that runs, and leave it.
 
 `step` is all there is to drive: it lets those in who wait in line, reads what is to be read, draws
-one frame for every row in one call, and says what came of it. Each row draws from a generator of
-its own, so its frames do not depend on its company. Knows scripts and scores, nothing of text or
-sound; who may come in, and when, is the caller's.
+one frame for every row in one call, and says what came of it. Each row draws from numbers of its
+own, so its frames do not depend on its company. Scores are tensors or arrays, as the model gives
+them, and nothing here needs torch. Knows scripts and scores, nothing of text or sound; who may come
+in, and when, is the caller's.
 """
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from mamtra_cli.engine.decoding.guards import (
     GuardLimits,
@@ -23,7 +25,8 @@ from mamtra_cli.engine.decoding.guards import (
     too_long,
 )
 from mamtra_cli.families.script import Frame, Script, TokenModel
-from mamtra_cli.ops.draws import draw_frames
+from mamtra_cli.ops.arrays import joined
+from mamtra_cli.ops.draws import Variates, barred, draw_frames, finite_rows
 from mamtra_cli.ops.sampling import Sampling
 
 ROWS = 16
@@ -67,7 +70,7 @@ class _Row:
     script: Script
     sampling: Sampling
     watch: TokenWatch
-    generator: torch.Generator
+    variates: Variates
     slot: int | None = None
     held: Any = None
     told: int = 0
@@ -102,7 +105,7 @@ class Streams:
             script=script,
             sampling=sampling,
             watch=TokenWatch(self.limits, self.model.frame_rate, script.heard),
-            generator=torch.Generator().manual_seed(seed),
+            variates=Variates(seed),
         )
         self._line[row.id] = row
         return row.id
@@ -157,7 +160,7 @@ class Streams:
         for row in over:
             self._inside.pop(row.id)
         if stepping or joining:
-            with torch.inference_mode():
+            with _inference():
                 self._compact(stepping, len(joining))
                 scores = self._scores(stepping, joining)
             events += self._drawn([*stepping, *joining], scores)
@@ -173,13 +176,14 @@ class Streams:
         """Those who would be let in now; a stream that waits for text keeps its place inside."""
         return list(self._line.values())[: max(self.rows - len(self._inside), 0)]
 
-    def _scores(self, stepping: Sequence[_Row], joining: Sequence[_Row]) -> Tensor:
+    def _scores(self, stepping: Sequence[_Row], joining: Sequence[_Row]) -> Any:
         """(B, K, V) of these rows in order, on the model's device."""
-        found: list[Tensor] = []
+        found: list[Any] = []
         if stepping:
-            slots = [row.slot for row in stepping]
-            columns = torch.zeros(max(s or 0 for s in slots) + 1, self.model.codebooks).long()
-            columns[slots] = torch.tensor([row.script.column for row in stepping])
+            slots = [row.slot for row in stepping if row.slot is not None]
+            shape = (max(slots) + 1, self.model.codebooks)
+            columns = np.zeros(shape, np.int64)
+            columns[slots] = [row.script.column for row in stepping]
             scores, self._batch = self.model.step(columns, self._batch)
             found.append(scores if slots == list(range(len(scores))) else scores[slots])
         if joining:
@@ -196,9 +200,9 @@ class Streams:
             for row in joining:
                 row.held = None
             found.append(scores)
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return joined(found)
 
-    def _drawn(self, rows: Sequence[_Row], scores: Tensor) -> list[Event]:
+    def _drawn(self, rows: Sequence[_Row], scores: Any) -> list[Event]:
         """Draw for rows of scores (B, K, V), and what came of it."""
         ended: list[_Row] = []
         reading: list[_Row] = []
@@ -222,13 +226,12 @@ class Streams:
         self._free(ended)
         return events
 
-    def _choose(self, rows: Sequence[_Row], scores: Tensor) -> list[Frame | Rejection]:
+    def _choose(self, rows: Sequence[_Row], scores: Any) -> list[Frame | Rejection]:
         """What comes next in each row."""
-        peaks = scores.amax(dim=-1).isfinite().flatten(1).all(dim=1).tolist()
         found: list[Frame | Rejection] = [()] * len(rows)
-        barred: list[tuple[int, int, int]] = []
+        closed: list[tuple[int, int, int]] = []
         drawing: dict[Sampling, list[int]] = {}
-        for place, (row, sound) in enumerate(zip(rows, peaks, strict=True)):
+        for place, (row, sound) in enumerate(zip(rows, finite_rows(scores), strict=True)):
             if not sound:
                 refused = check_finite(scores[place], "token scores")
                 found[place] = refused or Rejection(
@@ -237,17 +240,16 @@ class Streams:
             elif row.script.due is not None:
                 found[place] = row.script.due
             else:
-                barred += [(place, book, id) for book, id in row.script.barred]
+                closed += [(place, book, id) for book, id in row.script.barred]
                 drawing.setdefault(row.sampling, []).append(place)
-        if barred:
-            scores = scores.clone()
-            scores[tuple(torch.tensor(barred, device=scores.device).T)] = -torch.inf
+        if closed:
+            scores = barred(scores, closed)
         for sampling, places in drawing.items():
             frames = draw_frames(
                 scores if len(places) == len(rows) else scores[places],
                 sampling,
                 [rows[place].script.history for place in places],
-                [rows[place].generator for place in places],
+                [rows[place].variates for place in places],
             )
             for place, frame in zip(places, frames, strict=True):
                 found[place] = frame
@@ -285,7 +287,7 @@ class Streams:
         """Take rows out of the batch that must read text before their next step."""
         for row in rows:
             assert row.slot is not None
-            with torch.inference_mode():
+            with _inference():
                 self._batch, row.held = self.model.park(self._batch, row.slot)
             row.slot = None
 
@@ -293,7 +295,7 @@ class Streams:
         """Give slots back."""
         slots = [row.slot for row in rows if row.slot is not None]
         if slots:
-            with torch.inference_mode():
+            with _inference():
                 self._batch = self.model.leave(self._batch, slots)
         for row in rows:
             row.slot = row.held = None
@@ -305,3 +307,9 @@ class Streams:
             self._batch, moves = self.model.compact(self._batch)
             for old, new in moves.items():
                 slots[old].slot = new
+
+
+def _inference() -> contextlib.AbstractContextManager[Any]:
+    """torch's inference mode; nothing where torch was never imported."""
+    torch = sys.modules.get("torch")
+    return contextlib.nullcontext() if torch is None else torch.inference_mode()

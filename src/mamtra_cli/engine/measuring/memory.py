@@ -5,6 +5,7 @@ of a pipeline is its weights and its largest stage. What only a family can tell,
 and what its authors' program computes, is its `Measures`. Numbers by name.
 """
 
+import numpy as np
 import torch
 
 from mamtra_cli.engine.model import Engine
@@ -44,7 +45,7 @@ def own_memory(engine: Engine, request: Request) -> Numbers:
     def speak() -> object:
         scores, rows = model.read([reads], None, [0], [None])
         for _ in range(request.tokens):
-            scores, rows = model.step(torch.zeros(1, model.codebooks).long(), rows)
+            scores, rows = model.step(np.zeros((1, model.codebooks), np.int64), rows)
         return scores, rows
 
     parts = [engine.part(name).state_dict().values() for name in engine.speech_parts]

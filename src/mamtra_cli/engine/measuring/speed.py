@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from mamtra_cli.codecs.base import SoundOptions
@@ -76,7 +77,7 @@ def language_model(
         "positions": float(context),
         "bytes": float(tensor_bytes(rows)),
     }
-    columns = torch.zeros(batch, model.codebooks, dtype=torch.long)
+    columns = np.zeros((batch, model.codebooks), np.int64)
     seconds = []
     with torch.inference_mode():
         for _ in range(4 + STEPS):

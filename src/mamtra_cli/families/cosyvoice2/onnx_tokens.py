@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mamtra_cli.backbone.decoding.onnx_step import OnnxRow, OnnxStack, OnnxState
@@ -61,10 +62,10 @@ class OnnxTokens:
             scores.append(found)
         return _scores(np.stack(scores)), state
 
-    def step(self, columns: Tensor, rows: OnnxState) -> tuple[Tensor, OnnxState]:
+    def step(self, columns: NDArray[np.int64], rows: OnnxState) -> tuple[Tensor, OnnxState]:
         """Read one token a row."""
         x = np.zeros((rows.rows, self.table.shape[1]), np.float32)
-        x[: len(columns)] = self.table[columns[:, 0].numpy()]
+        x[: len(columns)] = self.table[columns[:, 0]]
         found, rows = self.onnx.step(x, rows)
         return _scores(found[: len(columns)]), rows
 

@@ -7,7 +7,9 @@ are, for a model under training, whose rows start together.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mamtra_cli.backbone.decoding.caches import DecodeState, compact, join, leave, row
@@ -57,10 +59,10 @@ class FusedTokens:
         assert rows is not None
         return torch.stack(scores)[:, None], rows
 
-    def step(self, columns: Tensor, rows: DecodeState) -> tuple[Tensor, DecodeState]:
+    def step(self, columns: NDArray[np.int64], rows: DecodeState) -> tuple[Tensor, DecodeState]:
         """Read one token a row."""
         lm = self.lm
-        tokens = columns[:, 0].to(lm.speech_embedding.weight.device)
+        tokens = torch.as_tensor(columns)[:, 0].to(lm.speech_embedding.weight.device)
         hidden, rows = self.stack.step(lm.speech_embedding(tokens), rows)
         return torch.log_softmax(lm.llm_decoder(hidden).float(), dim=-1)[:, None], rows
 
@@ -118,13 +120,13 @@ class PlainTokens:
         _, scores, state = groups[0]
         return scores[:, None], PlainRows(state=state, at=tuple(at))
 
-    def step(self, columns: Tensor, rows: PlainRows) -> tuple[Tensor, PlainRows]:
+    def step(self, columns: NDArray[np.int64], rows: PlainRows) -> tuple[Tensor, PlainRows]:
         """Read one token a row."""
         device = self.lm.speech_embedding.weight.device
         tokens = torch.zeros(rows.state.batch, dtype=torch.long)
         used = [slot for slot in range(len(columns)) if rows.at[slot] >= 0]
         places = [rows.at[slot] for slot in used]
-        tokens[places] = columns[used, 0]
+        tokens[places] = torch.as_tensor(columns)[used, 0]
         found, state = self.lm.step(tokens.to(device), rows.state)
         scores = found.new_zeros(len(columns), found.shape[1])
         scores[used] = found[places]

@@ -8,7 +8,9 @@ steps the fused stack; `PlainTokens` the modules as they are, for a model under 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mamtra_cli.backbone.decoding import caches
@@ -116,10 +118,10 @@ class ZonosTokens:
         by_slot[slot] = Row(inner=tuple(free), manner=value.prompt.manner)
         return Rows(state=opened, by_slot=by_slot)
 
-    def step(self, columns: Tensor, rows: Rows) -> tuple[Tensor, Rows]:
+    def step(self, columns: NDArray[np.int64], rows: Rows) -> tuple[Tensor, Rows]:
         """Read one column a row."""
         lm, device = self.lm, rows.state.position.device
-        x = lm.embed(columns.to(device)[:, None])[:, 0]  # (B, D)
+        x = lm.embed(torch.as_tensor(columns).to(device)[:, None])[:, 0]  # (B, D)
         rows = self._absorbed(x, rows)
         source = torch.zeros(rows.state.batch, dtype=torch.long)
         for slot, row in rows.by_slot.items():
@@ -213,7 +215,7 @@ class PlainTokens:
         return torch.stack(scores), kept
 
     def step(
-        self, columns: Tensor, rows: Mapping[int, tuple[HybridState, Manner]]
+        self, columns: NDArray[np.int64], rows: Mapping[int, tuple[HybridState, Manner]]
     ) -> tuple[Tensor, Mapping[int, tuple[HybridState, Manner]]]:
         """Read one column a row."""
         config = self.lm.config
@@ -222,7 +224,7 @@ class PlainTokens:
         scores = torch.full(shape, -torch.inf, device=device)
         kept = {}
         for slot, (state, manner) in rows.items():
-            x = self.lm.embed(columns[slot].to(device)[None, None])
+            x = self.lm.embed(torch.as_tensor(columns[slot]).to(device)[None, None])
             out = self.lm.stack.step(x.expand(state.batch, -1, -1), state)
             scores[slot] = mixed(self.lm, out.hidden[:, -1], manner)
             kept[slot] = (out.state, manner)
