@@ -40,6 +40,7 @@ LM = LMConfig(
     min_ratio=1.0,
     max_ratio=6.0,
     positions="aligned",
+    alignment=(2, 0),
 )
 
 

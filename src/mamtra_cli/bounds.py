@@ -28,6 +28,7 @@ Rows = Annotated[int, Bounds(1, 1 << 24)]  # of a table
 Optional = Annotated[int, Bounds(0, 1 << 24)]  # a size that may be left out
 Kernel = Annotated[int, Bounds(1, 1 << 16)]  # taps, samples of a window, frames
 Kernels = Annotated[tuple[int, ...], Bounds(1, 1 << 16)]
+Places = Annotated[tuple[int, ...], Bounds(0, 1 << 20)]  # of layers, heads
 Frames = Annotated[int, Bounds(0, 1 << 20)]
 Rate = Annotated[int, Bounds(1000, 768_000)]  # samples a second
 Hertz = Annotated[float, Bounds(0, 384_000)]

@@ -192,3 +192,10 @@ def test_long_sentence_is_not_cut_after_an_abbreviation(front: PhoneFrontEnd) ->
     assert len(pieces) > 1
     assert pieces[0].startswith("Dr. Smith")
     assert " ".join(pieces).split() == text.split()
+
+
+def test_spans_name_the_word_of_every_id(front: PhoneFrontEnd) -> None:
+    piece = "The cat, Dr. Li's CD?"
+    spans = front.spans(piece)
+    assert [word for word, _ in spans if word][:4] == ["the", "cat", "doctor", "li's"]
+    assert sum(size for _, size in spans) == len(front.ids(piece))

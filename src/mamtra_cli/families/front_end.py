@@ -41,6 +41,13 @@ class FrontEnd(Protocol):
         """What is said for one piece, for a person to see."""
         ...
 
+    def spans(self, piece: str) -> list[tuple[str, int]]:
+        """What the ids of a piece say, in order: each word and how many ids are its own.
+
+        Pauses and marks are "", and so is everything where ids cannot be told apart by words.
+        """
+        ...
+
     def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "FrontEnd":
         """The same front end, which says these words by these phones.
 

@@ -166,6 +166,11 @@ class PhoneFrontEnd:
         """Words and phones of a piece."""
         return [Word(word=word, phones=tuple(phones)) for word, phones in self.words(piece)]
 
+    def spans(self, piece: str) -> list[tuple[str, int]]:
+        """Words of a piece, each with how many symbols are its own."""
+        words = [("" if word in ",.?" else word, len(phones)) for word, phones in self.words(piece)]
+        return [("", 1), *((_written(word), count) for word, count in words)]
+
     def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "PhoneFrontEnd":
         """The front end with words that are said by given phones."""
         for given in phones.values():

@@ -132,6 +132,18 @@ class Speaker(Protocol):
         """What the codec makes sound of, for a whole text: only where `tokens` is None."""
         ...
 
+    def counts(
+        self, ids: Sequence[int], frames: Sequence[Any], voice: Voice, settings: Any
+    ) -> tuple[int, ...] | None:
+        """How many of the frames each id takes, in order; None where the model cannot tell.
+
+        Args:
+            ids: of one piece.
+            frames: all that were spoken for it, at least one.
+            voice, settings: they were spoken with.
+        """
+        ...
+
     def sound_prompt(self, voice: Voice, settings: Any = None) -> Any:
         """What the codec is shown of a voice."""
         ...

@@ -203,6 +203,9 @@ class ToySpeaker:
             most=longest if most is None else min(longest, most),
         )
 
+    def counts(self, ids: Sequence[int], frames: Sequence[Any], voice: Any, settings: Any) -> None:
+        """Nothing was taught to say which id is being spoken."""
+
     def sound_prompt(self, voice: Any, settings: Any = None) -> None:
         """Tones have no voice."""
 

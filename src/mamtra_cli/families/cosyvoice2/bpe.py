@@ -223,6 +223,10 @@ class BpeFrontEnd:
         """Words of a piece; the model reads their letters."""
         return [Word(word=word) for word in piece.split()]
 
+    def spans(self, piece: str) -> list[tuple[str, int]]:
+        """All ids as one: no model of these tells when it says which."""
+        return [("", len(self.ids(piece)))]
+
     def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "BpeFrontEnd":
         """Refuse phones for single words."""
         if phones:

@@ -16,6 +16,7 @@ from mamtra_cli.bounds import (
     Kernel,
     Layers,
     Optional,
+    Places,
     Positive,
     Rows,
     Scale,
@@ -32,6 +33,7 @@ from mamtra_cli.codecs.flow_hift.config import (
     SpeakerEncoderConfig,
     SpeechTokenizerConfig,
 )
+from mamtra_cli.errors import UsageError
 from mamtra_cli.layers.mixer_config import MixerConfig
 
 TOKENS_PER_SECOND = 25.0
@@ -43,6 +45,8 @@ class LMConfig:
 
     `positions` is `sequential` (the published model) or `aligned`: text and speech share one
     rotary time axis, each text id advancing it by `durations[id]` speech tokens.
+    `alignment` is the layer and the query head that were taught to look at the text id being
+    spoken; empty where none was.
     """
 
     d_model: Width = 896
@@ -62,11 +66,18 @@ class LMConfig:
     max_ratio: Scale = 20.0
     positions: str = "sequential"
     durations: Durations = ()
+    alignment: Places = ()
     kinds: str = ""
     mixer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        sizes = (self.n_layers, self.n_heads)
+        if self.alignment and not (
+            len(self.alignment) == 2
+            and all(at < size for at, size in zip(self.alignment, sizes, strict=True))
+        ):
+            raise UsageError(f"`alignment` is a layer and a head, not {list(self.alignment)}")
 
     @property
     def eos_id(self) -> int:

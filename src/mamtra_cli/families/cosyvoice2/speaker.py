@@ -15,6 +15,7 @@ from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.families.cosyvoice2.alignment import token_counts
 from mamtra_cli.families.cosyvoice2.cloning import clone, with_state
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
@@ -23,6 +24,7 @@ from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens, PlainTokens
 from mamtra_cli.families.cosyvoice2.turns import TextStream
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.voices.clip import Clip
@@ -134,6 +136,13 @@ class CosyVoice2Speaker:
         """The script of a text that arrives while it is spoken."""
         text, tokens = voice.heard(settings or self.settings(voice))
         return TextStream.begin(self.config.lm, text, tokens)
+
+    def counts(
+        self, ids: Sequence[int], frames: Sequence[Frame], voice: Voice, settings: Manner
+    ) -> tuple[int, ...] | None:
+        """How many of the tokens each id takes."""
+        tokens = [frame[0] for frame in frames]
+        return token_counts(self.lm, ids, tokens, *voice.heard(settings))
 
     def sound_prompt(self, voice: Voice, settings: Manner | None = None) -> VoicePrompt:
         """A voice as the flow wants it."""

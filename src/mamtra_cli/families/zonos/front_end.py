@@ -89,6 +89,10 @@ class ZonosFrontEnd:
             for word in piece.split()
         ]
 
+    def spans(self, piece: str) -> list[tuple[str, int]]:
+        """All ids as one: no model of these tells when it says which."""
+        return [("", len(self.ids(piece)))]
+
     def with_phones(self, phones: Mapping[str, tuple[str, ...]]) -> "ZonosFrontEnd":
         """Refuse phones for single words."""
         if phones:

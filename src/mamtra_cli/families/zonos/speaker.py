@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -149,6 +149,9 @@ class ZonosSpeaker:
             "this model cannot speak while its text arrives word by word",
             "`--text-stream` speaks each sentence as soon as it is complete",
         )
+
+    def counts(self, ids: Sequence[int], frames: Sequence[Any], voice: Any, settings: Any) -> None:
+        """Nothing was taught to say which id is being spoken."""
 
     def sound_prompt(self, voice: Voice, settings: Told | None = None) -> tuple[Frame, ...]:
         """Frames of the clip, after which those of the speech are decoded."""
