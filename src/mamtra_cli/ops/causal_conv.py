@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mamtra_cli.ops.casts import cast
+
 
 def segment_runs(seq_idx: Tensor, pad_mask: Tensor | None = None) -> Tensor:
     """Number the packed sequences of each row 0, 1, 2, ... by the changes of their ids.
@@ -209,7 +211,7 @@ def causal_conv_taps(
         (B, C), dtype of `u`.
     """
     wide = bias.dtype
-    y = torch.addcmul(bias, u.to(wide), taps[-1])
+    y = torch.addcmul(bias, cast(u, wide), taps[-1])
     for tap, before in zip(taps[:-1], past, strict=True):
-        y = y.addcmul_(before.to(wide), tap)
-    return _activate(y, activation).to(u.dtype)
+        y = y.addcmul_(cast(before, wide), tap)
+    return cast(_activate(y, activation), u.dtype)

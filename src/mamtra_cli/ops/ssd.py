@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mamtra_cli.ops import dispatch, mamba_ssm_kernels
+from mamtra_cli.ops.casts import cast
 from mamtra_cli.ops.causal_conv import segment_runs
 
 Gain = Tensor | float | None
@@ -32,9 +33,9 @@ def _step_size(
     dtype: torch.dtype,
 ) -> Tensor:
     """Effective step size, (..., H), in `dtype`."""
-    dt = dt.to(dtype)
+    dt = cast(dt, dtype)
     if bias is not None:
-        dt = dt + bias.to(dtype)
+        dt = dt + cast(bias, dtype)
     if softplus:
         dt = F.softplus(dt)
     return dt if limit is None else dt.clamp(*limit)
@@ -171,12 +172,12 @@ def ssd_step(
         keys, queries = (B, C) if B.shape == C.shape else (_per_head(B, heads), _per_head(C, heads))
         y = mamba_ssm_kernels.step(after, x, step, A, keys, queries, gain=gain)
         return _finish(y.to(wide), x, D, z).to(x.dtype), after
-    keys, queries = B.to(wide), _per_head(C.to(wide), readers)
+    keys, queries = cast(B, wide), _per_head(cast(C, wide), readers)
     # What heads share is multiplied once for all of them.
     groups = x.shape[1] if x.shape[1] == B.shape[1] else heads
-    values, keys = _per_head(x.to(wide), groups), _per_head(keys, groups)
+    values, keys = _per_head(cast(x, wide), groups), _per_head(keys, groups)
     update = (values[..., None] * keys[:, :, None])[:, :, None]  # (B, G, 1, P, N)
-    decay = torch.exp(step * A.to(wide))[..., None, None]  # (B, H, 1, 1)
+    decay = torch.exp(step * cast(A, wide))[..., None, None]  # (B, H, 1, 1)
     after = state.mul_(decay) if in_place else state * decay
     grouped = after.view(batch, groups, heads // groups, width, states)
     if gain is None or isinstance(gain, Tensor):
@@ -193,11 +194,12 @@ def ssd_step(
         queries = queries.reshape(batch * heads, -1, states)
         y = torch.bmm(queries, after.flatten(0, 1).transpose(1, 2))  # (B * H, readers / H, P)
     if D is not None and D.dim() == 1:
-        skip = D.to(wide).view(groups, -1, 1)
+        skip = cast(D, wide).view(groups, -1, 1)
         y = torch.addcmul(y.view(batch, groups, -1, width), values[:, :, None], skip)
         D = None
     y = y.view(batch, readers, width)
-    return _finish(y, _per_head(x, readers) if D is not None else x, D, z).to(x.dtype), after
+    y = _finish(y, _per_head(x, readers) if D is not None else x, D, z)
+    return cast(y, x.dtype), after
 
 
 def ssd_scan(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.backbone.decoding.caches import DecodeState, join, open_state, with_room
-from mamtra_cli.backbone.decoding.layer import Pack, Turns, normed, plain
+from mamtra_cli.backbone.decoding.layer import Pack, Rotation, Turns, normed, plain
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.backbone.kinds import kind_of
@@ -34,6 +34,7 @@ class FusedStack:
         self.config = stack.config
         self.norm = stack.norm
         self.placed = stack.placed
+        self.rotation = Rotation(stack.config.shape, stack.norm.weight)
 
     @torch.no_grad()
     def open(self, state: HybridState, room: int) -> DecodeState:
@@ -66,7 +67,7 @@ class FusedStack:
             want = (state.batch, self.config.d_model)
             raise ValueError(f"expected {want}, got {tuple(x.shape)}")
         at = state.position if positions is None else positions
-        turns = Turns(at, self.config.shape, x.dtype)
+        turns = Turns(at, self.rotation)
         x = self.placed(x, at)
         state = with_room(state, max(state.lengths) + 1)
         places = Places(state.lengths, x.device)

@@ -17,9 +17,10 @@ from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.layers.mlp import GeluMLP
 from mamtra_cli.layers.norm import RMSNorm
-from mamtra_cli.layers.rotary import shape_table
+from mamtra_cli.layers.rotary import rope_frequencies
 from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import LayerState, MambaState
+from mamtra_cli.ops.casts import cast
 
 Linear = Callable[[Tensor], Tensor]
 Pack = Callable[[Tensor, Tensor | None], Linear]
@@ -128,43 +129,76 @@ Heads = tuple[tuple[int, float], ...]
 """Runs of heads and what each is scaled by on being turned; 0 leaves a run as it is."""
 
 
+class Rotation:
+    """What the turning of heads needs of a stack, made once.
+
+    Args:
+        shape: of the stack.
+        like: a tensor of the stack; gives dtype and device.
+    """
+
+    def __init__(self, shape: MixerShape, like: Tensor) -> None:
+        self.order = shape.rope
+        wide = torch.float64 if like.dtype == torch.float64 else torch.float32
+        self._like = like.new_empty(0, dtype=wide)
+        self._runs: dict[Heads, tuple[Tensor, Tensor]] = {}
+        self.frequencies = self._like
+        if shape.rope != "none":
+            self.frequencies = rope_frequencies(
+                shape.head_dim,
+                shape.rope_theta,
+                shape.rope_scaling,
+                dtype=wide,
+                device=like.device,
+            )  # (P / 2)
+
+    def factors(self, heads: Heads) -> tuple[Tensor, Tensor]:
+        """What each head's turned part is scaled by, and its part that is not turned: (1, H, 1)."""
+        if heads not in self._runs:
+            still = 1.0 if self.order == "none" else 0.0
+            runs = [self._like.new_full((1, count, 1), scale or still) for count, scale in heads]
+            factors = torch.cat(runs, 1)
+            self._runs[heads] = factors, (factors == 0).to(factors.dtype)
+        return self._runs[heads]
+
+
 class Turns:
     """Rotation of one token's heads, made once a step for all layers with the same heads.
 
     Args:
         at: (B,) positions.
-        shape: of the stack.
-        dtype: of the activations.
+        rotation: of the stack.
     """
 
-    def __init__(self, at: Tensor, shape: MixerShape, dtype: torch.dtype) -> None:
-        self.at, self.shape, self.dtype = at, shape, dtype
-        self.wide = torch.float64 if dtype == torch.float64 else torch.float32
+    def __init__(self, at: Tensor, rotation: Rotation) -> None:
+        self.at, self.rotation = at, rotation
         self._table: tuple[Tensor, Tensor] | None = None
         self._made: dict[Heads, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, values: Tensor, heads: Heads) -> Tensor:
         """Turn and scale heads (B, H, P)."""
-        order, wide = self.shape.rope, values.to(self.wide)
-        if order == "none":
-            return (wide * _factors(heads, wide, rest=1.0)).to(values.dtype)
+        rotation = self.rotation
+        wide = cast(values, rotation.frequencies.dtype)
+        if rotation.order == "none":
+            return cast(wide * rotation.factors(heads)[0], values.dtype)
         if heads not in self._made:
-            factors = _factors(heads, wide, rest=0.0)
+            factors, still = rotation.factors(heads)
             cos, sin = self._tables()
-            self._made[heads] = (cos * factors + (factors == 0), sin * factors)
+            self._made[heads] = (cos * factors + still, sin * factors)
         cos, sin = self._made[heads]
-        if order == "interleaved":
+        if rotation.order == "interleaved":
             partner = torch.unflatten(wide, -1, (-1, 2)).flip(-1).flatten(-2)
         else:
             partner = wide.roll(wide.shape[2] // 2, -1)
-        return torch.addcmul(wide * cos, partner, sin).to(values.dtype)
+        return cast(torch.addcmul(wide * cos, partner, sin), values.dtype)
 
     def _tables(self) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines of every channel, each (B, 1, P)."""
         if self._table is None:
-            cos, sin = shape_table(self.at[:, None], self.shape, self.dtype)
-            cos, sin = cos[:, 0], sin[:, 0]  # (B, 1, P / 2)
-            if self.shape.rope == "interleaved":
+            rotation = self.rotation
+            angles = self.at[:, None, None].to(rotation.frequencies.dtype) * rotation.frequencies
+            cos, sin = angles.cos(), angles.sin()  # (B, 1, P / 2)
+            if rotation.order == "interleaved":
                 signed = torch.stack((-sin, sin), -1).flatten(-2)
                 self._table = cos.repeat_interleave(2, -1), signed
             else:
@@ -172,17 +206,12 @@ class Turns:
         return self._table
 
 
-def _factors(heads: Heads, like: Tensor, rest: float) -> Tensor:
-    """(1, H, 1) of what each head is scaled by; `rest` where it is left as it is."""
-    return torch.cat([like.new_full((1, count, 1), scale or rest) for count, scale in heads], 1)
-
-
 def normed(x: Tensor, norm: RMSNorm | nn.LayerNorm) -> Tensor:
     """Norm of (B, C), in one call where there is one group."""
     if isinstance(norm, nn.LayerNorm):
         return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     if norm.groups == 1:
-        return F.rms_norm(x, (x.shape[-1],), norm.weight.to(x.dtype), norm.eps)
+        return torch.rms_norm(x, (x.shape[-1],), cast(norm.weight, x.dtype), norm.eps)
     grouped = torch.unflatten(x, -1, (norm.groups, -1))
     return F.rms_norm(grouped, grouped.shape[-1:], None, norm.eps).flatten(-2) * norm.weight
 

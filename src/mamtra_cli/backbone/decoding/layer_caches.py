@@ -319,6 +319,11 @@ class PairCache:
         return PairState(near=near, far=self.far.closed(first, stop, lengths))
 
 
+def in_use(buffer: Tensor, rows: int, axis: int = 0) -> Tensor:
+    """The first rows of a buffer; the buffer itself, at no cost, where all are in use."""
+    return buffer if buffer.shape[axis] == rows else buffer.narrow(axis, 0, rows)
+
+
 def ring_slot(index: Tensor, sinks: int, window: int) -> Tensor:
     """Column of a token in a window cache: sinks first, then a ring."""
     return torch.where(index < sinks, index, sinks + (index - sinks) % window)

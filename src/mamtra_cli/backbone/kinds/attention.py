@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack, Turns
-from mamtra_cli.backbone.decoding.layer_caches import AttentionCache, Cache, WindowCache
+from mamtra_cli.backbone.decoding.layer_caches import AttentionCache, Cache, WindowCache, in_use
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.backbone.kinds.base import Kind, attention_matrices, attention_parameters
@@ -14,6 +14,7 @@ from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import LayerState
 from mamtra_cli.ops.attention import attention_step
+from mamtra_cli.ops.casts import cast
 
 
 class FusedAttention(FusedLayer):
@@ -38,8 +39,8 @@ class FusedAttention(FusedLayer):
         turned = turns(joined.view(batch, heads + 2 * groups, -1), self.heads)
         keys, values, hidden = written(cache, turned[:, heads:], places)
         queries = turned[:, :heads].reshape(batch * groups, heads // groups, -1)
-        out = attention_step(queries.to(keys.dtype), keys, values, hidden)
-        return out.view(batch, -1).to(self.dtype), cache
+        out = attention_step(cast(queries, keys.dtype), keys, values, hidden)
+        return cast(out.view(batch, -1), self.dtype), cache
 
 
 def written(
@@ -57,10 +58,10 @@ def written(
     """
     batch, groups, width = len(new), cache.groups, new.shape[2]
     both = new.view(batch, 2, groups, width).transpose(0, 1)
-    both = both.reshape(2, batch * groups, width).to(cache.kv.dtype)
+    both = cast(both.reshape(2, batch * groups, width), cache.kv.dtype)
     columns = places.columns(groups, cache.window if isinstance(cache, WindowCache) else None)
     # Slots beyond the last in use are not looked at.
-    rows = cache.kv[:, : batch * groups]
+    rows = in_use(cache.kv, batch * groups, axis=1)
     if isinstance(columns.new, int):
         rows[:, :, columns.new] = both
     else:

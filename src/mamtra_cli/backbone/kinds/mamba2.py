@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mamtra_cli.backbone.attention_weights import AttentionWeights
 from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack, Turns, normed
-from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache
+from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache, in_use
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.backbone.kinds.base import Kind
@@ -21,6 +21,7 @@ from mamtra_cli.layers.mamba2 import Mamba2Mixer, feature_map, normalised
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import MixerShape
 from mamtra_cli.layers.state import LayerState
+from mamtra_cli.ops.casts import cast
 from mamtra_cli.ops.causal_conv import causal_conv_taps
 from mamtra_cli.ops.ssd import ssd_step
 
@@ -83,16 +84,17 @@ class FusedMixer(FusedLayer):
         both = mixed.view(batch, 2 * groups + heads, -1)
         if self.turned:
             both = turns(both, self.heads)
-        v = both[:, :groups].to(self.wide)  # (B, G, P)
-        mapped = feature_map(both[:, groups:], self.config.feature_map).to(self.wide)
+        v = cast(both[:, :groups], self.wide)  # (B, G, P)
+        mapped = cast(feature_map(both[:, groups:], self.config.feature_map), self.wide)
         x = F.pad(v, (0, 1), value=1.0) if self.config.normalise else v
-        y = self.recur(cache.ssm[:batch], x, dt, mapped[:, :groups], mapped[:, groups:])
+        ssm = in_use(cache.ssm, batch)
+        y = self.recur(ssm, x, dt, mapped[:, :groups], mapped[:, groups:])
         if self.config.normalise:
             y = normalised(y)
             if self.skip is not None:
                 y = y + self.skip[:, None] * v.repeat_interleave(heads // groups, dim=1)
         after = MixerCache(taps=(*cache.taps, channels)[1:], ssm=cache.ssm)
-        return self.core.tail(y.reshape(batch, -1).to(self.dtype), gate, normed), after
+        return self.core.tail(cast(y.reshape(batch, -1), self.dtype), gate, normed), after
 
 
 class Mamba2(Kind):

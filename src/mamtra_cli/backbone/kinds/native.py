@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.decoding.layer import FusedLayer, Pack, Turns, normed
-from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache
+from mamtra_cli.backbone.decoding.layer_caches import Cache, MixerCache, in_use
 from mamtra_cli.backbone.decoding.places import Places
 from mamtra_cli.backbone.hybrid import Block
 from mamtra_cli.backbone.kinds.base import Kind
@@ -41,7 +41,7 @@ class FusedNative(FusedLayer):
         mixed = causal_conv_taps(channels, self.taps, self.bias, cache.taps, "silu")
         x, keys, queries = self.core.maps(mixed)
         y, _ = ssd_step(
-            cache.ssm[: len(joined)],
+            in_use(cache.ssm, len(joined)),
             x,
             dt,
             self.rates,
