@@ -108,7 +108,7 @@ def steps(work: Path, small: bool) -> Iterator[tuple[str, list[str]]]:
     teacher, voice = work / "standin", work / "random.safetensors"
     yield "imports", [sys.executable, "-c", BASELINE]
     maker = [sys.executable, str(ROOT / "examples/fullsize/make_standin.py"), "--out", str(teacher)]
-    yield "stand-in", [*maker, *(["--small"] if small else [])]
+    yield "stand-in", [*maker, *(["--size", "small"] if small else [])]
     yield "voice", [sys.executable, "-c", VOICE, str(voice)]
 
     def convert(name: str, *options: str) -> list[str]:

@@ -1,13 +1,16 @@
-"""The text files of a published CosyVoice 2 folder, for any sizes: YAML, Qwen2 files, tokenizer.
+"""The files of a published CosyVoice 2 folder beside its parts: YAML, Qwen2 model, tokenizer.
 
 Structure and key names are the published ones, which a loader has to understand; the vocabulary is
 our own, trained on this package's sentences and filled up to the published number of ids.
 """
 
 import json
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from mamtra_cli.families.cosyvoice2.bpe import WORDS
@@ -15,6 +18,8 @@ from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.text.sentences import closed
 
 PUBLISHED_BASE = 151_643  # ids of vocab.json; the markup follows
+BODY = "llm.model."  # what llm.pt has before the names of the text model
+TEXT_HEAD = "lm_head.weight"
 SENTENCES = 600
 LEARNED = 2000  # ids that the training may fill; the rest are pairs of them
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -71,6 +76,20 @@ def write_qwen(folder: Path, config: CosyVoice2Config, base: int) -> None:
         (folder / name).write_text(text, "utf-8")
 
 
+def write_text_model(path: Path, lm: Mapping[str, torch.Tensor]) -> None:
+    """Write the text model that the official constructor opens before llm.pt replaces its numbers.
+
+    Args:
+        path: CosyVoice-BlankEN/model.safetensors.
+        lm: tensors of llm.pt; those of its body are written in bfloat16, without the head, which
+            is the table.
+    """
+    body = {name.removeprefix(BODY): value for name, value in lm.items() if name.startswith(BODY)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {name: value.bfloat16() for name, value in body.items() if name != TEXT_HEAD}
+    save_file(kept, path, {"format": "pt"})
+
+
 def byte_pairs(size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A byte-level vocabulary of exactly `size` ids, and its merges in order of rank."""
     split = [
@@ -104,7 +123,10 @@ def byte_pairs(size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def yaml_text(config: CosyVoice2Config) -> str:
-    """`cosyvoice2.yaml` of a config, with the tags and references of the published one."""
+    """`cosyvoice2.yaml` of a config, with the tags and references of the published one.
+
+    The keys are all that the published file has for speaking; those for training are left out.
+    """
     lm, flow, hift, mel = config.lm, config.flow, config.hift, config.mel
     encoder, estimator = flow.encoder, flow.estimator
     dilations = [list(hift.resblock_dilations)] * len(hift.resblock_kernels)
@@ -112,6 +134,7 @@ def yaml_text(config: CosyVoice2Config) -> str:
 __set_seed1: !apply:random.seed [1986]
 __set_seed2: !apply:numpy.random.seed [1986]
 __set_seed3: !apply:torch.manual_seed [1986]
+__set_seed4: !apply:torch.cuda.manual_seed_all [1986]
 sample_rate: {mel.sample_rate}
 llm_input_size: {lm.d_model}
 llm_output_size: {lm.d_model}
@@ -139,8 +162,10 @@ flow: !new:cosyvoice.flow.flow.CausalMaskedDiffWithXvec
     input_size: {encoder.width}
     output_size: {flow.mel_bins}
     spk_embed_dim: !ref <spk_embed_dim>
+    output_type: mel
     vocab_size: {flow.vocab_size}
     input_frame_rate: !ref <token_frame_rate>
+    only_mask_loss: True
     token_mel_ratio: !ref <token_mel_ratio>
     pre_lookahead_len: {encoder.lookahead}
     encoder: !new:cosyvoice.transformer.upsample_encoder.UpsampleConformerEncoder
@@ -148,23 +173,40 @@ flow: !new:cosyvoice.flow.flow.CausalMaskedDiffWithXvec
         attention_heads: {encoder.heads}
         linear_units: {encoder.d_ff}
         num_blocks: {encoder.blocks}
+        dropout_rate: 0.1
+        positional_dropout_rate: 0.1
+        attention_dropout_rate: 0.1
+        normalize_before: True
+        input_layer: linear
+        pos_enc_layer_type: rel_pos_espnet
+        selfattention_layer_type: rel_selfattn
+        input_size: {encoder.width}
+        use_cnn_module: False
+        macaron_style: False
         static_chunk_size: !ref <chunk_size>
     decoder: !new:cosyvoice.flow.flow_matching.CausalConditionalCFM
+        in_channels: {3 * flow.mel_bins}
+        n_spks: 1
+        spk_emb_dim: {flow.mel_bins}
         cfm_params: !new:omegaconf.DictConfig
             content:
                 sigma_min: 1e-06
                 solver: euler
                 t_scheduler: cosine
+                training_cfg_rate: 0.2
                 inference_cfg_rate: {flow.cfg_rate}
+                reg_loss_type: l1
         estimator: !new:cosyvoice.flow.decoder.CausalConditionalDecoder
             in_channels: {4 * flow.mel_bins}
             out_channels: {flow.mel_bins}
             channels: [{estimator.channels}]
+            dropout: 0.0
             attention_head_dim: {estimator.head_dim}
             n_blocks: {estimator.n_blocks}
             num_mid_blocks: {estimator.mid_blocks}
             num_heads: {estimator.heads}
-            static_chunk_size: !ref <token_frame_rate> * <token_mel_ratio>
+            act_fn: gelu
+            static_chunk_size: !ref <chunk_size> * <token_mel_ratio>
             num_decoding_left_chunks: !ref <num_decoding_left_chunks>
 hift: !new:cosyvoice.hifigan.generator.HiFTGenerator
     in_channels: {hift.mel_bins}
@@ -189,6 +231,10 @@ hift: !new:cosyvoice.hifigan.generator.HiFTGenerator
         num_class: 1
         in_channels: {hift.mel_bins}
         cond_channels: {hift.f0_channels}
+get_tokenizer: !name:cosyvoice.tokenizer.tokenizer.get_qwen_tokenizer
+    token_path: !ref <qwen_pretrain_path>
+    skip_special_tokens: True
+allowed_special: all
 feat_extractor: !name:matcha.utils.audio.mel_spectrogram
     n_fft: {mel.n_fft}
     num_mels: {mel.n_mels}
@@ -198,8 +244,4 @@ feat_extractor: !name:matcha.utils.audio.mel_spectrogram
     fmin: {mel.fmin:g}
     fmax: {mel.fmax:g}
     center: False
-allowed_special: 'all'
-data_pipeline: [
-    !ref <feat_extractor>,
-]
 """

@@ -1,13 +1,14 @@
 """Write a random CosyVoice 2 checkpoint in the exact published layout.
 
-    python examples/fullsize/make_standin.py --out standin          # 2.6 GB, as published
-    python examples/fullsize/make_standin.py --out small --small    # 8 MB, the same files
+    python examples/fullsize/make_standin.py --out standin                # 3.5 GB, as published
+    python examples/fullsize/make_standin.py --out small --size small     # 58 MB, the same files
+    python examples/fullsize/make_standin.py --out tiny --size tiny       # 9 MB, for mamtra alone
 
-Every file that `mamtra` reads of FunAudioLLM/CosyVoice2-0.5B is there, with the published names,
-shapes and types and nothing else of it: weights are drawn, the vocabulary and the ONNX graphs are
-our own. What it says is noise, but it says it: tokens vary, an end comes after a few seconds, and
-the audio is finite. The same options write the same tensors. At full size the language model is
-drawn and pickled whole: about 2.4 GB of memory.
+Every file that `mamtra` or the official program reads of FunAudioLLM/CosyVoice2-0.5B is there, with
+the published names, shapes and types and nothing else of it: weights are drawn, the vocabulary and
+the ONNX graphs are our own. What it says is noise, but it says it: tokens vary, an end comes after
+a few seconds, and the audio is finite. The same options write the same tensors. At full size the
+language model is drawn and pickled whole: about 3.4 GB of memory.
 """
 
 import argparse
@@ -46,20 +47,29 @@ PITCH = 150.0  # Hz
 QUIET = 0.2  # of the last layer of flow and vocoder, so that neither saturates
 
 
-def small_config() -> CosyVoice2Config:
-    """All 24 layers, codes and interfaces of the published model; everything else narrow."""
+def small_config(encoder: int) -> CosyVoice2Config:
+    """All 24 layers, codes and interfaces of the published model; all but `encoder` channels of the
+    flow's encoder narrow."""
     return CosyVoice2Config(
         lm=LMConfig(
             d_model=64, n_heads=4, n_kv_heads=2, head_dim=16, d_ff=96, vocab_size=SMALL_BASE + 32
         ),
         flow=FlowConfig(
-            encoder=FlowEncoderConfig(width=32, heads=2, d_ff=48, blocks=1, up_blocks=4),
+            encoder=FlowEncoderConfig(width=encoder, heads=2, d_ff=48, blocks=1, up_blocks=4),
             estimator=FlowEstimatorConfig(
                 channels=32, heads=2, head_dim=8, n_blocks=1, mid_blocks=1
             ),
         ),
         hift=HiFTConfig(base_channels=32, f0_channels=16),
     )
+
+
+SIZES = {
+    "full": CosyVoice2Config(),
+    # The official encoder has 512 channels whatever the YAML says.
+    "small": small_config(512),
+    "tiny": small_config(32),
+}
 
 
 def shapes(config: CosyVoice2Config, part: str) -> dict[str, tuple[int, ...]]:
@@ -114,27 +124,30 @@ def respelled(tensors: dict[str, Tensor], spelling: str) -> dict[str, Tensor]:
     return renamed
 
 
-def write(out: Path, *, small: bool = False, seed: int = 0, spelling: str = "parametrized") -> Path:
+def write(out: Path, *, size: str = "full", seed: int = 0, spelling: str = "parametrized") -> Path:
     """Write the folder.
 
     Args:
         out: made where it is missing.
-        small: narrow layers in place of the published ones.
+        size: one of `SIZES`.
         seed: of everything drawn.
         spelling: of weight norm in hift.pt, `parametrized` or `old`.
     """
-    config = small_config() if small else CosyVoice2Config()
+    config = SIZES[size]
     out.mkdir(parents=True, exist_ok=True)
     for index, (part, name) in enumerate(weights.FILES.items()):
         generator = torch.Generator().manual_seed(seed * len(weights.FILES) + index)
         tensors = FAMILY.to_published(part, dict(drawn(config, part, generator)))
         torch.save(respelled(tensors, spelling) if part == "hift" else tensors, out / name)
+        if part == "lm":
+            layout.write_text_model(out / QWEN_FOLDER / "model.safetensors", tensors)
         del tensors
         print(f"{name}  {(out / name).stat().st_size:,} bytes", file=sys.stderr)
     (out / YAML_FILE).write_text(layout.yaml_text(config), "utf-8")
     (out / "config.json").write_text("{}")
     (out / "configuration.json").write_text(json.dumps({"task": "text-to-speech"}))
-    layout.write_qwen(out / QWEN_FOLDER, config, SMALL_BASE if small else layout.PUBLISHED_BASE)
+    base = layout.PUBLISHED_BASE if size == "full" else SMALL_BASE
+    layout.write_qwen(out / QWEN_FOLDER, config, base)
     onnx_graphs.write_speech_tokenizer(out / ONNX_PARTS["speech_tokenizer"], seed)
     onnx_graphs.write_speaker_encoder(out / ONNX_PARTS["speaker_encoder"], seed)
     return out
@@ -145,10 +158,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="narrow layers, the same files")
+    parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--weight-norm", choices=sorted(SPELLINGS), default="parametrized")
     given = parser.parse_args()
-    write(given.out, small=given.small, seed=given.seed, spelling=given.weight_norm)
+    write(given.out, size=given.size, seed=given.seed, spelling=given.weight_norm)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from tests.command import environment
 
 from mamtra_cli import checkpoint
 from mamtra_cli.checkpoint import sha256
-from mamtra_cli.errors import CheckpointError, OutputError
+from mamtra_cli.engine.students.pair import open_pair
+from mamtra_cli.errors import CheckpointError, OutputError, UsageError
+from mamtra_cli.events import ignore
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER
 from mamtra_cli.families.cosyvoice2.repository import PUBLISHED
 from mamtra_cli.families.registry import open_model
@@ -41,7 +43,7 @@ main()
 @pytest.fixture(scope="module")
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small stand-in: the published layout, 24 narrow layers."""
-    return make_standin.write(tmp_path_factory.mktemp("models") / "standin", small=True)
+    return make_standin.write(tmp_path_factory.mktemp("models") / "standin", size="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def of(teacher: Path, output: Path, **knobs: Any) -> ConvertRecipe:
 
 
 def test_standin_is_the_same_for_the_same_seed(standin: Path, tmp_path: Path) -> None:
-    again = make_standin.write(tmp_path / "again", small=True, spelling="old")
+    again = make_standin.write(tmp_path / "again", size="tiny", spelling="old")
     for path in standin.rglob("*"):
         if path.is_file() and path.suffix != ".pt":
             assert sha256(path) == sha256(again / path.relative_to(standin)), path.name
@@ -208,6 +210,38 @@ def test_steps_of_the_flow_that_are_not_known_are_refused(copy: Path) -> None:
     path.write_text(path.read_text("utf-8").replace("t_scheduler: cosine", "t_scheduler: linear"))
     with pytest.raises(CheckpointError, match="only cosine"):
         convert(of(copy, copy.parent / "s", dry_run=True))
+
+
+def test_section_made_by_other_code_is_refused_at_once(copy: Path) -> None:
+    path = copy / "cosyvoice2.yaml"
+    text = path.read_text("utf-8")
+    for known, other in (
+        ("flow.CausalMaskedDiffWithXvec", "flow.CausalMaskedDiffWithDiT"),
+        ("generator.HiFTGenerator", "generator.CausalHiFTGenerator"),
+    ):
+        assert known in text
+        path.write_text(text.replace(known, other))
+        (copy / "llm.pt").write_bytes(b"never read")
+        with pytest.raises(CheckpointError, match=f"made by '{other.split('.')[1]}'"):
+            convert(of(copy, copy.parent / "s"))
+
+
+def test_part_is_read_from_the_file_that_is_named(copy: Path, tmp_path: Path) -> None:
+    other = torch.load(copy / "llm.pt", weights_only=True)
+    other[NORM] = other[NORM] + 1
+    torch.save(other, copy / "llm.rl.pt")
+    for wrong in ("lm=llm.xy.pt", "llm=llm.rl.pt", "lm"):
+        with pytest.raises(UsageError, match=f"--part {wrong}"):
+            convert(of(copy, tmp_path / "s", part=(wrong,)))
+    convert(of(copy, tmp_path / "s", part=("lm=llm.rl.pt",)))
+    student = open_model(tmp_path / "s")
+    assert torch.equal(student.tensors("lm")[NORM], other[NORM])
+    told = json.loads((tmp_path / "s" / "mamtra.json").read_text())
+    assert told["teacher"]["sha256"]["llm.rl.pt"] == sha256(copy / "llm.rl.pt")
+    teacher = open_pair(str(tmp_path / "s"), "", "cpu", ignore).teacher
+    assert torch.equal(teacher.lessons.lm.state_dict()[NORM], other[NORM])
+    with pytest.raises(UsageError, match="published folder"):
+        open_model(tmp_path / "s", files=("lm=llm.pt",))
 
 
 @pytest.mark.parametrize(

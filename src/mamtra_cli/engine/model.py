@@ -5,7 +5,7 @@ and devices; what a model does with a text and a voice is its family's `Speaker`
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -95,6 +95,7 @@ class Engine:
         backend: str = "auto",
         quant: str = "none",
         lean: bool = False,
+        files: Sequence[str] = (),
         report: Report = ignore,
     ) -> Self:
         """Find a model and read its configuration; parts are loaded when they are first used.
@@ -104,11 +105,12 @@ class Engine:
             device, dtype, threads: what to compute with; `auto` and 0 choose.
             backend, quant: what steps the language model, see `device.choose_backend`.
             lean: leave the text embedding off the device, for an engine that only speaks.
+            files: of parts of a published folder, see `registry.open_model`.
             report: hears of downloads.
         """
         located = registry.locate(name, report=report)
         report(Stage(name="loading", detail=located.name))
-        model = registry.open_model(located.folder)
+        model = registry.open_model(located.folder, files=files)
         return cls.of(
             model,
             located.name,

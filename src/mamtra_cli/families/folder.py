@@ -3,8 +3,8 @@
 Nothing is loaded before it is asked for. Knows families by their types only.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.checkpoint import CONFIG, PROVENANCE, README, SUFFIX, ModelFolder, sha256
-from mamtra_cli.errors import CheckpointError, PlanError
+from mamtra_cli.errors import CheckpointError, PlanError, UsageError
 from mamtra_cli.families.base import Conversion, Facts, Family, Upstream
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.tensors import TensorFile, TensorSource, load_module
@@ -278,6 +278,28 @@ class Model:
                 f"(SHA-256 {known[name][:12]}...)",
                 "copy it from the teacher again, or convert again",
             )
+
+
+def with_files(upstream: Upstream, folder: Path, words: Sequence[str]) -> Upstream:
+    """A published folder that reads some parts from other files.
+
+    Args:
+        upstream: what its family found in it.
+        folder: where it is.
+        words: each `NAME=FILE`; the file may lie elsewhere.
+
+    Raises:
+        UsageError: there is no such part or no such file.
+    """
+    parts = dict(upstream.parts)
+    for word in words:
+        name, _, file = word.partition("=")
+        if name not in parts or not file:
+            raise UsageError(f"`--part {word}`", f"write NAME=FILE; parts: {', '.join(parts)}")
+        if not (folder / file).is_file():
+            raise UsageError(f"`--part {word}`: there is no file `{folder / file}`")
+        parts[name] = folder / file
+    return replace(upstream, parts=parts)
 
 
 class _NoDraws(TorchFunctionMode):

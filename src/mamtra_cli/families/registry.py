@@ -8,6 +8,7 @@ packages add theirs through the entry point groups `mamtra.families` (name =
 """
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -76,19 +77,21 @@ def locate(name: str, *, configs_only: bool = False, report: Report = ignore) ->
     return hub.locate(name, known, configs_only=configs_only, report=report)
 
 
-def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
+def open_model(folder: Path, *, configs_only: bool = False, files: Sequence[str] = ()) -> "Model":
     """Find out what a folder holds: our format, or one that a family recognises.
 
     Args:
         folder: the folder.
         configs_only: accept a published folder whose weights were not fetched.
+        files: `NAME=FILE`, a part of a published folder and another file of it.
 
     Raises:
         ModelNotFoundError: there is no such folder, or no family knows it.
         CheckpointError: the folder is of a known kind but incomplete or damaged.
+        UsageError: `files` names no part or no file of it.
     """
     from mamtra_cli.checkpoint import CONFIG, read_json, read_model_folder
-    from mamtra_cli.families.folder import Model, OwnSource, PublishedSource
+    from mamtra_cli.families.folder import Model, OwnSource, PublishedSource, with_files
 
     if not folder.is_dir():
         raise ModelNotFoundError(f"there is no model folder `{folder}`")
@@ -100,12 +103,18 @@ def open_model(folder: Path, *, configs_only: bool = False) -> "Model":
             config = from_dict(owner.config_class, source.config, f"{folder.name}/{CONFIG}")
         except UsageError as error:
             raise CheckpointError(error.message, error.hint) from error
+        if files:
+            raise UsageError(
+                f"`--part` chooses files of a published folder; `{folder}` is none",
+                "convert the published folder with it",
+            )
         own = OwnSource(folder=source)
         return checked(Model(family=owner, folder=folder, config=config, source=own))
     for name in names():
         owner = family(name)
         upstream = owner.upstream(folder, configs_only=configs_only)
         if upstream is not None:
+            upstream = with_files(upstream, folder, files)
             published = PublishedSource(family=owner, upstream=upstream)
             model = Model(family=owner, folder=folder, config=upstream.config, source=published)
             return checked(model)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 from mamtra_cli.recipes.knob import OUTPUT, Knob
 from mamtra_cli.recipes.selection import LayerSelection
-from mamtra_cli.recipes.shared import Device, DryRun, FileEntry, OutputFolder, Seed, StartCheck
+from mamtra_cli.recipes.shared import (
+    Device,
+    DryRun,
+    FileEntry,
+    OutputFolder,
+    Part,
+    Seed,
+    StartCheck,
+)
 
 _plan = partial(Knob, panel="Layer plan")
 _layers = partial(Knob, panel="New layers")
@@ -23,6 +31,7 @@ class ConvertRecipe:
             "Model to convert: a folder, org/name[@revision] or `mini`.", "TEACHER", positional=True
         ),
     ] = ""
+    part: Part = ()
     ratio: Annotated[
         str, _plan("Attention layers to Mamba layers.", "T:M", names=("--ratio", "-r"))
     ] = "1:1"

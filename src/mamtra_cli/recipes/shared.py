@@ -49,6 +49,13 @@ Voices = Annotated[
         default="in MAMTRA_HOME or your data folder",
     ),
 ]
+Part = Annotated[
+    tuple[str, ...],
+    Knob(
+        "Read a part of a published folder from another file: lm=llm.rl.pt; repeat for more.",
+        "NAME=FILE",
+    ),
+]
 OutputFolder = Annotated[
     Path | None,
     Knob(

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 from mamtra_cli.recipes.knob import OUTPUT, Knob
-from mamtra_cli.recipes.shared import Backend, Device, DType, Force, Quant, Seed, Threads, Voices
+from mamtra_cli.recipes.shared import (
+    Backend,
+    Device,
+    DType,
+    Force,
+    Part,
+    Quant,
+    Seed,
+    Threads,
+    Voices,
+)
 
 _output = partial(Knob, panel=OUTPUT)
 _voice = partial(Knob, panel="Voice")
@@ -54,6 +64,7 @@ class SynthRecipe:
             env="MAMTRA_MODEL",
         ),
     ] = "mini"
+    part: Part = ()
     voice: Annotated[
         str,
         _voice(

@@ -105,7 +105,8 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     if recipe.dry_run:
         sizes_only = not needs_scores(recipe)
         located = locate(recipe.teacher, configs_only=sizes_only, report=report)
-        model = open_model(located.folder, configs_only=sizes_only)
+        files = () if sizes_only else recipe.part
+        model = open_model(located.folder, configs_only=sizes_only, files=files)
         teacher = Teacher(model, recipe.device)
         design = make_design(recipe, teacher, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
@@ -114,7 +115,7 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     if located.revision:
         open_model(located.folder, configs_only=True)  # refuses other versions before the weights
         located = locate(recipe.teacher, report=report)
-    model = open_model(located.folder)
+    model = open_model(located.folder, files=recipe.part)
     teacher = Teacher(model, recipe.device)
     design = make_design(recipe, teacher, located.name, located.revision, report)
     if recipe.output.resolve().is_relative_to(model.folder.resolve()):

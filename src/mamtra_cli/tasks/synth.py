@@ -79,6 +79,7 @@ def synth(
         backend=recipe.backend,
         quant=recipe.quant,
         lean=True,
+        files=recipe.part,
         report=report,
     )
     engine.use_rules(recipe.text_rules)

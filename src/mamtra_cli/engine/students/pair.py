@@ -44,8 +44,8 @@ def open_pair(student_name: str, teacher_name: str, device: str, report: Report)
             f"nothing of `{student_name}` is converted",
             f"convert it first, `mamtra convert {student_name} -o student`",
         )
-    name = teacher_name or teacher_of(student)
-    teacher = Engine.load(name, device=device, dtype="float32", report=report)
+    name, files = (teacher_name, ()) if teacher_name else teacher_of(student)
+    teacher = Engine.load(name, device=device, dtype="float32", files=files, report=report)
     ours, theirs = _sizes(student), _sizes(teacher)
     for field in ours:
         if ours[field] != theirs[field]:
@@ -70,8 +70,8 @@ def _sizes(engine: Engine) -> dict[str, object]:
     }
 
 
-def teacher_of(student: Engine) -> str:
-    """The model a student was converted from, as its folder tells."""
+def teacher_of(student: Engine) -> tuple[str, tuple[str, ...]]:
+    """The model a student was converted from, as its folder tells, and the files of its parts."""
     path = student.folder / PROVENANCE
     told = read_json(path).get("recipe", {}) if path.is_file() else {}
     name = told.get("teacher") if isinstance(told, dict) else None
@@ -80,7 +80,7 @@ def teacher_of(student: Engine) -> str:
             f"`{student.name}` does not tell which model it was converted from",
             "name it with `--teacher`",
         )
-    return name
+    return name, tuple(map(str, told.get("part") or ()))
 
 
 def share_frozen(pair: Pair) -> None:

@@ -1,8 +1,9 @@
 """A published CosyVoice-2 folder: is it one, is it whole, and what sizes do its files state.
 
 `cosyvoice2.yaml` is read as data: its `!new:`, `!name:` and `!apply:` tags name code, which is
-never looked up; `!ref` is followed. The stack's sizes come from the Qwen2 `config.json`. What a
-file does not state keeps the published value; the weights are checked against all of it.
+never looked up, but must be the code that is meant here; `!ref` is followed. The stack's sizes come
+from the Qwen2 `config.json`. What a file does not state keeps the published value; the weights are
+checked against all of it.
 """
 
 import math
@@ -33,7 +34,20 @@ YAML_FILE = "cosyvoice2.yaml"
 QWEN_FOLDER = "CosyVoice-BlankEN"
 ONNX_PARTS = {"speech_tokenizer": "speech_tokenizer_v2.onnx", "speaker_encoder": "campplus.onnx"}
 OLDER_YAML = "cosyvoice.yaml"
-CLASSES = {"TransformerLM": "1", "Qwen2LM": "2", "CosyVoice3LM": "3"}
+VERSIONS = {"TransformerLM": "1", "Qwen2LM": "2", "CosyVoice3LM": "3"}
+CLASSES = {
+    "llm": "Qwen2LM",
+    "llm.llm": "Qwen2Encoder",
+    "llm.sampling": "ras_sampling",
+    "flow": "CausalMaskedDiffWithXvec",
+    "flow.encoder": "UpsampleConformerEncoder",
+    "flow.decoder": "CausalConditionalCFM",
+    "flow.decoder.estimator": "CausalConditionalDecoder",
+    "hift": "HiFTGenerator",
+    "hift.f0_predictor": "ConvRNNF0Predictor",
+    "feat_extractor": "mel_spectrogram",
+}
+"""What makes each section; a section without a tag is taken as it is."""
 OTHER_VERSIONS = {
     "cosyvoice.yaml": "CosyVoice 1",
     "cosyvoice3.yaml": "CosyVoice 3",
@@ -126,6 +140,12 @@ class Ref:
     text: str
 
 
+class Made(dict[str, Any]):
+    """A section with a tag; `by` is the last word of the class or function that it names."""
+
+    by = ""
+
+
 class TaggedLoader(yaml.SafeLoader):  # type: ignore[misc]
     """The safe loader, to which a tag of the model's own is just another node."""
 
@@ -144,7 +164,9 @@ def _tagged(loader: TaggedLoader, tag: str, node: yaml.Node) -> Any:
     if tag == "ref" and isinstance(node, yaml.ScalarNode):
         return Ref(str(node.value))
     if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
+        made = Made(loader.construct_mapping(node, deep=True))
+        made.by = re.split(r"[:.]", tag)[-1]
+        return made
     if isinstance(node, yaml.SequenceNode):
         return loader.construct_sequence(node, deep=True)
     return loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None
@@ -232,8 +254,8 @@ def version_of(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read `{path}`: {error}", HINT) from error
     named = re.search(r"^llm:\s*!new:[\w.]*?(\w+)\s*$", text, re.MULTILINE)
-    if named and named[1] in CLASSES:
-        return CLASSES[named[1]]
+    if named and named[1] in VERSIONS:
+        return VERSIONS[named[1]]
     return "2" if re.search(r"^qwen_pretrain_path:|^\s+mix_ratio:", text, re.MULTILINE) else ""
 
 
@@ -263,6 +285,10 @@ def _from_yaml(data: dict[str, Any]) -> CosyVoice2Config:
     for section in ("llm", "flow", "hift"):
         if not isinstance(data.get(section), dict):
             raise ValueError(f"section `{section}` is missing")
+    for path, wanted in CLASSES.items():
+        section = _find(data, path)
+        if isinstance(section, Made) and section.by != wanted:
+            raise ValueError(f"`{path}` is made by {brief(section.by)}, only {wanted} is known")
     schedule = _find(data, "flow.decoder.cfm_params.content.t_scheduler")
     if schedule not in (None, "cosine"):
         raise ValueError(f"steps of the flow by {brief(schedule)} are not supported, only cosine")
