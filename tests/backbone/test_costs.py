@@ -91,6 +91,22 @@ def test_break_even_of_the_published_teacher() -> None:
 
 
 @pytest.mark.parametrize(
+    ("heads", "groups", "width", "tokens"),
+    [(14, 2, 64, 448), (16, 4, 128, 512), (16, 8, 128, 256), (16, 16, 64, 64)],
+    ids=["cosyvoice2", "zonos", "qwen3-tts", "chatterbox"],
+)
+def test_a_state_weighs_head_width_times_query_heads_a_key_head(
+    heads: int, groups: int, width: int, tokens: int
+) -> None:
+    """The law: a float32 state against keys and values in bfloat16, the convolution left out."""
+    sizes = replace(QWEN, n_heads=heads, n_kv_heads=groups, head_dim=width)
+    assert tokens == width * heads // groups
+    assert break_even(sizes).state == tokens < break_even(sizes).memory
+    wider = replace(sizes, mixer=replace(sizes.mixer, feature_map="softmax2"))
+    assert break_even(wider).state == 2 * tokens
+
+
+@pytest.mark.parametrize(
     "precision", [Precision(), Precision(cache=4, conv=4)], ids=["bf16", "fp32"]
 )
 def test_memory_break_even_is_where_the_caches_cross(precision: Precision) -> None:

@@ -16,6 +16,8 @@ from mamtra_cli.recipes import ProfileRecipe, ProfileResult
 from mamtra_cli.tasks import profile as task
 from mamtra_cli.tasks.profile import converted, missed, profile
 
+SOUND = ("flow", "vocoder", "speech", "process")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,7 +31,7 @@ def result(model: Path) -> ProfileResult:
 
 def test_every_stage_is_measured(result: ProfileResult) -> None:
     stages = [row.stage for row in result.rows if row.measured]
-    expected = ["weights", "prefill", "cache", "step", "flow", "vocoder", "speech", "process"]
+    expected = ["weights", "prefill", "cache", "step", "floor", *SOUND]
     assert stages == expected
     for row in result.rows:
         assert row.values
@@ -44,7 +46,7 @@ def test_context_is_as_long_as_asked_for(result: ProfileResult) -> None:
 
 def test_estimates_stand_apart(result: ProfileResult) -> None:
     estimated = [row for row in result.rows if not row.measured]
-    assert [row.stage for row in estimated] == ["weights", "cache", "decode"]
+    assert [row.stage for row in estimated] == ["weights", "cache", "decode", "break_even"]
     assert result.environment["torch"] == torch.__version__
 
 
@@ -71,9 +73,7 @@ def test_without_a_model_the_hybrid_stands_beside(
         1024,
     ]
     assert {row.model for row in published if row.stage == "break_even"} == {
-        "CosyVoice2-0.5B 1:1",
-        "CosyVoice2-0.5B 1:3",
-        "CosyVoice2-0.5B 1:11",
+        f"CosyVoice2-0.5B {ratio}" for ratio in ("1:0", "1:1", "1:3", "1:11")
     }
 
 
@@ -138,6 +138,95 @@ def test_savings_go_from_official_to_ours_with_the_hybrid_last(
     text = capsys.readouterr().out
     assert "without a hybrid 65.0 % less than official" in text
     assert "30 s of speech" in text
+
+
+def test_the_official_program_stands_beside_the_formulas(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["profile", "--savings", "--device", "cpu"]) == 0
+    text = capsys.readouterr().out
+    assert "5.48 GB while it loads, 3.47 GB once loaded" in text
+    assert "official pipeline" in text
+
+
+def test_a_step_is_told_beside_a_read_of_its_bytes(result: ProfileResult) -> None:
+    rows = {row.stage: row.values for row in result.rows if row.measured}
+    floor = rows["floor"]
+    assert floor["share"] == pytest.approx(floor["ms"] / rows["step"]["ms"])
+    assert floor["bandwidth"] == pytest.approx(1e3 * floor["bytes"] / floor["ms"])
+
+
+def test_a_budget_without_a_model_is_of_the_published_one_and_runs_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoadedModel, "part", lambda self, name: pytest.fail(f"loaded {name}"))
+    asked = ["profile", "--budget", "24GB", "--reserve", "stt=6GB,llm=14GB", "--json"]
+    assert run([*asked, "--streams", "auto"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["measured"] for row in told["rows"]} == {False}
+    plans = [row["values"] for row in told["rows"] if row["stage"] == "plan"]
+    assert len(plans) == len(told["verdict"]) == 4
+    for plan in plans:
+        assert plan["room_bytes"] == 4e9
+        assert plan["total_bytes"] <= 4e9 < plan["total_bytes"] + plan["stream_bytes"]
+    assert run([*asked, "--streams", "100000"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["missed"]) == 4
+    assert all(". What would fit: " in sentence for sentence in told["missed"])
+
+
+def test_a_plan_here_is_measured_and_estimated_apart(model: Path) -> None:
+    recipe = ProfileRecipe(
+        model=str(model),
+        budget="1GB",
+        streams="auto",
+        seconds=2,
+        prompt_seconds=1,
+        seq=64,
+        runs=1,
+        warmup=0,
+        device="cpu",
+    )
+    found = profile(recipe)
+    plans = {row.measured: row.values for row in found.rows if row.stage == "plan"}
+    assert set(plans) == {True, False}
+    assert "streams_in_time" in plans[True]
+    assert "streams_in_time" not in plans[False]
+    assert plans[True]["stream_bytes"] == pytest.approx(plans[False]["stream_bytes"], rel=0.05)
+    assert len(found.verdict) == 2
+
+
+def test_a_student_is_told_beside_its_teacher_part_by_part(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["profile", "--compare", str(model), str(model), "--estimate"]
+    assert run(args) == 0
+    text = capsys.readouterr().out
+    assert "keys, values and states" in text
+    assert "by formulas; of it" in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reserve": "llm=1GB"},
+        {"solve": "seq"},
+        {"streams": "auto"},
+        {"streams": "many", "budget": "1GB"},
+        {"solve": "love", "budget": "1GB"},
+        {"budget": "much"},
+    ],
+    ids=str,
+)
+def test_wishes_that_cannot_be_are_refused(change: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        profile(ProfileRecipe(estimate=True, **change))  # type: ignore[arg-type]
+
+
+def test_a_plan_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    profile(ProfileRecipe(budget="4GB", plot=tmp_path / "plan.svg"))
+    assert b"<svg" in (tmp_path / "plan.svg").read_bytes()
 
 
 def test_imitating_without_a_model_measures_the_built_in_one_and_its_hybrid() -> None:

@@ -76,6 +76,11 @@ class Precision:
     state: int = 4
     conv: int = 2
 
+    @classmethod
+    def of(cls, element: int) -> "Precision":
+        """As a model of this type is held; states are float32 whatever it is."""
+        return cls(weights=element, cache=element, conv=element)
+
 
 def parameters(config: HybridConfig, head: Head | None = None) -> Parameters:
     """Count the parameters of a model."""
@@ -131,6 +136,15 @@ def cache_bytes(config: HybridConfig, length: int, precision: Precision | None =
     return columns + state_bytes(config, precision)
 
 
+def reading_bytes(config: HybridConfig, length: int, element: int) -> int:
+    """Bytes of one pass over `length` tokens beside what it leaves: the widest feed-forward.
+
+    The residual, its norm, and what the feed-forward holds at once, gate and product included.
+    """
+    width = max(config.feed_width(kind) for kind in config.layer_kinds)
+    return length * element * (2 * config.d_model + (_feed_matrices(config) + 1) * width)
+
+
 def decode_flops(config: HybridConfig, length: int, head: Head | None = None) -> int:
     """FLOPs of one token decoded at a context of `length` tokens, itself included."""
     per_token = _matrix_flops(config, head or Head())
@@ -182,8 +196,18 @@ def decode_bytes(
 
 @dataclass(frozen=True, kw_only=True)
 class BreakEven:
-    """Contexts in tokens from which a mixer layer costs no more than the attention it replaces."""
+    """Contexts in tokens from which a mixer layer costs no more than the attention it replaces.
 
+    Attributes:
+        state: in bytes held, of the recurrent state alone. Where it is as wide as a head and of
+            twice the bytes of keys and values, that is the head's width times the query heads of
+            a key head.
+        memory: in bytes held, the convolution's state counted.
+        traffic: in bytes moved.
+        flops: in arithmetic.
+    """
+
+    state: int
     memory: int
     traffic: int
     flops: int
@@ -205,10 +229,12 @@ def break_even(
     one = _with_kinds(config, kind)
     per_token = 2 * config.kv_dim * precision.cache
     state = state_bytes(one, precision)
+    recurrent = state_elements(one)[0] * precision.state
     window = stated.visible(mixer, FAR)
     extra = 2 * (stated.matrices(shape, mixer) - kind_of(ATTENTION).matrices(shape, mixer))
     extra += stated.scan_flops(shape, mixer)
     return BreakEven(
+        state=ceil(recurrent / per_token) + window,
         memory=ceil(state / per_token) + window,
         traffic=ceil(2 * state / per_token) + window,
         flops=max(ceil(extra / (4 * config.q_dim)), 0) + window,

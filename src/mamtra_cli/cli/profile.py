@@ -10,6 +10,7 @@ HONEST = (
     "the hybrid reduces what grows with length and with streams; at one short utterance expect "
     "no cache saving"
 )
+PLANNED = ("plan_weights", "plan_scratch", "plan")
 Show = Callable[[float], str]
 
 
@@ -23,9 +24,11 @@ def profile(recipe: ProfileRecipe, console: Console) -> None:
     \b
     Examples:
       $ mamtra profile --seq 4096
-      $ mamtra profile student --compare mini
+      $ mamtra profile --compare mini student
       $ mamtra profile student --min-speed 1 --json
       $ mamtra profile --savings --seconds 30
+      $ mamtra profile --budget 24GB --reserve llm=14GB --streams auto
+      $ mamtra profile --budget 3GB --seq 4096 --streams 16 --solve ratio
     """
     from mamtra_cli.tasks.profile import missed
     from mamtra_cli.tasks.profile import profile as run
@@ -64,6 +67,9 @@ MODEL: Lines = (
     ("one token", "step", "ms", milliseconds),
     ("  tokens a second", "step", "tokens_per_second", whole),
     ("  real-time factor", "step", "rtf", factor),
+    ("  read of its bytes", "floor", "ms", milliseconds),
+    ("  bytes a second", "floor", "bandwidth", size),
+    ("  share of that floor", "floor", "share", factor),
 )
 SPEECH: Lines = (
     ("first audio, cold", "speech", "cold_first_audio_s", in_seconds),
@@ -90,10 +96,36 @@ ESTIMATED: Lines = (
     ("  constant", "cache", "constant_bytes", size),
     ("FLOP a token", "decode", "flops_per_token", amount),
     ("bytes moved a step", "decode", "bytes_per_step", size),
+    ("  least time", "decode", "least_ms", milliseconds),
+    ("exchanged layers: state weighs, tokens", "break_even", "state_tokens", whole),
     ("smaller from, tokens", "break_even", "memory_tokens", whole),
+    ("  seconds", "break_even", "memory_seconds", whole),
     ("less traffic from, tokens", "break_even", "traffic_tokens", whole),
     ("fewer FLOP from, tokens", "break_even", "flops_tokens", whole),
 )
+
+
+PLAN: Lines = (
+    ("libraries (allowance)", "plan", "libraries_bytes", size),
+    ("one stream", "plan", "stream_bytes", size),
+    ("  positions at its end", "plan", "positions", whole),
+    ("  seconds", "plan", "seconds", whole),
+    ("streams", "plan", "streams", whole),
+    ("all together", "plan", "total_bytes", size),
+    ("room", "plan", "room_bytes", size),
+    ("streams by memory", "plan", "streams_by_memory", whole),
+    ("streams in time", "plan", "streams_in_time", whole),
+)
+
+
+def plan_lines(rows: list[ProfileRow]) -> Lines:
+    """Return the lines of a plan: its weights and stages are those that the models have."""
+    parts: dict[tuple[str, str], str] = {}
+    for row in rows:
+        word = {"plan_weights": "weights", "plan_scratch": "while it runs"}.get(row.stage)
+        parts |= {(row.stage, name): f"{name}, {word}" for name in row.values if word}
+    each = sorted(parts, key=lambda key: key[0] != "plan_weights")
+    return (*((parts[key], *key, size) for key in each), *PLAN)
 
 
 def measured_lines(rows: tuple[ProfileRow, ...]) -> Lines:
@@ -137,9 +169,19 @@ def words(result: ProfileResult) -> list[str]:
         shown = {stage for _, stage, _, _ in rows} & {row.stage for row in chosen}
         if shown:
             lines += ["", *stage_table(head, rows, chosen)]
+    for measured, how in ((True, "as measured here"), (False, "by formulas")):
+        chosen = [row for row in result.rows if row.measured is measured and row.stage in PLANNED]
+        if chosen:
+            lines += ["", *stage_table(f"plan, {how}", plan_lines(chosen), chosen)]
     for model in dict.fromkeys(row.model for row in result.savings):
         lines += ["", *saving_table(model, [r for r in result.savings if r.model == model])]
-    return [*lines, "", HONEST]
+    if result.observed:
+        held = ", ".join(f"{size(count)} {when}" for when, count in result.observed.items())
+        lines += [
+            f"the official program itself, measured once on a CPU: {held} "
+            "(resident; no formula, and no scratch of long speech)",
+        ]
+    return [*lines, *(["", *result.verdict] if result.verdict else []), "", HONEST]
 
 
 def saving_table(model: str, rows: list[SavingRow]) -> list[str]:
@@ -169,12 +211,22 @@ def signed(count: int) -> str:
 
 
 def stage_table(head: str, stages: Lines, rows: list[ProfileRow]) -> list[str]:
-    """Return a table with a column a model and a line a number."""
+    """Return a table with a column a model and a line a number; of two, the change between."""
     models = list(dict.fromkeys(row.model for row in rows))
     values = {(row.model, row.stage): row.values for row in rows}
     lines = []
     for label, stage, key, show in stages:
         cells = [values.get((model, stage), {}).get(key) for model in models]
         if any(cell is not None for cell in cells):
-            lines.append((label, *("-" if cell is None else show(cell) for cell in cells)))
-    return table((head, *models), lines)
+            words = ["-" if cell is None else show(cell) for cell in cells]
+            lines.append((label, *words, *([change(*cells)] if len(models) == 2 else [])))
+    return table((head, *models, *(["first to second"] if len(models) == 2 else [])), lines)
+
+
+def change(first: float | None, second: float | None) -> str:
+    """Return the first of two numbers beside the second, in words."""
+    if first is None or second is None:
+        return "-"
+    if not second or first == second:
+        return "" if first == second else "-"
+    return f"{100 * (first / second - 1):+.1f} %"

@@ -78,12 +78,30 @@ class Peaks:
         return self.weights + max(self.language_model, self.sound)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an utterance needs of our pipeline beside the language model's weights, by formulas.
+
+    Attributes:
+        rows: rows of the language model's batch that it takes.
+        positions: in each of them at its end.
+        weights: bytes of each part that makes sound, by what it is for.
+        scratch: bytes that each of them adds while it runs; they run one after the other.
+    """
+
+    rows: int
+    positions: int
+    weights: Mapping[str, int]
+    scratch: Mapping[str, int]
+
+
 class Measures(Protocol):
     """What can be measured of a family's models beside what every model has.
 
     Attributes:
         reference: name of the published model.
         config: its sizes.
+        observed: resident bytes of its authors' own program, as measured once, by when.
     """
 
     @property
@@ -91,6 +109,13 @@ class Measures(Protocol):
 
     @property
     def config(self) -> Any: ...
+
+    @property
+    def observed(self) -> Mapping[str, int]: ...
+
+    def needs(self, config: Any, request: Request) -> Needs:
+        """What our pipeline needs for a request, by formulas."""
+        ...
 
     def savings(
         self, config: Any, request: Request, hybrid: Any | None = None

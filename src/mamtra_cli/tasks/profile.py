@@ -5,14 +5,28 @@ alone. The two are never merged, and no single saving is quoted: what a hybrid s
 length and batch, so the break-even lengths stand beside it.
 """
 
+import re
+from dataclasses import replace
 from typing import Any
 
 from mamtra_cli.backbone import costs
-from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.engine.measuring import memory
 from mamtra_cli.engine.measuring import speed as bench
+from mamtra_cli.engine.measuring.estimates import estimates
 from mamtra_cli.engine.measuring.meter import environment, metered, peak_bytes
+from mamtra_cli.engine.measuring.planner import LIBRARIES, Budget
+from mamtra_cli.engine.measuring.plots import draw_plan
+from mamtra_cli.engine.measuring.sizing import Sizing
+from mamtra_cli.engine.measuring.verdicts import (
+    Plan,
+    compared,
+    least_ratio,
+    longest_speech,
+    planned,
+    remedies,
+    told,
+)
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
@@ -20,43 +34,45 @@ from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families.base import Facts
 from mamtra_cli.families.measures import Request
 from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.recipes.profile import ProfileRecipe, ProfileResult, ProfileRow, SavingRow
+from mamtra_cli.recipes.profile import (
+    AUTO,
+    SOLVABLE,
+    ProfileRecipe,
+    ProfileResult,
+    ProfileRow,
+    SavingRow,
+)
 
 BUILT_IN = "mini"
 RATIO = "1:1"
 RATIOS = ("1:0", "1:1", "1:3", "1:11")
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+SEQ = 1024  # positions where nothing is said
+Answer = tuple[list[Plan], str, bool]
+"""Plans, a sentence, and whether the budget is kept."""
 
 
 def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
     """Measure models here, and estimate them and the published one from formulas.
 
-    Without a model, `mini` is measured beside a hybrid of it, converted in memory.
+    Without a model, `mini` is measured beside a hybrid of it, converted in memory; a plan is then
+    of the published model.
     """
-    if recipe.seq < 32 or recipe.batch < 1 or recipe.runs < 1:
-        raise UsageError("`--seq` is 32 or more, `--batch` and `--runs` 1 or more")
-    if recipe.imitate_official and recipe.estimate:
-        raise UsageError(
-            "`--imitate-official` measures, and `--estimate` measures nothing",
-            "leave out one; `--savings` tells both pipelines by formulas",
-        )
-    if recipe.seconds <= 0 or recipe.prompt_seconds < 0:
-        raise UsageError("`--seconds` is above 0, `--prompt-seconds` 0 or more")
+    check(recipe)
     engines = open_engines(recipe, report)
     first = engines[0]
-    rows: list[ProfileRow] = []
+    planning = bool(recipe.budget or recipe.plot)
     only_memory = recipe.savings or recipe.imitate_official
+    abstract = planning and not recipe.model and is_card(first, recipe)
+    measuring = not (recipe.estimate or only_memory or (planning and not recipe.model))
+    rows: list[ProfileRow] = []
     for engine in engines:
         if recipe.imitate_official:
             rows += memory_rows(engine, recipe, report)
-        if only_memory:
-            continue
-        if not recipe.estimate:
+        if measuring:
             rows += measured(engine, recipe, report)
-        element = BYTES[engine.compute.dtype]
-        precision = costs.Precision(weights=element, cache=element, conv=element)
-        rows += estimated(engine.name, engine.facts, recipe, precision)
-    if not recipe.model and not only_memory:
+        if not only_memory and (recipe.model or not planning):
+            rows += estimated(engine.name, engine.facts, recipe, precision_of(engine, recipe))
+    if not recipe.model and not only_memory and not planning:
         name, configs = published(first)
         for ratio, config in configs.items():
             sizes = first.family.facts(config)
@@ -65,35 +81,65 @@ def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
     facts["reason"] = first.compute.reason
     facts["attention_cache"] = "preallocated"
     facts["warmup"] = recipe.warmup
-    return ProfileResult(
-        seq=recipe.seq,
+    result = ProfileResult(
+        seq=recipe.seq or SEQ,
         batch=recipe.batch,
-        device=str(first.device),
-        dtype=first.compute.dtype,
+        device="a GPU, planned" if abstract else str(first.device),
+        dtype="bfloat16" if abstract and recipe.dtype == "auto" else first.compute.dtype,
         rows=tuple(rows),
         savings=saving_rows(engines, recipe) if recipe.savings else (),
-        speech=recipe.seconds if only_memory else None,
-        prompt=recipe.prompt_seconds if only_memory else None,
+        observed=dict(memory.measures_of(first).observed) if recipe.savings else {},
+        speech=recipe.seconds if only_memory or planning else None,
+        prompt=recipe.prompt_seconds if only_memory or planning else None,
         environment=facts,
     )
+    if planning or recipe.compare:
+        result = with_plans(result, engines, recipe, measuring, report)
+    return result
+
+
+def check(recipe: ProfileRecipe) -> None:
+    """Refuse sizes and wishes that cannot be."""
+    if (recipe.seq or SEQ) < 32 or recipe.batch < 1 or recipe.runs < 1:
+        raise UsageError("`--seq` is 32 or more, `--batch` and `--runs` 1 or more")
+    if recipe.imitate_official and recipe.estimate:
+        raise UsageError(
+            "`--imitate-official` measures, and `--estimate` measures nothing",
+            "leave out one; `--savings` tells both pipelines by formulas",
+        )
+    if recipe.seconds <= 0 or recipe.prompt_seconds < 0:
+        raise UsageError("`--seconds` is above 0, `--prompt-seconds` 0 or more")
+    given = [f"--{name}" for name in ("reserve", "streams", "solve") if getattr(recipe, name)]
+    if given and not recipe.budget and given != ["--streams"]:
+        raise UsageError(f"`{given[0]}` asks about a budget", "add `--budget 24GB`")
+    if recipe.solve and recipe.solve not in SOLVABLE:
+        raise UsageError(f"`--solve {recipe.solve}` is unknown", f"one of: {', '.join(SOLVABLE)}")
+    if recipe.streams == AUTO and not recipe.budget:
+        raise UsageError("`--streams auto` asks about a budget", "add `--budget 24GB`")
+    if recipe.streams != AUTO and not re.fullmatch(r"[1-9]\d{0,8}", recipe.streams or "1"):
+        raise UsageError(
+            f"`--streams {recipe.streams}` is no number of utterances", "write 16, or auto"
+        )
 
 
 def open_engines(recipe: ProfileRecipe, report: Report) -> list[Engine]:
     """The models to measure, in order."""
-    names = [recipe.model or BUILT_IN, *([recipe.compare] if recipe.compare else [])]
+    names = [recipe.model, *([recipe.compare] if recipe.compare else [])]
     engines = [
         Engine.load(
-            name,
-            device=recipe.device,
+            name or BUILT_IN,
+            # Nothing runs by formulas: they may be those of a device that is not here.
+            device="cpu" if recipe.estimate else recipe.device,
             dtype=recipe.dtype,
             threads=recipe.threads,
             # A text table that stays in its file has no weights to convert.
-            lean=recipe.imitate_official and bool(recipe.model or recipe.compare),
+            lean=(recipe.imitate_official or bool(recipe.budget)) and bool(names[0]),
             report=report,
         )
         for name in names
     ]
-    if not recipe.model and not recipe.compare and not recipe.savings:
+    by_formulas = recipe.savings or recipe.budget or recipe.plot
+    if not recipe.model and not recipe.compare and not by_formulas:
         engines.append(converted(engines[0], RATIO))
     return engines
 
@@ -117,11 +163,12 @@ def measured(engine: Engine, recipe: ProfileRecipe, report: Report) -> list[Prof
     with metered(engine.device) as memory:
         engine.ready(*engine.speech_parts)
     loaded = bench.weights(engine)
-    if memory.resident is not None:
-        loaded["resident_growth_bytes"] = float(memory.resident)
+    if memory.peak is not None:
+        # The resident set itself may shrink meanwhile: the system takes pages back.
+        loaded["loading_peak_bytes"] = float(memory.peak)
     rows = [row("weights", loaded)]
     if engine.lm_part:
-        stages = bench.language_model(engine, recipe.seq, batch=recipe.batch, **repeat)
+        stages = bench.language_model(engine, recipe.seq or SEQ, batch=recipe.batch, **repeat)
         rows += [row(stage, values) for stage, values in stages.items()]
     report(Stage(name="measuring", detail=f"{engine.name}, tokens to sound"))
     stages = bench.frames_to_sound(engine, **repeat)
@@ -138,33 +185,8 @@ def estimated(
     name: str, sizes: Facts, recipe: ProfileRecipe, precision: costs.Precision
 ) -> list[ProfileRow]:
     """What the formulas say of a language model at this length and batch."""
-    stack, head = sizes.stack, sizes.head
-    if stack is None:
-        return []
-    counted = costs.parameters(stack, head)
-    weights = {
-        "parameters": float(counted.total),
-        "bytes": float(counted.total * precision.weights),
-    }
-    cache = {
-        "tokens": float(recipe.seq),
-        "bytes": float(recipe.batch * costs.cache_bytes(stack, recipe.seq, precision)),
-        "bytes_per_token": float(costs.kv_bytes_per_token(stack, precision.cache)),
-        "constant_bytes": float(costs.state_bytes(stack, precision)),
-    }
-    decode = {
-        "tokens": float(recipe.seq),
-        "flops_per_token": float(costs.decode_flops(stack, recipe.seq, head)),
-        "bytes_per_step": float(
-            costs.decode_bytes(
-                stack, recipe.seq, batch=recipe.batch, head=head, precision=precision
-            )
-        ),
-    }
-    stages = {"weights": weights, "cache": cache, "decode": decode}
-    stateful = [kind for kind in sorted(set(stack.layer_kinds)) if costs.keeps_state(stack, kind)]
-    if stateful:
-        stages["break_even"] = break_even(stack, precision, stateful[0])
+    seq, bandwidth = recipe.seq or SEQ, 1e9 * recipe.bandwidth
+    stages = estimates(sizes, seq, recipe.batch, precision, bandwidth)
     return [
         ProfileRow(model=name, stage=stage, measured=False, values=values)
         for stage, values in stages.items()
@@ -230,18 +252,127 @@ def published(engine: Engine) -> tuple[str, dict[str, Any]]:
     }
 
 
-def break_even(stack: HybridConfig, precision: costs.Precision, kind: str) -> dict[str, float]:
-    """Contexts from which a converted layer costs no more than the attention it replaced."""
-    found = costs.break_even(stack, precision, kind)
-    return {
-        "memory_tokens": float(found.memory),
-        "traffic_tokens": float(found.traffic),
-        "flops_tokens": float(found.flops),
-    }
+def with_plans(
+    result: ProfileResult,
+    engines: list[Engine],
+    recipe: ProfileRecipe,
+    measuring: bool,
+    report: Report,
+) -> ProfileResult:
+    """The same with what a budget, a comparison and a plot ask for."""
+    sizings = sizings_of(engines, recipe)
+    frames = frames_of(sizings[0], recipe)
+    asked = "" if recipe.streams == AUTO or recipe.solve == "streams" else recipe.streams or "1"
+    streams = int(asked) if asked else None
+    budget = Budget.parse(recipe.budget, recipe.reserve) if recipe.budget else None
+    answers: list[Answer] = []
+    if budget is not None:
+        known = [e for e in engines if measuring and e.family.measures(e.config) is not None]
+        for engine, sizing in zip(known, sizings, strict=False):
+            report(Stage(name="measuring", detail=f"{engine.name}, memory of a stream"))
+            plan = measured_plan(engine, sizing, frames, streams, budget)
+            answers.append(([plan], told(plan), plan.kept))
+        answers += [answer(sizing, frames, streams, budget, recipe.solve) for sizing in sizings]
+    if recipe.plot:
+        draw_plan(recipe.plot, sizings, frames, streams or 1, budget)
+    rows = [
+        ProfileRow(model=plan.name, stage=stage, measured=plan.measured, values=values)
+        for plans, _, _ in answers
+        for plan in plans
+        for stage, values in plan.numbers().items()
+    ]
+    beside = [compared(sizings[0], sizings[1], frames, streams or 1)] if recipe.compare else []
+    return replace(
+        result,
+        rows=(*result.rows, *rows),
+        verdict=(*beside, *(sentence for _, sentence, _ in answers)),
+        missed=tuple(sentence for _, sentence, kept in answers if not kept),
+    )
+
+
+def answer(sizing: Sizing, frames: int, streams: int | None, budget: Budget, solve: str) -> Answer:
+    """What one model's formulas say."""
+    if solve == "ratio":
+        return least_ratio(sizing, frames, streams or 1, budget)
+    if solve == "seq":
+        plan, sentence, kept = longest_speech(sizing, streams or 1, budget)
+        return ([] if plan is None else [plan]), sentence, kept
+    plan = planned(sizing, frames, streams, budget)
+    sentence = told(plan)
+    if not plan.fits:
+        helps = remedies(plan, sizing, frames)
+        sentence += f". What would fit: {', '.join(helps)}" if helps else ". Nothing here would fit"
+    return [plan], sentence, plan.kept
+
+
+def measured_plan(
+    engine: Engine, sizing: Sizing, frames: int, streams: int | None, budget: Budget
+) -> Plan:
+    """A plan of what was measured here."""
+    request = sizing.request(frames)
+    positions = sizing.needs(frames).positions
+    return Plan(
+        name=engine.name,
+        measured=True,
+        seconds=frames / engine.facts.frame_rate,
+        positions=positions,
+        streams=streams,
+        footprint=memory.footprint(engine, request, sizing.libraries),
+        budget=budget,
+        pace=bench.pace(engine, positions),
+    )
+
+
+def sizings_of(engines: list[Engine], recipe: ProfileRecipe) -> list[Sizing]:
+    """What is planned with: the models that were named, else the published one by ratio."""
+    first = engines[0]
+    models = [(engine.name, engine.family, engine.config) for engine in engines]
+    if not recipe.model and not recipe.compare:
+        name, configs = published(first)
+        models = [(f"{name} {ratio}", first.family, config) for ratio, config in configs.items()]
+        if recipe.solve == "ratio":
+            models = [(name, first.family, configs["1:0"])]
+    return [
+        Sizing(
+            name=name,
+            family=family,
+            config=config,
+            precision=precision_of(first, recipe),
+            libraries=LIBRARIES["cuda" if is_card(first, recipe) else "cpu"],
+            prompt=recipe.prompt_seconds,
+            bandwidth=1e9 * recipe.bandwidth,
+        )
+        for name, family, config in models
+    ]
+
+
+def frames_of(sizing: Sizing, recipe: ProfileRecipe) -> int:
+    """How much is spoken in a plan."""
+    if recipe.seq is not None:
+        return sizing.frames_at(recipe.seq)
+    return max(1, round(recipe.seconds * sizing.facts.frame_rate))
+
+
+def is_card(engine: Engine, recipe: ProfileRecipe) -> bool:
+    """Whether it is about a GPU: the one here, the one asked for, or whichever the reader has."""
+    named = recipe.device.startswith("cuda") or engine.device.type == "cuda"
+    return named or (not recipe.model and recipe.device != "cpu")
+
+
+def precision_of(engine: Engine, recipe: ProfileRecipe) -> costs.Precision:
+    """Bytes per element of a model as it runs here, or would on the device asked for."""
+    if recipe.dtype == "auto" and is_card(engine, recipe) and (recipe.budget or recipe.plot):
+        return costs.Precision()
+    return costs.Precision.of(engine.compute.torch_dtype.itemsize)
 
 
 def missed(recipe: ProfileRecipe, result: ProfileResult) -> LimitMissedError | None:
-    """The limit that the user set and the first model missed, if any."""
+    """The limit that the user set and that is missed, if any."""
+    if result.missed:
+        return LimitMissedError(
+            f"`--budget {recipe.budget}` is not enough: {result.missed[0]}",
+            "`--solve ratio`, `--solve seq` and `--streams auto` look for what is",
+        )
     if recipe.min_speed is None:
         return None
     speeds = [

@@ -77,6 +77,6 @@ def test_the_decoder_holds_what_the_formula_says() -> None:
 
 
 def test_a_measured_prompt_is_what_was_asked() -> None:
-    reads = PipelineMeasures().prompt(ZonosConfig(), REQUEST, seed=3)
+    reads = PipelineMeasures().prompt(ZonosConfig(), REQUEST, seed=3, room=8)
     assert len(reads.prompt.ids) == REQUEST.text
     assert len(reads.columns) == REQUEST.prompt + 1

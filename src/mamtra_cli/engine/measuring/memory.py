@@ -5,9 +5,13 @@ of a pipeline is its weights and its largest stage. What only a family can tell,
 and what its authors' program computes, is its `Measures`. Numbers by name.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from mamtra_cli.engine.measuring.planner import Footprint
+from mamtra_cli.engine.measuring.speed import weights
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import UsageError
 from mamtra_cli.families.measures import Measures, Peaks, Request
@@ -32,17 +36,40 @@ def measures_of(engine: Engine) -> Measures:
 
 
 def own_memory(engine: Engine, request: Request) -> Numbers:
-    """Bytes of our pipeline for a request, measured: weights, each stage, and their peak.
+    """Bytes of our pipeline for a request, measured: weights, each stage, and their peak."""
+    return _numbers(own_peaks(engine, request)[0])
 
-    The cache is measured as it is at the end of the request; tokens to sound as a stream that
-    hands each window out.
+
+def footprint(engine: Engine, request: Request, libraries: int) -> Footprint:
+    """The same as a footprint: what a stream holds at its end apart from what its stages add."""
+    peaks, held = own_peaks(engine, request)
+    loaded = weights(engine)
+    roles = engine.family.speech_parts(engine.config)
+    return Footprint(
+        weights={
+            "language model" if part == engine.lm_part else role: round(loaded[f"{role}_bytes"])
+            for role, part in roles.items()
+        },
+        scratch={
+            "reading and stepping": peaks.language_model - held,
+            "frames to sound": peaks.sound,
+        },
+        stream=held,
+        libraries=libraries,
+    )
+
+
+def own_peaks(engine: Engine, request: Request) -> tuple[Peaks, int]:
+    """Peaks of our pipeline, and the bytes that one stream holds at the end of the request.
+
+    Tokens to sound run as a stream that hands each window out.
     """
     measures = measures_of(engine)
     reads = measures.prompt(engine.config, request, seed=2, room=request.tokens)
     model = engine.speaker.tokens
     assert model is not None
 
-    def speak() -> object:
+    def speak() -> tuple[Any, Any]:
         scores, rows = model.read([reads], None, [0], [None])
         for _ in range(request.tokens):
             scores, rows = model.step(np.zeros((1, model.codebooks), np.int64), rows)
@@ -50,13 +77,10 @@ def own_memory(engine: Engine, request: Request) -> Numbers:
 
     parts = [engine.part(name).state_dict().values() for name in engine.speech_parts]
     with torch.inference_mode():
-        lm = live_peak(speak, engine.device)[0]
+        lm, (_, rows) = live_peak(speak, engine.device)
         sound = measures.sound_peak(engine.config, engine.part, request)
-    return _numbers(
-        Peaks(
-            weights=tensor_bytes([list(values) for values in parts]), language_model=lm, sound=sound
-        )
-    )
+    total = tensor_bytes([list(values) for values in parts])
+    return Peaks(weights=total, language_model=lm, sound=sound), tensor_bytes(rows)
 
 
 def official_memory(engine: Engine, request: Request) -> Numbers:

@@ -22,6 +22,7 @@ from mamtra_cli import __version__
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
+MOST_READ = 1 << 29  # bytes of a plain read; of more, a part is read and the rest counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,13 @@ def timed(
     seconds = [once() for _ in range(warmup + runs)]
     kept = seconds[warmup:]
     return Timing(first=seconds[0], median=statistics.median(kept), least=min(kept), runs=len(kept))
+
+
+def read_seconds(count: int, device: torch.device, *, rounds: int = 5) -> float:
+    """Seconds of a plain read of so many bytes: what no step that reads as many can be under."""
+    held = torch.ones(max(1, min(count, MOST_READ) // 4), device=device)
+    least = timed(lambda: held.sum(), runs=rounds, device=device).least
+    return least * count / (4 * len(held))
 
 
 def resident_bytes() -> int | None:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mamtra_cli.backbone import costs
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits
-from mamtra_cli.engine.measuring.meter import metered, synchronise, timed
+from mamtra_cli.engine.measuring.meter import metered, read_seconds, synchronise, timed
+from mamtra_cli.engine.measuring.planner import Pace
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
 from mamtra_cli.errors import AudioRejectedError
@@ -24,6 +26,7 @@ from mamtra_cli.live_bytes import tensor_bytes
 from mamtra_cli.voices.voice import Voice
 
 STEPS = 24
+MANY = 8  # utterances of the second step that a pace is taken from
 WAVE_TOKENS = 100
 TEXT_IDS = 8
 TEXT = "The old clock in the kitchen was very slow, and nobody noticed it."
@@ -94,7 +97,39 @@ def language_model(
         "tokens_per_second": batch / median,
         "rtf": engine.facts.frame_rate * median,
     }
-    return {"prefill": prefill, "cache": held, "step": step}
+    floor = _floor(engine, context, batch, median)
+    return {"prefill": prefill, "cache": held, "step": step, "floor": floor}
+
+
+def pace(engine: Engine, context: int) -> Pace:
+    """Seconds of work for a second of sound, from steps of one and of `MANY` utterances."""
+    shared, each = 0.0, 0.0
+    rate = engine.facts.frame_rate
+    if engine.lm_part:
+        one, many = (
+            language_model(engine, context, batch=batch, runs=1, warmup=0)["step"]["ms"] / 1e3
+            for batch in (1, MANY)
+        )
+        each = max(0.0, (many - one) / (MANY - 1))
+        shared = max(0.0, one - each)
+    sound = sum(stage["rtf"] for stage in frames_to_sound(engine, runs=1).values())
+    return Pace(shared=rate * shared, stream=rate * each + sound)
+
+
+def _floor(engine: Engine, context: int, batch: int, spent: float) -> Numbers:
+    """A step beside a plain read of the bytes that it cannot do without."""
+    stack, head = engine.facts.stack, engine.facts.head
+    if stack is None:
+        return {}
+    precision = costs.Precision.of(engine.compute.torch_dtype.itemsize)
+    count = costs.decode_bytes(stack, context, batch=batch, head=head, precision=precision)
+    least = read_seconds(count, engine.device)
+    return {
+        "bytes": float(count),
+        "bandwidth": count / least,
+        "ms": 1e3 * least,
+        "share": least / spent,
+    }
 
 
 def frames_to_sound(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[str, Numbers]:

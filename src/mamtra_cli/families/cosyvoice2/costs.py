@@ -20,7 +20,7 @@ from mamtra_cli.codecs.flow_hift.config import (
     SourceFilterConfig,
 )
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.measures import Request, Saving
+from mamtra_cli.families.measures import Needs, Request, Saving
 
 FLOAT = 4
 SCORES = 7  # score matrices a head of the published encoder: both terms, padded, sum, softmax
@@ -29,6 +29,8 @@ QUERIES = 256  # rows of scores that our attention makes at once
 VOCODER_TENSORS = 7  # of the last, widest stage of HiFT
 FILTER_TENSORS = 27  # as wide as a filter, a filter of the source-filter vocoder
 ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
+# Resident bytes of the official program on a CPU, with random weights of the published sizes.
+OBSERVED = {"while it loads": 5_480_000_000, "once loaded": 3_470_000_000}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,27 @@ def official(config: CosyVoice2Config, request: Request) -> Stage:
     )
 
 
+def needs(config: CosyVoice2Config, request: Request) -> Needs:
+    """Our pipeline: flow and vocoder in float32, in windows."""
+    windows = Windows.of(config, request.prompt)
+    heard = windows.tokens + windows.prompt
+    frames = config.flow.encoder.upsample * heard
+    rows = 2 if config.flow.cfg_rate else 1
+    flow = max(
+        encoder_scratch(config.flow.encoder, heard),
+        estimator_scratch(config.flow.estimator, frames, rows),
+    )
+    return Needs(
+        rows=1,
+        positions=request.positions,
+        weights={
+            "flow": FLOAT * flow_parameters(config.flow),
+            "vocoder": FLOAT * vocoder_parameters(config),
+        },
+        scratch={"flow": flow, "vocoder": vocoder_scratch(config, windows.vocoder_frames)},
+    )
+
+
 def savings(
     config: CosyVoice2Config, request: Request, hybrid: CosyVoice2Config | None = None
 ) -> tuple[Saving, ...]:
@@ -239,17 +262,8 @@ def savings(
     own = now.language_model - cache
     now = step("no text head, no kept hidden states", replace(now, language_model=cache), own)
 
-    windows = Windows.of(config, request.prompt)
-    frames = config.flow.encoder.upsample * (windows.tokens + windows.prompt)
-    rows = 2 if config.flow.cfg_rate else 1
-    chunked = replace(
-        now,
-        flow=max(
-            encoder_scratch(config.flow.encoder, windows.tokens + windows.prompt),
-            estimator_scratch(config.flow.estimator, frames, rows),
-        ),
-        vocoder=vocoder_scratch(config, windows.vocoder_frames),
-    )
+    scratch = needs(config, request).scratch
+    chunked = replace(now, flow=scratch["flow"], vocoder=scratch["vocoder"])
     own = max(now.flow, now.vocoder) - max(chunked.flow, chunked.vocoder)
     now = step("tokens to sound in windows", chunked, own)
 

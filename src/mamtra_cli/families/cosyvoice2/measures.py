@@ -23,7 +23,7 @@ from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.official.memory import official_peaks
 from mamtra_cli.families.cosyvoice2.scripts import Reads
 from mamtra_cli.families.cosyvoice2.sequences import decode_row, to_sequence
-from mamtra_cli.families.measures import Parts, Peaks, Request, Saving
+from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
 PUSHED = 25  # tokens pushed at once
@@ -34,6 +34,11 @@ class PipelineMeasures:
 
     reference = "CosyVoice2-0.5B"
     config = CosyVoice2Config()
+    observed = costs.OBSERVED
+
+    def needs(self, config: CosyVoice2Config, request: Request) -> Needs:
+        """By formulas."""
+        return costs.needs(config, request)
 
     def savings(
         self, config: CosyVoice2Config, request: Request, hybrid: CosyVoice2Config | None = None

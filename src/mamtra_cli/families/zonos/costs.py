@@ -11,7 +11,7 @@ from math import ceil
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.codecs.dac.config import DILATIONS, KERNEL, DacConfig
-from mamtra_cli.families.measures import Request, Saving
+from mamtra_cli.families.measures import Needs, Request, Saving
 from mamtra_cli.families.zonos.config import LMConfig, SpeakerConfig, ZonosConfig
 from mamtra_cli.families.zonos.symbols import TABLE_ROWS
 
@@ -135,6 +135,19 @@ def official(config: ZonosConfig, request: Request) -> Stage:
     )
 
 
+def needs(config: ZonosConfig, request: Request) -> Needs:
+    """Our pipeline: guided rows, the codec in float32 and in windows."""
+    lm = config.lm
+    prefix = request.text + len(lm.conditions) - 1
+    frames = min(request.tokens, WINDOW) + 2 * config.codec.reach
+    return Needs(
+        rows=ROWS,
+        positions=prefix + request.prompt + request.tokens + lm.codebooks,
+        weights={"codec": FLOAT * codec_parameters(config.codec)},
+        scratch={"codec": decoder_scratch(config.codec, frames)},
+    )
+
+
 def savings(
     config: ZonosConfig, request: Request, hybrid: ZonosConfig | None = None
 ) -> tuple[Saving, ...]:
@@ -152,8 +165,8 @@ def savings(
         steps.append(Saving(name=name, own=own, peak=after.peak, hybrid=exchange))
         return after
 
-    frames = min(request.tokens, WINDOW) + 2 * config.codec.reach
-    windows = replace(now, sound=decoder_scratch(config.codec, frames))
+    lean = needs(config, request)
+    windows = replace(now, sound=lean.scratch["codec"])
     now = step("frames to sound in windows", windows, now.sound - windows.sound)
 
     own = FLOAT * speaker_parameters(config.speaker)
@@ -161,9 +174,7 @@ def savings(
         "no speaker encoder once the voice is made", replace(now, weights=now.weights - own), own
     )
 
-    prefix = request.text + len(config.lm.conditions) - 1
-    positions = prefix + request.prompt + request.tokens + config.lm.codebooks
-    used = cache_bytes(config.lm, positions)
+    used = cache_bytes(config.lm, lean.positions)
     now = step(
         "a cache of what is spoken, not of 30 seconds",
         replace(now, language_model=used),
@@ -171,7 +182,7 @@ def savings(
     )
     if hybrid is not None:
         grown = HALF * (lm_parameters(hybrid.lm) - lm_parameters(config.lm))
-        after = cache_bytes(hybrid.lm, positions)
+        after = cache_bytes(hybrid.lm, lean.positions)
         exchanged = replace(now, weights=now.weights + grown, language_model=after)
         kinds = hybrid.lm.hybrid.layer_kinds
         name = f"hybrid, {kinds.count('T')} of {len(kinds)} layers attention"

@@ -10,7 +10,7 @@ import torch
 
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.dac.stream import DacState, DacStream
-from mamtra_cli.families.measures import Parts, Peaks, Request, Saving
+from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
 from mamtra_cli.families.zonos import costs
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
@@ -25,6 +25,11 @@ class PipelineMeasures:
 
     reference = "Zonos-v0.1-transformer"
     config = ZonosConfig()
+    observed: Mapping[str, int] = {}
+
+    def needs(self, config: ZonosConfig, request: Request) -> Needs:
+        """By formulas."""
+        return costs.needs(config, request)
 
     def savings(
         self, config: ZonosConfig, request: Request, hybrid: ZonosConfig | None = None
@@ -32,7 +37,7 @@ class PipelineMeasures:
         """Memory by formulas."""
         return costs.savings(config, request, hybrid)
 
-    def prompt(self, config: ZonosConfig, request: Request, seed: int) -> Reads:
+    def prompt(self, config: ZonosConfig, request: Request, seed: int, *, room: int) -> Reads:
         """Random phones and frames of a clip."""
         draw = torch.Generator().manual_seed(seed)
         least = min(ROWS.values())
@@ -40,7 +45,7 @@ class PipelineMeasures:
         script = DelayScript.begin(
             config.lm,
             Prompt(ids=(BEGIN, *phones.tolist(), END)),
-            max(request.tokens, 1),
+            max(room, 1),
             random_frames(config, request.prompt, seed),
         )
         assert script.reads is not None
