@@ -77,6 +77,10 @@ class FakeStudio:
     def waiting(self) -> int:
         return max(0, len(self.inside) - self.rows)
 
+    @property
+    def shared_bytes(self) -> int:
+        return 500
+
     def bytes_of(self, seconds: float) -> int:
         return round(1000 * seconds)
 

@@ -38,7 +38,8 @@ class Limits:
 
     Attributes:
         queue: utterances that may wait beside those under way.
-        memory: bytes that utterances under way and waiting may need; 0 for no bound.
+        memory: bytes that utterances under way and waiting may need beside the model, what all
+            of them share included; 0 for no bound.
         idle_unload: seconds without a caller after which the model is let go; 0 for never.
     """
 
@@ -225,7 +226,8 @@ class Desk:
             )
 
     def _refuse_for_memory(self, need: int) -> None:
-        held = sum(visit.need for visit in (*self._line, *self._visits.values()))
+        shared = 0 if self._studio is None else self._studio.shared_bytes
+        held = shared + sum(visit.need for visit in (*self._line, *self._visits.values()))
         if self.limits.memory and held + need > self.limits.memory:
             self.metrics.refuse("memory")
             raise BusyError(

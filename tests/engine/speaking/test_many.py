@@ -144,3 +144,4 @@ def test_orders_are_checked_before_they_wait(studio: EngineStudio) -> None:
 
 def test_memory_grows_with_the_seconds(studio: EngineStudio) -> None:
     assert studio.bytes_of(20.0) > studio.bytes_of(1.0) > 0
+    assert studio.shared_bytes > 0

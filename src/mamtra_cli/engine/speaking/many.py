@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamtra_cli.backbone import costs
+from mamtra_cli.backbone.costs import Precision
 from mamtra_cli.engine.decoding.guards import Rejection
 from mamtra_cli.engine.decoding.loop import reseeded
 from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
+from mamtra_cli.engine.measuring.planner import Footprint
+from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing
 from mamtra_cli.engine.speaking.speech import EDGE_SECONDS, SpeechOptions, rejected, sound
@@ -28,6 +30,8 @@ from mamtra_cli.voices.library import library_folder
 from mamtra_cli.voices.voice import Manner, Voice, names_in
 
 CHARACTERS_PER_SECOND = 15.0  # of English, where a model cannot say how long a text takes
+LONGEST_PIECE = 30.0  # seconds; longer texts are cut
+PROMPT = 10.0  # seconds of a voice's clip, where memory is counted
 EMPTY = ("the text is empty", "give a sentence to speak")
 
 
@@ -191,12 +195,25 @@ class EngineStudio:
         return told
 
     def bytes_of(self, seconds: float) -> int:
-        """Memory of one more utterance: the caches of its longest piece, by formula."""
-        stack = self.engine.facts.stack
-        if stack is None:
-            return 0
-        frames = round(min(seconds, 30.0) * self.engine.facts.frame_rate)
-        return costs.cache_bytes(stack, 2 * frames)
+        """Memory of one more utterance: keys, values and states of its longest piece."""
+        return self._footprint(min(seconds, LONGEST_PIECE)).stream
+
+    @property
+    def shared_bytes(self) -> int:
+        """Memory beside the model that is needed once, whoever speaks: stages take turns."""
+        footprint = self._footprint(LONGEST_PIECE)
+        return footprint.scratch.get(footprint.stage, 0)
+
+    def _footprint(self, seconds: float) -> Footprint:
+        engine = self.engine
+        sizing = Sizing(
+            name=engine.name,
+            family=engine.family,
+            config=engine.config,
+            precision=Precision.of(engine.compute.torch_dtype.itemsize),
+            prompt=PROMPT,
+        )
+        return sizing.footprint(max(1, round(seconds * engine.facts.frame_rate)))
 
     def _voice(self, name: str) -> Voice:
         """A voice, read once."""

@@ -69,6 +69,7 @@ class Studio(Protocol):
         busy: whether `step` would do something.
         running: utterances under way.
         waiting: utterances in line.
+        shared_bytes: memory beside the model that is needed once, however many speak.
     """
 
     @property
@@ -85,6 +86,9 @@ class Studio(Protocol):
 
     @property
     def waiting(self) -> int: ...
+
+    @property
+    def shared_bytes(self) -> int: ...
 
     def voices(self) -> list[str]:
         """Names of all voices."""
