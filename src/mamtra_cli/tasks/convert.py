@@ -105,8 +105,11 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     if recipe.dry_run:
         sizes_only = not needs_scores(recipe)
         located = locate(recipe.teacher, configs_only=sizes_only, report=report)
-        files = () if sizes_only else recipe.part
-        model = open_model(located.folder, configs_only=sizes_only, files=files)
+        model = open_model(
+            located.folder,
+            configs_only=sizes_only,
+            files=() if sizes_only else recipe.part,
+        )
         teacher = Teacher(model, recipe.device)
         design = make_design(recipe, teacher, located.name, located.revision, report)
         return result_of(design, recipe, None, planned_files(design, recipe), start)
