@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import checkpoint
-from mamtra_cli.checkpoint import FORMAT_VERSION, FolderWriter, read_model_folder, sha256
+from mamtra_cli.checkpoint import (
+    FORMAT_VERSION,
+    FolderWriter,
+    Shared,
+    find_file,
+    gather,
+    read_model_folder,
+    sha256,
+)
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
@@ -34,6 +42,35 @@ def test_model_folder_tells_family_config_and_parts(tmp_path: Path) -> None:
     assert (got.family, got.config, got.parts) == ("cosyvoice2", {"text": "phones"}, ("lm",))
     assert got.provenance == {"task": "convert"}
     assert torch.equal(got.part("lm").get("w"), torch.ones(1))
+
+
+def test_shared_files_are_those_of_the_folder_beside(tmp_path: Path) -> None:
+    with FolderWriter(tmp_path / "base") as folder:
+        folder.write_config("cosyvoice2", {})
+        folder.write_tensors("flow.safetensors", [("w", torch.ones(1))])
+    file = tmp_path / "base" / "flow.safetensors"
+    with FolderWriter(tmp_path / "m") as folder:
+        folder.write_config("mvc", {}, Shared(model="base", files={file.name: sha256(file)}))
+        folder.write_tensors("conditioner.safetensors", [("w", torch.ones(1))])
+    got = read_model_folder(tmp_path / "m")
+    assert got.parts == ("conditioner", "flow")
+    assert torch.equal(got.part("flow").get("w"), torch.ones(1))
+    assert find_file(tmp_path / "m", file.name) == file
+    whole = gather(got, tmp_path / "whole")
+    assert (whole.shares, whole.parts) == (None, got.parts)
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(CheckpointError, match="not the file that `m` was made with"):
+        got.file(file.name)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="not beside it"):
+        got.file(file.name)
+
+
+def test_shared_files_cannot_lie_elsewhere(tmp_path: Path) -> None:
+    for name in ("..", "a/b", "/etc"):
+        folder = config(tmp_path / "m", shares={"model": name, "files": {}})
+        with pytest.raises(CheckpointError, match="beside a model"):
+            read_model_folder(folder)
 
 
 def test_newer_format_is_refused_with_the_upgrade(tmp_path: Path) -> None:

@@ -143,6 +143,14 @@ class Recordings:
         return mel[start : start + REFERENCE_FRAMES]
 
 
+def sizes(
+    recordings: Recordings, rows: list[Sentence], preset: str, fusion: str = "gated+adaln"
+) -> ConditionerConfig:
+    """A preset with the statistics of a corpus."""
+    facts = recordings.measure(rows)
+    return replace(PRESETS[preset], symbols=len(recordings.ids), fusion=fusion, **facts)
+
+
 def main() -> None:
     """Train the conditioner."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -161,12 +169,7 @@ def main() -> None:
     rows, valid = recordings.usable(*KINDS), recordings.usable("valid")[:24]
     for s in (*rows, *valid):
         recordings.by_voice.setdefault(s.voice, []).append(s)
-    config = replace(
-        PRESETS[args.preset],
-        symbols=len(recordings.ids),
-        fusion=args.fusion,
-        **recordings.measure(rows),
-    )
+    config = sizes(recordings, rows, args.preset, args.fusion)
     model = Conditioner(config)
     print(f"{len(rows)} sentences, {len(recordings.by_voice)} voices; {config}")
 

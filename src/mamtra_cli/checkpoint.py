@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mamtra_cli.config import dump_json, parse_json, read_small, reason
+from mamtra_cli.config import dump_json, from_dict, parse_json, read_small, reason, to_dict
 from mamtra_cli.errors import (
     CheckpointError,
     FormatVersionError,
@@ -43,10 +43,29 @@ OLDER = re.compile(  # files of a model folder that its own list of hashes may l
     r"|report/(report\.md|result\.json|records\.jsonl|plots/[\w-]+\.png)"
     r"|report/audio/\d\d-(student|teacher)\.(flac|opus|wav)"
 )
+BARE = re.compile(r"\w[\w.-]*")
 LINK_FROM = 64_000_000  # bytes from which an unchanged file is hard-linked, not copied
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 UPGRADES: tuple[Upgrade, ...] = ()  # UPGRADES[n - 1] turns format n into n + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Files that a model has in common with the one in the folder beside it.
+
+    Attributes:
+        model: name of that folder.
+        files: their names, and the SHA-256 that they had when this model was made.
+    """
+
+    model: str
+    files: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in (self.model, *self.files):
+            if BARE.fullmatch(name) is None:
+                raise CheckpointError(f"`{name}` names no file or folder beside a model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +76,44 @@ class ModelFolder:
     family: str
     config: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict)
+    shares: Shared | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts that are there, sorted."""
-        return tuple(sorted(file.stem for file in self.path.glob(f"*{SUFFIX}")))
+        names = {file.name for file in self.path.glob(f"*{SUFFIX}")}
+        names |= set() if self.shares is None else set(self.shares.files)
+        return tuple(sorted(Path(name).stem for name in names if name.endswith(SUFFIX)))
 
     def part(self, name: str) -> "TensorFile":
         """Open the tensors of a part."""
         from mamtra_cli.tensors import TensorFile
 
-        return TensorFile(self.path / f"{name}{SUFFIX}")
+        return TensorFile(self.file(f"{name}{SUFFIX}"))
+
+    def file(self, name: str) -> Path:
+        """Where a file is that may be a shared one.
+
+        Raises:
+            CheckpointError: the shared one is not there, or not what this model was made with.
+        """
+        path = self.path / name
+        if path.is_file() or self.shares is None or name not in self.shares.files:
+            return path
+        path = self.path.with_name(self.shares.model) / name
+        if not path.is_file():
+            raise CheckpointError(
+                f"model `{self.path.name}` needs `{name}` of `{self.shares.model}`, which is not "
+                "beside it",
+                f"put the folder `{self.shares.model}` into `{self.path.parent}`",
+            )
+        if sha256(path) != self.shares.files[name]:
+            raise CheckpointError(
+                f"`{name}` of `{self.shares.model}` is not the file that `{self.path.name}` was "
+                "made with",
+                "train the model again for the new one",
+            )
+        return path
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -113,9 +159,21 @@ def read_model_folder(path: Path) -> ModelFolder:
     family, config = data.get("family"), data.get("config")
     if not isinstance(family, str) or not isinstance(config, dict):
         raise CheckpointError(f"`{path / CONFIG}` names no `family` or no `config`")
+    shares = data.get("shares")
     known = path / PROVENANCE
-    provenance = read_json(known) if known.is_file() else {}
-    return ModelFolder(path=path, family=family, config=config, provenance=provenance)
+    return ModelFolder(
+        path=path,
+        family=family,
+        config=config,
+        provenance=read_json(known) if known.is_file() else {},
+        shares=None if shares is None else from_dict(Shared, shares, f"`{path / CONFIG}`"),
+    )
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """Where a file of a model folder is, or of the one that it shares it with."""
+    path = folder / name
+    return path if path.is_file() else read_model_folder(folder).file(name)
 
 
 def sha256(path: Path) -> str:
@@ -199,9 +257,11 @@ class FolderWriter(NewFolder):
             path.write_text(text, encoding="utf-8")
         return path
 
-    def write_config(self, family: str, config: Any) -> Path:
+    def write_config(self, family: str, config: Any, shares: Shared | None = None) -> Path:
         """Write `config.json` with the format number."""
         data = {"format_version": FORMAT_VERSION, "family": family, "config": config}
+        if shares is not None:
+            data["shares"] = to_dict(shares)
         return self.write_text(CONFIG, dump_json(data))
 
     def copy(self, source: Path, name: str) -> Path:
@@ -221,3 +281,14 @@ class FolderWriter(NewFolder):
         with output_errors(self.target / name):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def gather(folder: ModelFolder, target: Path) -> ModelFolder:
+    """Copy a model folder with the files that it shares, so that it needs no other."""
+    shutil.copytree(folder.path, target)
+    for name in {} if folder.shares is None else folder.shares.files:
+        shutil.copyfile(folder.file(name), target / name)
+    data = read_json(target / CONFIG)
+    data.pop("shares", None)
+    (target / CONFIG).write_text(dump_json(data), encoding="utf-8")
+    return read_model_folder(target)

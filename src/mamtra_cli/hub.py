@@ -28,7 +28,7 @@ from mamtra_cli.hub_guard import (
 )
 from mamtra_cli.publish import heal
 
-BUILT_IN = {"mini": Path(__file__).parent / "models" / "mini"}
+BUILT_IN = {name: Path(__file__).parent / "models" / name for name in ("mini", "mini-mvc")}
 MEGA = 1_000_000
 SLACK = 1 << 20  # bytes by which a download may pass what was announced
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")

@@ -111,7 +111,7 @@ class OwnSource:
     def hashes(self, part: str) -> dict[str, str]:
         """Of the part's own file."""
         name = f"{part}{SUFFIX}"
-        return {name: sha256(self.folder.path / name)}
+        return {name: sha256(self.folder.file(name))}
 
     def companions(self, part: str) -> dict[str, Path]:
         """Everything but what is written anew, code and what is hidden."""

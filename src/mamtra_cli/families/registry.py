@@ -28,6 +28,7 @@ GROUP = "mamtra.families"
 REPOSITORY_GROUP = "mamtra.repositories"
 BUILT_IN = {
     "cosyvoice2": "mamtra_cli.families.cosyvoice2",
+    "mvc": "mamtra_cli.families.mvc",
     "zonos": "mamtra_cli.families.zonos",
 }
 

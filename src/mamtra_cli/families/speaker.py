@@ -4,7 +4,8 @@ Types only; what a family brings beside its `Family` (base.py). A script and the
 are typed in script.py, what makes sound of frames in `codecs.base`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -60,11 +61,24 @@ class Loaded(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A part of an utterance, final when it comes.
+
+    Attributes:
+        frames: what the codec makes sound of.
+        last: whether the utterance ends with it.
+    """
+
+    frames: Sequence[Any]
+    last: bool
+
+
 class Speaker(Protocol):
     """A loaded model that speaks. Settings are the family's own value, which others pass on.
 
     Attributes:
-        tokens: the model as the token loop drives it; None where frames are made in one go.
+        tokens: the model as the token loop drives it; None where frames are `made` without one.
         codec: frames to sound.
     """
 
@@ -128,8 +142,26 @@ class Speaker(Protocol):
         """The script of a text that arrives; only for models that learned to speak in turns."""
         ...
 
-    def whole(self, ids: Sequence[int], voice: Voice, settings: Any, seed: int) -> Sequence[Any]:
-        """What the codec makes sound of, for a whole text: only where `tokens` is None."""
+    def made(
+        self,
+        ids: Sequence[int],
+        voice: Voice,
+        settings: Any = None,
+        *,
+        seed: int = 0,
+        speed: float = 1.0,
+        stream: bool = False,
+    ) -> Iterator[Made]:
+        """Frames of a text without a token loop: only where `tokens` is None.
+
+        Args:
+            ids: of one piece.
+            voice: who speaks.
+            settings: resolved ones; None for the voice's own.
+            seed: of whatever is random.
+            speed: 2 speaks twice as fast; the frames have it, so the codec leaves it alone.
+            stream: in parts, as soon as each is final; else in one.
+        """
         ...
 
     def counts(

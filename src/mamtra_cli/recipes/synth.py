@@ -50,6 +50,16 @@ class SynthRecipe:
     ] = None
     raw: Annotated[bool, _output("Headerless 16-bit little-endian samples.")] = False
     stream: Annotated[bool, _output("Write sound while the model still speaks.")] = False
+    lookahead: Annotated[
+        float | None,
+        _output(
+            "Seconds of text read beyond what is streamed, for models that draw no tokens.",
+            "SECONDS",
+            low=0,
+            high=60,
+            default="the model's own",
+        ),
+    ] = None
     text_stream: Annotated[
         bool,
         _output("Speak stdin while it arrives, each sentence as soon as it is complete."),

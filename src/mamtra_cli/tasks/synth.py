@@ -294,13 +294,16 @@ def check(recipe: SynthRecipe) -> None:
 
 def manner_of(engine: Engine, recipe: SynthRecipe) -> Manner:
     """How the voice is asked to speak."""
+    told = recipe.settings
+    if recipe.lookahead is not None:
+        told = (*told, f"lookahead={recipe.lookahead}")
     if recipe.instruct:
         ids = engine.front_end.instruction_ids(recipe.instruct)
-        return Manner(mode="instruct", instruction=tuple(ids), told=recipe.settings)
+        return Manner(mode="instruct", instruction=tuple(ids), told=told)
     mode: Mode | None = "cross-lingual" if recipe.cross_lingual else None
     if recipe.zero_shot:
         mode = "zero-shot"
-    return Manner(mode="speaker" if recipe.speaker_only else mode, told=recipe.settings)
+    return Manner(mode="speaker" if recipe.speaker_only else mode, told=told)
 
 
 def _read(path: Path, text: str, report: Report) -> Clip:

@@ -141,6 +141,7 @@ class TokenToWave:
         self.stream_vocoder = _in_pieces(vocoder, options)
         encoder, estimator = flow.config.encoder, flow.config.estimator
         self.grid = math.lcm(encoder.chunk * flow.ratio, estimator.chunk) // flow.ratio
+        self.ahead = encoder.lookahead
         self.device = flow.input_embedding.weight.device
 
     def start(self, prompt: VoicePrompt) -> StreamState:
@@ -152,7 +153,7 @@ class TokenToWave:
                 tokens=prompt.tokens.to(device),
                 mel=prompt.mel.to(device),
             ),
-            tokens=torch.zeros((0,), dtype=torch.long, device=device),
+            tokens=self._ids(()),
             first=0,
             done=0,
             hop=min(self.options.first_tokens, self.options.hop_tokens),
@@ -160,7 +161,7 @@ class TokenToWave:
             vocoder=self.stream_vocoder.start(),
         )
 
-    def push(self, state: StreamState, tokens: Iterable[int]) -> tuple[StreamState, Tensor]:
+    def push(self, state: StreamState, tokens: Iterable[Any]) -> tuple[StreamState, Tensor]:
         """Add tokens and speak the windows they complete.
 
         Args:
@@ -171,11 +172,10 @@ class TokenToWave:
             the new state and (S,) samples, often none.
         """
         state = replace(state, tokens=torch.cat((state.tokens, self._ids(tokens))))
-        ahead = self.flow.config.encoder.lookahead
         waves = []
         while True:
             end = self._next_end(state)
-            if state.first + state.tokens.shape[0] < end + ahead:
+            if state.first + state.tokens.shape[0] < end + self.ahead:
                 break
             state, wave = self._speak(state, end, final=False)
             waves.append(wave)
@@ -188,7 +188,7 @@ class TokenToWave:
             return torch.zeros((0,))
         return self._speak(state, total, final=True)[1]
 
-    def stream(self, tokens: Iterable[int], prompt: VoicePrompt) -> Iterator[Tensor]:
+    def stream(self, tokens: Iterable[Any], prompt: VoicePrompt) -> Iterator[Tensor]:
         """Speak tokens as they come.
 
         Yields:
@@ -203,22 +203,22 @@ class TokenToWave:
         if wave.shape[0]:
             yield wave
 
-    def synthesize(self, tokens: Iterable[int], prompt: VoicePrompt) -> Tensor:
+    def synthesize(self, tokens: Iterable[Any], prompt: VoicePrompt) -> Tensor:
         """Speak tokens that are all known: (S,) samples, in as few windows as memory allows."""
-        ids = self._ids(tokens)
-        if ids.shape[0] <= self.options.whole_tokens:
-            return self.finish(replace(self.start(prompt), tokens=ids))
+        ids = list(tokens)
+        if len(ids) <= self.options.whole_tokens:
+            return self.finish(replace(self.start(prompt), tokens=self._ids(ids)))
         patient = replace(
             self.options,
             first_tokens=max(self.options.max_hop_tokens, self.options.hop_tokens),
             hop_tokens=max(self.options.max_hop_tokens, self.options.hop_tokens),
             guard_frames=max(self.options.guard_frames, PATIENT_GUARD),
         )
-        speaker = TokenToWave(self.flow, self.vocoder, patient)
-        state, wave = speaker.push(speaker.start(prompt), ids.tolist())
+        speaker = type(self)(self.flow, self.vocoder, patient)
+        state, wave = speaker.push(speaker.start(prompt), ids)
         return torch.cat((wave, speaker.finish(state)))
 
-    def _ids(self, tokens: Iterable[int]) -> Tensor:
+    def _ids(self, tokens: Iterable[Any]) -> Tensor:
         """Check ids and make them (N,)."""
         ids = torch.tensor([int(token) for token in tokens], dtype=torch.long)
         size = self.flow.config.vocab_size
@@ -268,7 +268,7 @@ class TokenToWave:
         """Make the mel of tokens done..end: (1, mel, ratio*(end-done))."""
         flow, ratio = self.flow, self.flow.ratio
         before = state.prompt.tokens.shape[1]
-        ahead = 0 if final else flow.config.encoder.lookahead
+        ahead = 0 if final else self.ahead
         bins = flow.config.mel_bins
         noise = torch.cat(
             (

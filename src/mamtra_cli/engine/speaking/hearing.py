@@ -34,12 +34,17 @@ class Hearing:
         self.codec = codec
         self.limits = limits
         self.heard = self.over = False
-        self._state = codec.start(prompt, options)
+        self._prompt, self._options = prompt, options
+        self._state: Any = None  # before the first frames
 
     def take(self, event: Event) -> list[Tensor | Outcome]:
         """Sound (S,) that an event of the stream makes ready, and the outcome where it ends."""
         outcome = event.outcome
         found: list[Tensor | Outcome] = []
+        if self._state is None and outcome is not None and outcome.rejection is None:
+            return self._at_once(outcome)
+        if self._state is None:
+            self._state = self.codec.start(self._prompt, self._options)
         if event.frames:
             self._state, audio = self.codec.push(self._state, event.frames)
             if len(audio):
@@ -57,6 +62,13 @@ class Hearing:
         refused = check_finite(audio, "samples") if self.heard else check_audio(audio, self.limits)
         if refused is None:
             found.append(audio)
+        return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
+
+    def _at_once(self, outcome: Outcome) -> list[Tensor | Outcome]:
+        """What comes in one part is made as where nothing is streamed."""
+        audio = self.codec.whole(outcome.frames, self._prompt, self._options)
+        refused = check_audio(audio, self.limits)
+        found: list[Tensor | Outcome] = [] if refused is not None else [audio]
         return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
 
     def _ended(self, found: list[Tensor | Outcome], outcome: Outcome) -> list[Tensor | Outcome]:

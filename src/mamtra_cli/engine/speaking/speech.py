@@ -150,13 +150,8 @@ def _whole(
     settings = speaker.settings(voice, options.manner)
     refused: list[Rejection] = []
     for attempt in range(options.retries + 1):
-        frames: Sequence[Any]
-        if speaker.tokens is None:
-            frames = speaker.whole(piece.ids, voice, settings, reseeded(piece.seed, attempt))
-            rejection = None
-        else:
-            outcome = _outcome(_events(engine, piece, voice, settings, options, attempt))
-            frames, rejection = outcome.frames, outcome.rejection
+        outcome = _outcome(_events(engine, piece, voice, settings, options, attempt))
+        frames, rejection = outcome.frames, outcome.rejection
         if rejection is None:
             prompt = speaker.sound_prompt(voice, settings)
             audio = speaker.codec.whole(frames, prompt, sound(options, attempt))
@@ -173,9 +168,6 @@ def _streamed(
     engine: Engine, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
     """Speak a piece while its frames come; new attempts until the first sound is out."""
-    if engine.speaker.tokens is None:
-        yield from _whole(engine, piece, voice, options, report)
-        return
     settings = engine.speaker.settings(voice, options.manner)
     refused: list[Rejection] = []
     for attempt in range(options.retries + 1):
@@ -259,9 +251,10 @@ def _events(
     options: SpeechOptions,
     attempt: int,
 ) -> Iterator[Event]:
-    """What the token loop does for one attempt at a piece."""
+    """What the model does for one attempt at a piece."""
     speaker = engine.speaker
-    assert speaker.tokens is not None
+    if speaker.tokens is None:
+        return _made(engine, piece, voice, settings, options, attempt)
     most = None
     if options.max_seconds is not None:
         most = max(1, round(options.max_seconds * engine.facts.frame_rate))
@@ -274,6 +267,29 @@ def _events(
         )
     utterance = Utterance(script=script, seed=piece.seed).attempt(attempt)
     return speak_one(speaker.tokens, utterance, options.sampling or engine.sampling, options.limits)
+
+
+def _made(
+    engine: Engine,
+    piece: _Piece,
+    voice: Voice,
+    settings: Any,
+    options: SpeechOptions,
+    attempt: int,
+) -> Iterator[Event]:
+    """The same of a model that needs no token loop."""
+    frames: tuple[Frame, ...] = ()
+    for part in engine.speaker.made(
+        piece.ids,
+        voice,
+        settings,
+        seed=reseeded(piece.seed, attempt),
+        speed=options.speed,
+        stream=options.stream,
+    ):
+        frames = (*frames, *part.frames)
+        outcome = Outcome(frames=frames) if part.last else None
+        yield Event(id=0, frames=tuple(part.frames), outcome=outcome)
 
 
 def _outcome(events: Iterable[Event]) -> Outcome:

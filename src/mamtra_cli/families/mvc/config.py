@@ -7,7 +7,13 @@ taps; the width is not stated in the paper, 256 agrees with its aligner and its 
 
 from dataclasses import dataclass, replace
 
-from mamtra_cli.codecs.flow_hift.config import FlowConfig, HiFTConfig, MelConfig
+from mamtra_cli.codecs.flow_hift.config import (
+    FlowConfig,
+    HiFTConfig,
+    MelConfig,
+    SourceFilterConfig,
+    SpeakerEncoderConfig,
+)
 from mamtra_cli.errors import UsageError
 from mamtra_cli.layers.shape import MixerShape, NativeMamba2
 
@@ -111,15 +117,40 @@ def preset(name: str, **changes: object) -> ConditionerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MVCConfig:
-    """One whole model: `text` is the front end, the rest as in the family that has the same flow.
+    """One whole model: a conditioner on the flow, vocoder and speaker encoder of another family.
 
-    `hop_frames` new mel frames are given to the flow at once, `context_frames` heard again before.
+    The vocoder is the source-filter one where `source_filter` has its sizes, else HiFT. Frames are
+    of mel: `hop_frames` of the first window that becomes sound, growing to `max_hop_frames`,
+    `context_frames` heard again before each, up to `whole_frames` at once. Streaming commits
+    `commit` phones at a time.
     """
 
-    text: str = "phones"
     conditioner: ConditionerConfig = ConditionerConfig()
     mel: MelConfig = MelConfig()
     flow: FlowConfig = FlowConfig()
     hift: HiFTConfig = HiFTConfig()
+    source_filter: SourceFilterConfig | None = None
+    speaker_encoder: SpeakerEncoderConfig = SpeakerEncoderConfig()
     hop_frames: int = 50
-    context_frames: int = 200
+    max_hop_frames: int = 200
+    context_frames: int = 100
+    whole_frames: int = 300
+    commit: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("hop_frames", "max_hop_frames", "commit"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"`{name}` is {getattr(self, name)}", "use 1 or more")
+        bins = {self.conditioner.mel_bins, self.mel.n_mels, self.flow.mel_bins}
+        if len(bins) > 1:
+            raise UsageError(f"mel bins differ between the parts: {sorted(bins)}")
+
+    @property
+    def vocoder_part(self) -> str:
+        """Name of the part that makes sound of mel."""
+        return "hift" if self.source_filter is None else "source_filter"
+
+    @property
+    def voice_dim(self) -> int:
+        """Numbers of a voice: the flow's speaker vector, then the conditioner's style."""
+        return self.flow.speaker_dim + self.conditioner.style_width

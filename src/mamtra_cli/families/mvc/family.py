@@ -1,0 +1,150 @@
+"""The family `mvc`: a conditioner of state-space models on the flow and vocoder of others."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mamtra_cli.checkpoint import find_file, sha256
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
+from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
+from mamtra_cli.errors import CheckpointError
+from mamtra_cli.families.base import Facts, Learned, Upstream
+from mamtra_cli.families.front_end import FrontEnd
+from mamtra_cli.families.measures import Parts
+from mamtra_cli.families.mvc.conditioner import Conditioner
+from mamtra_cli.families.mvc.config import MVCConfig
+from mamtra_cli.families.mvc.speaker import MVCSpeaker
+from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS, PhoneFrontEnd
+from mamtra_cli.families.speaker import Loaded
+from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.tensors import TensorFile
+
+FINGERPRINTS = {
+    "front_end": (SYMBOLS, LEXICON, LETTERS),
+    # A voice holds what both of them heard.
+    "speaker_encoder": ("speaker_encoder.safetensors", "conditioner.safetensors"),
+}
+
+
+class MVC:
+    """See `families.base.Family`."""
+
+    name = "mvc"
+    config_class = MVCConfig
+    text_files: tuple[str, ...] = ()
+    gathered: tuple[str, ...] = ()
+
+    def part_names(self, config: MVCConfig) -> tuple[str, ...]:
+        """Conditioner, flow, vocoder and speaker encoder."""
+        return (*self.speech_parts(config).values(), "speaker_encoder")
+
+    def speech_parts(self, config: MVCConfig) -> dict[str, str]:
+        """Conditioner, flow and vocoder."""
+        return {"conditioner": "conditioner", "flow": "flow", "vocoder": config.vocoder_part}
+
+    def build_part(self, config: MVCConfig, part: str) -> nn.Module:
+        """Make one part with new weights."""
+        if part == "conditioner":
+            return Conditioner(config.conditioner)
+        if part == "flow":
+            return Flow(config.flow)
+        if part == "hift":
+            return HiFT(config.hift)
+        if part == "source_filter" and config.source_filter is not None:
+            return SourceFilter(config.source_filter)
+        if part == "speaker_encoder":
+            return SpeakerEncoder(config.speaker_encoder)
+        raise CheckpointError(
+            f"an {self.name} model has no part `{part}`",
+            f"it has {', '.join(self.part_names(config))}",
+        )
+
+    def upstream(self, folder: Path, *, configs_only: bool = False) -> Upstream | None:
+        """Nobody publishes it."""
+        del folder, configs_only
+        return None
+
+    def to_ours(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Names are ours already."""
+        del part
+        return dict(tensors)
+
+    to_published = to_ours
+
+    def open_published(self, part: str, path: Path) -> TensorFile:
+        """A file as it is."""
+        del part
+        return TensorFile(path)
+
+    def foreign_parts(self, folder: Path) -> dict[str, Path]:
+        """None: every part is ours to build."""
+        del folder
+        return {}
+
+    def load_foreign(self, part: str, path: Path) -> nn.Module:
+        """Fail: there are none."""
+        raise CheckpointError(f"`{path.name}` is no part `{part}` of an {self.name} model")
+
+    def facts(self, config: MVCConfig) -> Facts:
+        """Numbers of a model of this config."""
+        return Facts(
+            sample_rate=config.mel.sample_rate,
+            frame_rate=config.conditioner.frame_rate,
+            codebooks=0,
+            codes=0,
+            text_ids=config.conditioner.symbols,
+            speaker_dim=config.voice_dim,
+            learned=Learned(),
+        )
+
+    def conversion(self, config: MVCConfig) -> None:
+        """There is no attention to exchange."""
+        del config
+
+    def encoder(
+        self, config: MVCConfig, part: Parts, there: Collection[str], device: torch.device
+    ) -> None:
+        """It makes no frames of speech."""
+        del config, part, there, device
+
+    def lessons(self, config: MVCConfig, lm: nn.Module) -> None:
+        """There is no language model."""
+        del config, lm
+
+    def measures(self, config: MVCConfig) -> None:
+        """Nothing beside what every model has."""
+        del config
+
+    def fingerprint(self, folder: Path, config: MVCConfig, part: str) -> str:
+        """SHA-256 of the files behind the front end, a voice, or a part."""
+        del config
+        files = FINGERPRINTS.get(part, (f"{part}.safetensors",))
+        paths = [find_file(folder, name) for name in files]
+        if not all(path.is_file() for path in paths):
+            return ""
+        return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
+
+    def front_end(self, folder: Path, config: MVCConfig) -> FrontEnd:
+        """English by phones."""
+        del config
+        return PhoneFrontEnd.load(find_file(folder, SYMBOLS).parent)
+
+    def speaker(self, loaded: Loaded) -> MVCSpeaker:
+        """A loaded model, ready to speak."""
+        return MVCSpeaker(loaded)
+
+    def sampling(self, config: Any) -> Sampling:
+        """Nothing is drawn."""
+        del config
+        return Sampling()
+
+    lesson_sampling = sampling
+
+
+FAMILY = MVC()
