@@ -93,6 +93,7 @@ def accepted_seed(model: Path, folder: Path) -> int:
         ({"temperature": -1.0}, UsageError, "temperature"),
         ({"format": "flacc"}, UsageError, "unknown audio format"),
         ({"raw": True, "format": "mp3"}, UsageError, "contradict"),
+        ({"on_runaway": "stop"}, UsageError, "`--on-runaway stop`"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -117,7 +118,7 @@ def test_refused_speech_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = speech.GuardLimits(max_share=0.01, slack=0)
-    monkeypatch.setattr("mamtra_cli.tasks.synth.GuardLimits", lambda: strict)
+    monkeypatch.setattr("mamtra_cli.tasks.synth.GuardLimits", lambda **limits: strict)
     with pytest.raises(AudioRejectedError, match="after 2 attempts"):
         synth(recipe(model, tmp_path / "a.wav", retries=1))
     assert list(tmp_path.iterdir()) == []

@@ -140,6 +140,16 @@ class SynthRecipe:
     retries: Annotated[
         int, _choice("New attempts when a guard refuses the speech.", "N", low=0)
     ] = 2
+    on_runaway: Annotated[
+        str,
+        _choice(
+            "What becomes of speech that finds no end: refuse it, or keep what its longest length "
+            "has cut, as the program published with CosyVoice 2 does. What is cut within 4 seconds "
+            "is kept, and told.",
+            "WHAT",
+            words=("refuse", "keep"),
+        ),
+    ] = "refuse"
     max_seconds: Annotated[
         float | None,
         _choice(

@@ -1,5 +1,6 @@
 """Speak a text into a file or a pipe, chunk by chunk."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -111,7 +112,7 @@ def synth(
         steps=recipe.steps,
         volume=recipe.volume,
         stream=recipe.stream,
-        limits=GuardLimits(),
+        limits=_limits(recipe),
         manner=asked,
     )
     comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
@@ -218,6 +219,15 @@ def _policy(recipe: SynthRecipe) -> OnUnreadable:
     if policy not in get_args(OnUnreadable):
         raise UsageError(f"`--on-unreadable {policy}`", "it is skip, spell or refuse")
     return cast(OnUnreadable, policy)
+
+
+def _limits(recipe: SynthRecipe) -> GuardLimits:
+    if recipe.on_runaway not in ("refuse", "keep"):
+        raise UsageError(f"`--on-runaway {recipe.on_runaway}`", "it is refuse or keep")
+    if recipe.on_runaway == "keep":
+        return GuardLimits(cut_seconds=math.inf)
+    # A length that was asked for is no sign that a text is short.
+    return GuardLimits() if recipe.max_seconds is None else GuardLimits(cut_seconds=0)
 
 
 def _sieved(text: str, sieve: Sieve, report: Report) -> str:

@@ -77,6 +77,8 @@ def test_limits_are_seconds_whatever_a_frame_lasts() -> None:
         pytest.param(20, 100.0, False, "too_short", id="cut"),
         pytest.param(300, 100.0, False, "too_long", id="long"),
         pytest.param(300, None, True, "runaway", id="cap"),
+        pytest.param(101, None, True, "runaway", id="cap-over-4-seconds"),
+        pytest.param(100, None, True, None, id="cap-of-a-short-text"),
         pytest.param(10, 2.0, False, None, id="one-word-has-slack"),
     ],
 )

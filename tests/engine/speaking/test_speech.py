@@ -1,5 +1,6 @@
 """Text to sound: joins, seeds, guards with new attempts, streaming."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -105,10 +106,30 @@ def test_second_attempt_may_succeed(engine: Engine) -> None:
     assert piece.rejected[0] == "non_finite"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_short_text_without_an_end_is_cut_and_a_long_one_refused(stream: bool) -> None:
+    engine = tiny_engine(positions="sequential")
+    engine.part("lm").llm_decoder.bias[engine.config.lm.eos_id :] = -30.0
+    options = replace(OPTIONS, stream=stream, retries=0)
+
+    def tokens(text: str, options: SpeechOptions) -> int:
+        piece = list(speak(engine, text, tiny_voice(), options))[-1].piece
+        assert piece is not None
+        return piece.tokens
+
+    long = "a sentence of so many letters that it would take a long time."
+    assert 0 < tokens("no.", options) <= 100
+    with pytest.raises(AudioRejectedError, match="no end after"):
+        tokens(long, options)
+    kept = replace(options, limits=replace(OPEN, cut_seconds=math.inf))
+    assert tokens(long, kept) > 100
+
+
 def test_streamed_piece_is_not_tried_again_once_heard() -> None:
     engine = tiny_engine()
     engine.part("lm").llm_decoder.bias[engine.config.lm.eos_id :] = -30.0
-    options = replace(OPTIONS, stream=True, max_seconds=3.0)
+    limits = replace(OPTIONS.limits, cut_seconds=0)
+    options = replace(OPTIONS, stream=True, max_seconds=3.0, limits=limits)
     got: list[Chunk] = []
     with pytest.raises(
         AudioRejectedError, match="no end after 75 tokens; what has begun"

@@ -28,6 +28,8 @@ class GuardLimits:
         leak_run: seconds of the prompt's frames, in its order, that are a leak of the prompt.
         leak_kinds: and that run holds at least this many different frames, so that a shared
             pause is not taken for one.
+        cut_seconds: speech that its cap has cut is kept up to this length. So short a text has
+            little room: what is spoken slowly reaches the cap too, and nothing has run away.
         silence_rms: a piece below this root mean square is silent (full scale is 1).
     """
 
@@ -39,6 +41,7 @@ class GuardLimits:
     slack: float = 0.48
     leak_run: float = 0.6
     leak_kinds: int = 8
+    cut_seconds: float = 4.0
     silence_rms: float = 1e-3
 
 
@@ -114,7 +117,7 @@ def check_length(
         limits: what is tolerated.
     """
     limits = limits or GuardLimits()
-    if capped:
+    if capped and count > limits.cut_seconds * rate:
         return Rejection(cause="runaway", detail=f"no end after {count} tokens")
     if count == 0:
         return Rejection(cause="too_short", detail="no speech tokens")

@@ -34,10 +34,16 @@ ROWS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an utterance ended; `rejection` is the guard that refused it."""
+    """How an utterance ended.
+
+    Attributes:
+        rejection: the guard that refused it.
+        cut: it was kept, though its cap ended it.
+    """
 
     frames: tuple[Frame, ...]
     rejection: Rejection | None = None
+    cut: bool = False
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -280,7 +286,8 @@ class Streams:
             rate=self.model.frame_rate,
             limits=self.limits,
         )
-        outcome = Outcome(frames=tuple(script.frames), rejection=refused)
+        cut = script.capped and refused is None
+        outcome = Outcome(frames=tuple(script.frames), rejection=refused, cut=cut)
         return Event(id=row.id, frames=frames, outcome=outcome)
 
     def _park(self, rows: Sequence[_Row]) -> None:
