@@ -8,16 +8,17 @@ from hypothesis import strategies as st
 
 from mamtra_cli.errors import DataError
 from mamtra_cli.text.respelling import Respelling
-from mamtra_cli.text.segments import stand_in
+from mamtra_cli.text.segments import Given, stand_in
 
 LINES = "# names\nXiaomi\tshau me\nnginx = engine x\nGIF  /jh ih1 f/\n\n"
 
 
 def test_words_are_said_as_the_lexicon_has_them() -> None:
-    phones: dict[str, tuple[str, ...]] = {}
-    said = Respelling.parse(LINES).apply("Nginx, NGINX and Xiaomi; a GIF, gif, nginxs", phones)
-    assert said == f"engine x, engine x and shau me; a {stand_in(2)}, gif, nginxs"
-    assert phones == {stand_in(2): ("jh", "ih1", "f")}
+    words = Given()
+    said = Respelling.parse(LINES).apply("Nginx, NGINX and Xiaomi; a GIF, gif, nginxs", words)
+    assert said == f"engine x, engine x and shau me; a {stand_in(0)}, gif, nginxs"
+    assert words.phones == {stand_in(0): ("jh", "ih1", "f")}
+    assert words.restored(said) == "engine x, engine x and shau me; a GIF, gif, nginxs"
 
 
 @pytest.mark.parametrize(
@@ -49,4 +50,4 @@ def test_no_lexicon_makes_a_traceback(lines: str, text: str) -> None:
         respelling = Respelling.parse(lines)
     except DataError:
         return
-    respelling.apply(text, {})
+    respelling.apply(text, Given())

@@ -45,7 +45,7 @@ def test_elements_of_words(inside: str, spoken: str) -> None:
 
 def test_phones_of_a_word() -> None:
     script = parse('<speak>say <phoneme ph="k ae1 t">cat</phoneme></speak>')
-    assert script.phones == {stand_in(0): ("k", "ae1", "t")}
+    assert script.given.phones == {stand_in(0): ("k", "ae1", "t")}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_tags_become_segments(text: str, segments: list[Segment]) -> None:
 
 def test_phones_stand_in_for_words() -> None:
     script = parse("say [[ k ae1 t ]] and [[ d ao1 g ]]")
-    assert script.phones == {stand_in(0): ("k", "ae1", "t"), stand_in(1): ("d", "ao1", "g")}
+    assert script.given.phones == {stand_in(0): ("k", "ae1", "t"), stand_in(1): ("d", "ao1", "g")}
     assert script.segments[0].text == f"say {stand_in(0)} and {stand_in(1)}"
 
 

@@ -5,7 +5,8 @@ and devices; what a model does with a text and a voice is its family's `Speaker`
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -276,6 +277,16 @@ class Engine:
         """Say words by given phones; see `FrontEnd.with_phones`."""
         if phones:
             self.loaded.front_end = self.front_end.with_phones(phones)
+
+    @contextmanager
+    def saying(self, phones: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
+        """Say words by given phones for a while: texts of others are read as before."""
+        before = self.front_end
+        self.use_phones(phones)
+        try:
+            yield
+        finally:
+            self.loaded.front_end = before
 
     def encode(self, piece: str) -> list[int]:
         """Ids of one piece of text."""

@@ -1,18 +1,21 @@
 """Bodies of requests as values: every field checked, every problem told with its name.
 
-The names are those of OpenAI's speech endpoint; what is ours beside them is `seed` and `volume`.
+The names are those of OpenAI's speech endpoint; what is ours beside them is `seed`, `volume`, and
+what a text may ask for: `tags`, `lexicon`, `on_unreadable`, `timestamps`, `whole`.
 Nothing in a body is ever used as a path.
 """
 
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from mamtra_cli.config import nearest
 from mamtra_cli.engine.speaking.studio import Order
-from mamtra_cli.errors import UsageError
+from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.serving.encoding import MEDIA
+from mamtra_cli.text.respelling import Respelling
+from mamtra_cli.text.signs import OnUnreadable
 
 FIELDS = {
     "model": str,
@@ -24,9 +27,15 @@ FIELDS = {
     "instructions": str,
     "seed": int,
     "volume": (int, float),
+    "tags": bool,
+    "lexicon": (str, dict),
+    "on_unreadable": str,
+    "timestamps": bool,
+    "whole": bool,
 }
 STREAM_FORMATS = ("audio", "sse")
 MOST_ITEMS = 256
+MOST_WORDS = 2000  # of a lexicon
 MOST_SEED = 2**63 - 1
 
 
@@ -84,9 +93,7 @@ def read_speech(value: Any, *, most: int, where: str = "the body") -> SpeechRequ
             near = nearest(name, FIELDS)
             hint = f"did you mean `{near}`?" if near else f"known: {', '.join(FIELDS)}"
             raise UsageError(f"{where} has an unknown field `{name[:40]}`", hint)
-        kinds: Any = FIELDS[name]
-        if held is not None and (isinstance(held, bool) or not isinstance(held, kinds)):
-            raise UsageError(f"`{name}` of {where} is of the wrong type", f"give {_kind(kinds)}")
+        check_kind(name, held, where)
     given = {name: held for name, held in value.items() if held is not None}
     text = given.get("input")
     if text is None:
@@ -104,8 +111,20 @@ def read_speech(value: Any, *, most: int, where: str = "the body") -> SpeechRequ
     )
 
 
+def check_kind(name: str, held: Any, where: str) -> None:
+    """Refuse a field that is of the wrong type; `None` is as good as no field.
+
+    Raises:
+        UsageError: names the field.
+    """
+    kinds: Any = FIELDS[name]
+    if held is None or (isinstance(held, kinds) and isinstance(held, bool) == (kinds is bool)):
+        return
+    raise UsageError(f"`{name}` of {where} is of the wrong type", f"give {_kind(kinds)}")
+
+
 def order_fields(given: dict[str, Any], where: str) -> dict[str, Any]:
-    """Voice, speed, seed, volume and instructions, checked."""
+    """All that an order says beside its text, checked; `given` are fields of the right kinds."""
     voice = given.get("voice", "")
     if isinstance(voice, dict):
         voice = voice.get("id", "")
@@ -122,7 +141,33 @@ def order_fields(given: dict[str, Any], where: str) -> dict[str, Any]:
         "speed": _number(given, "speed", 0.25, 4.0, where),
         "volume": _number(given, "volume", 0.0, 10.0, where),
         "instructions": given.get("instructions", ""),
+        "tags": given.get("tags", True),
+        "lexicon": _lexicon(given.get("lexicon"), where),
+        "on_unreadable": _one_of(given, "on_unreadable", get_args(OnUnreadable), "skip", where),
+        "words": given.get("timestamps", False),
+        "whole": given.get("whole", False),
     }
+
+
+def _lexicon(value: str | dict[str, Any] | None, where: str) -> Respelling | None:
+    """A lexicon, as the lines of a file or as words and what is said for them."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        if not all(isinstance(said, str) for said in value.values()):
+            raise UsageError(f"`lexicon` of {where} has a word that is said by no text")
+        value = "\n".join(f"{_line(word)}\t{_line(said)}" for word, said in value.items())
+    if value.count("\n") > MOST_WORDS:
+        raise UsageError(f"`lexicon` of {where} has more than {MOST_WORDS} words")
+    try:
+        return Respelling.parse(value)
+    except DataError as error:
+        raise UsageError(error.message, error.hint) from error
+
+
+def _line(text: str) -> str:
+    """A text without what ends a line or a word of a lexicon."""
+    return " ".join(text.replace("=", " ").split())
 
 
 def read_batch(value: Any, *, most: int) -> list[SpeechRequest | UsageError]:
@@ -168,6 +213,12 @@ def _one_of(
 
 
 def _kind(kinds: Any) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number", dict: "an object"}
+    names = {
+        bool: "true or false",
+        str: "a text",
+        int: "a whole number",
+        float: "a number",
+        dict: "an object",
+    }
     listed = kinds if isinstance(kinds, tuple) else (kinds,)
     return " or ".join(names[kind] for kind in listed)

@@ -14,7 +14,7 @@ from mamtra_cli.engine.speaking.studio import Order
 from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
-from mamtra_cli.serving.requests import order_fields, read_json
+from mamtra_cli.serving.requests import FIELDS, check_kind, order_fields, read_json
 
 POLICY, TOO_BIG = 1008, 1009
 MOST_MESSAGE = 65_536
@@ -107,12 +107,9 @@ async def _begin(desk: Desk, message: dict[str, Any]) -> tuple[Visit, StreamEnco
     format = message.get("format", "pcm")
     if format not in STREAMED or format not in MEDIA:
         raise UsageError(f"no format `{str(format)[:40]}`", f"one of: {', '.join(STREAMED)}")
-    kinds = {"voice": str, "instructions": str, "seed": int, "speed": (int, float)}
-    for name, kind in kinds.items():
-        value = message.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):  # type: ignore[arg-type]
-            raise UsageError(f"`{name}` of the start is of the wrong type")
-    given = {name: message[name] for name in kinds if message.get(name) is not None}
+    given = {name: message[name] for name in FIELDS if message.get(name) is not None}
+    for name, value in given.items():
+        check_kind(name, value, "the start")
     rate: Any = await desk.ask(lambda studio: studio.sample_rate)
     check_stream_format(format, rate)
     visit = await desk.visit(Order(text=None, **order_fields(given, "the start")))

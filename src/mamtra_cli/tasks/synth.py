@@ -13,6 +13,7 @@ from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
+from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import speak_script
 from mamtra_cli.engine.speaking.speech import SpeechOptions
 from mamtra_cli.errors import (
@@ -27,11 +28,11 @@ from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.voice import ClipLimits
 from mamtra_cli.text.encoding import read_text
-from mamtra_cli.text.reading import Reading, read
+from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
-from mamtra_cli.text.segments import Script, Segment
-from mamtra_cli.text.signs import OnUnreadable, Sieve, refusal
-from mamtra_cli.text.tags import parse
+from mamtra_cli.text.segments import Script
+from mamtra_cli.text.signs import OnUnreadable, Sieve
+from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
@@ -85,8 +86,9 @@ def synth(
     )
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
-    script = _readable(script, sieve, report)
-    engine.use_phones(script.phones)
+    script = readable(script, sieve)
+    _tell(sieve, report)
+    engine.use_phones(script.given.phones)
     voice = _voice(engine, recipe, clip)
     asked = manner_of(engine, recipe)
     manner = engine.speaker.settings(voice, asked)
@@ -190,28 +192,15 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     engine = Engine.load(recipe.model, device="cpu", lean=True, report=report)
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
-    script = _readable(_script(text, recipe), sieve, report)
-    engine.use_phones(script.phones)
-    said = [part.text for part in script.segments if any(map(str.isalnum, part.text))]
-    pieces = [piece for part in said or [text] for piece in engine.speaker.pieces(part)]
-    return read(pieces, engine.front_end.shown, sieve.skipped())
+    script = readable(_script(text, recipe), sieve)
+    _tell(sieve, report)
+    return reading_of(engine, script, sieve.skipped())
 
 
 def _script(text: str, recipe: SynthRecipe) -> Script:
-    """The text in segments, with the words of the lexicon respelled.
-
-    Raises:
-        TextError: a tag that cannot be.
-        DataError: a lexicon that cannot be read.
-    """
-    script = parse(text) if recipe.tags else Script(segments=(Segment(text=text),))
-    if recipe.lexicon is None:
-        return script
-    respelling, phones = Respelling.read(recipe.lexicon), dict(script.phones)
-    segments = tuple(
-        replace(part, text=respelling.apply(part.text, phones)) for part in script.segments
-    )
-    return Script(segments=segments, phones=phones)
+    """The text in segments, with the words of the lexicon respelled."""
+    lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
+    return read_written(text, tags=recipe.tags, lexicon=lexicon)
 
 
 def _policy(recipe: SynthRecipe) -> OnUnreadable:
@@ -249,21 +238,6 @@ def _tell(sieve: Sieve, report: Report) -> None:
         report(Note(text=f"not read: {sign}{where}{times}", warning=True))
     if len(told) > MOST_TOLD:
         report(Note(text=f"not read: {len(told) - MOST_TOLD} more signs", warning=True))
-
-
-def _readable(script: Script, sieve: Sieve, report: Report) -> Script:
-    """A script without unreadable signs.
-
-    Raises:
-        TextError: `refuse` was asked for, or most letters are of a script that the model lacks.
-    """
-    segments = tuple(replace(part, text=sieve.take(part.text)) for part in script.segments)
-    lost = [letter for found in sieve.skipped() for letter in found.sign if letter.isalpha()]
-    kept = "".join(part.text for part in segments)
-    if len(lost) > sum(map(str.isalpha, kept)):
-        raise refusal(lost)
-    _tell(sieve, report)
-    return replace(script, segments=segments)
 
 
 def _remembering(report: Report) -> tuple[Report, list[str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mamtra_cli.config import reason
 from mamtra_cli.errors import DataError
-from mamtra_cli.text.segments import stand_in
+from mamtra_cli.text.segments import Given
 
 LONGEST = 200  # characters of a word or of what is said for it
 _LINE = re.compile(r"(?P<word>[^\t=]+?)\s*(?:\t|=|\s{2,})\s*(?P<value>.+)")
@@ -65,17 +65,17 @@ class Respelling:
             words[word] = value
         return cls(words=words)
 
-    def apply(self, text: str, phones: dict[str, tuple[str, ...]]) -> str:
+    def apply(self, text: str, given: Given) -> str:
         """Put what is said in the place of the words.
 
         Args:
             text: what the user wrote.
-            phones: given words and their phones; those of this lexicon are added.
+            given: words whose phones are given; those of this lexicon are added.
         """
         if not self.words:
             return text
-        names = {word: stand_in(len(phones) + i) for i, word in enumerate(self.words)}
         small = {word: value for word, value in self.words.items() if word == word.lower()}
+        stand_ins: dict[str, str] = {}
         pattern = "|".join(re.escape(word) for word in sorted(self.words, key=len, reverse=True))
 
         def said(match: re.Match[str]) -> str:
@@ -85,7 +85,8 @@ class Respelling:
                 return match[0]
             if value[0] != "/":
                 return value
-            phones[names[word]] = tuple(value[1:-1].split())
-            return names[word]
+            if match[0] not in stand_ins:
+                stand_ins[match[0]] = given.add(tuple(value[1:-1].split()), match[0])
+            return stand_ins[match[0]]
 
         return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", said, text, flags=re.I)

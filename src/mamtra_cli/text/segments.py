@@ -30,11 +30,36 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Given:
+    """Words whose phones are given: each stands in the text as a word of its own.
+
+    Attributes:
+        phones: stand-in to phones.
+        written: stand-in to what the user wrote there.
+    """
+
+    phones: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
+
+    def add(self, phones: tuple[str, ...], written: str) -> str:
+        """One more word; returns what stands for it."""
+        word = stand_in(len(self.phones))
+        self.phones[word], self.written[word] = phones, written
+        return word
+
+    def restored(self, text: str) -> str:
+        """A text with what the user wrote in place of the stand-ins."""
+        if not self.written:
+            return text
+        return re.sub(r"qxphone[a-z]+", lambda found: self.written.get(found[0], found[0]), text)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Script:
     """A text in segments, and the words of it whose phones are given."""
 
     segments: tuple[Segment, ...]
-    phones: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
 
 
 def seconds(written: str, where: str) -> float:

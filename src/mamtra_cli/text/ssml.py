@@ -11,7 +11,7 @@ from xml.etree import ElementTree as etree
 
 from mamtra_cli.errors import TextError
 from mamtra_cli.text.number_words import ordinal
-from mamtra_cli.text.segments import Script, Segment, joined, stand_in
+from mamtra_cli.text.segments import Given, Script, Segment, joined
 from mamtra_cli.text.tags import pause_of
 
 DEEPEST = 50  # elements inside each other
@@ -39,9 +39,9 @@ def parse_ssml(text: str) -> Script:
         ) from error
     if _name(root) != "speak":
         raise TextError(f"SSML begins with `<speak>`, not `<{_name(root)[:40]}>`")
-    phones: dict[str, tuple[str, ...]] = {}
-    segments = list(_inside(root, Segment(), phones, 0))
-    return Script(segments=joined(segments), phones=phones)
+    given = Given()
+    segments = list(_inside(root, Segment(), given, 0))
+    return Script(segments=joined(segments), given=given)
 
 
 def _name(element: etree.Element) -> str:
@@ -49,9 +49,7 @@ def _name(element: etree.Element) -> str:
     return tag.rpartition("}")[2].lower()
 
 
-def _inside(
-    element: etree.Element, manner: Segment, phones: dict[str, tuple[str, ...]], depth: int
-) -> Iterator[Segment]:
+def _inside(element: etree.Element, manner: Segment, given: Given, depth: int) -> Iterator[Segment]:
     """Segments of what an element holds; `manner` has the voice and the rate."""
     if depth > DEEPEST:
         raise TextError(f"the SSML is nested more than {DEEPEST} deep")
@@ -59,7 +57,7 @@ def _inside(
         yield _words(element.text, manner)
     for child in element:
         if isinstance(child.tag, str):
-            yield from _element(child, manner, phones, depth)
+            yield from _element(child, manner, given, depth)
         if child.tail:
             yield _words(child.tail, manner)
 
@@ -68,9 +66,7 @@ def _words(text: str, manner: Segment) -> Segment:
     return Segment(text=text, voice=manner.voice, rate=manner.rate)
 
 
-def _element(
-    child: etree.Element, manner: Segment, phones: dict[str, tuple[str, ...]], depth: int
-) -> Iterator[Segment]:
+def _element(child: etree.Element, manner: Segment, given: Given, depth: int) -> Iterator[Segment]:
     name, inner = _name(child), "".join(child.itertext())
     where = f"`<{name[:40]}>`"
     if name == "break":
@@ -79,26 +75,25 @@ def _element(
             yield Segment(pause=pause)
     elif name in ("p", "s"):
         yield _words("\n", manner)
-        yield from _inside(child, manner, phones, depth + 1)
+        yield from _inside(child, manner, given, depth + 1)
         yield _words("\n" if name == "s" else "\n\n", manner)
     elif name in ("speak", "emphasis"):
-        yield from _inside(child, manner, phones, depth + 1)
+        yield from _inside(child, manner, given, depth + 1)
     elif name == "sub":
         yield _words(_needed(child, "alias", where), manner)
     elif name == "say-as":
         yield _words(_said_as(inner, _needed(child, "interpret-as", where), where), manner)
     elif name == "phoneme":
-        word = stand_in(len(phones))
-        phones[word] = tuple(_needed(child, "ph", where).split())
-        if not phones[word]:
+        phones = tuple(_needed(child, "ph", where).split())
+        if not phones:
             raise TextError(f"{where} holds no phones in `ph`")
-        yield _words(word, manner)
+        yield _words(given.add(phones, inner.strip() or " ".join(phones)), manner)
     elif name == "prosody":
         rate = manner.rate * _rate(child.get("rate", "medium"), where)
-        yield from _inside(child, Segment(voice=manner.voice, rate=rate), phones, depth + 1)
+        yield from _inside(child, Segment(voice=manner.voice, rate=rate), given, depth + 1)
     elif name == "voice":
         voice = Segment(voice=_needed(child, "name", where), rate=manner.rate)
-        yield from _inside(child, voice, phones, depth + 1)
+        yield from _inside(child, voice, given, depth + 1)
     else:
         raise TextError(f"SSML {where} is not read here", f"the elements are {ELEMENTS}")
 

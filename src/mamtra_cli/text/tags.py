@@ -6,7 +6,7 @@ Anything else in brackets is text. A text that begins with `<speak` is SSML (`ss
 import re
 
 from mamtra_cli.errors import TextError
-from mamtra_cli.text.segments import Script, Segment, joined, seconds, stand_in
+from mamtra_cli.text.segments import Given, Script, Segment, joined, seconds
 
 _TAG = re.compile(
     r"\[\s*(?P<pause>(?i:pause))\s*(?:[:=\s]\s*(?P<length>[^\[\]\n]{0,40}))?\]"
@@ -42,7 +42,7 @@ def parse(text: str) -> Script:
     if "[" not in text and "<" not in text:
         return Script(segments=joined([Segment(text=text)]))
     segments: list[Segment] = []
-    phones: dict[str, tuple[str, ...]] = {}
+    given = Given()
     voice, start = "", 0
     for tag in _TAG.finditer(text):
         segments.append(Segment(text=text[start : tag.start()], voice=voice))
@@ -59,14 +59,13 @@ def parse(text: str) -> Script:
         elif tag["word"]:
             segments.append(Segment(text=tag["word"], voice=voice))
         else:
-            given = tuple(tag["phones"].split())
-            if not given:
+            phones = tuple(tag["phones"].split())
+            if not phones:
                 raise TextError(f"{where} holds no phones", "write them as [[ k ae1 t ]]")
-            word = stand_in(len(phones))
-            phones[word] = given
+            word = given.add(phones, " ".join(phones))
             segments.append(Segment(text=word, voice=voice))
     segments.append(Segment(text=text[start:], voice=voice))
-    return Script(segments=joined(segments), phones=phones)
+    return Script(segments=joined(segments), given=given)
 
 
 def _break(attributes: str, where: str) -> float:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.errors import MamtraError
+from mamtra_cli.text.respelling import Respelling
+from mamtra_cli.text.signs import OnUnreadable
 
 Samples = NDArray[np.float32]
 
@@ -27,6 +29,11 @@ class Order:
         seed: of everything random.
         volume: factor on the samples.
         instructions: how to speak, for models that follow them.
+        tags: obey the tags of the text.
+        lexicon: how some of its words are said.
+        on_unreadable: what becomes of signs that cannot be read.
+        words: tell when each word is said.
+        whole: judge every piece before it is handed out, as a file is made.
     """
 
     text: str | None
@@ -35,6 +42,11 @@ class Order:
     seed: int = 0
     volume: float = 1.0
     instructions: str = ""
+    tags: bool = True
+    lexicon: Respelling | None = None
+    on_unreadable: OnUnreadable = "skip"
+    words: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
