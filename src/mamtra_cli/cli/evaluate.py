@@ -17,11 +17,17 @@ def evaluate(recipe: EvalRecipe, console: Console) -> None:
     Examples:
       $ mamtra eval mini --sentences 100
       $ mamtra eval student --teacher mini --max-wer-increase 2 --report scores
+      $ mamtra eval student --teacher mini --ab compare
       $ mamtra eval student --list en/meta.lst --asr whisper:openai/whisper-large-v3
     """
+    from mamtra_cli.tasks.evaluate import compare_blind, missed
     from mamtra_cli.tasks.evaluate import evaluate as run
-    from mamtra_cli.tasks.evaluate import missed
 
+    if recipe.ab is not None:
+        page = compare_blind(recipe, console.report)
+        told = f"{page.sentences} sentences of {page.model} and {page.teacher_model}: open it"
+        console.result(page, [str(page.page), told])
+        return
     result = run(recipe, console.report)
     console.result(result, words(result))
     console.missed(missed(result))

@@ -113,6 +113,14 @@ class EvalRecipe:
         ),
     ] = "flac"
     records: Annotated[Path | None, _output("JSONL to write, one utterance a line.", "FILE")] = None
+    ab: Annotated[
+        Path | None,
+        _output(
+            "Folder to write with a page on which people choose between the model and its teacher, "
+            "blind; nothing is scored.",
+            "DIR",
+        ),
+    ] = None
     force: Force = False
     device: Device = "auto"
     dtype: DType = "auto"
@@ -145,6 +153,16 @@ class LimitCheck:
     limit: float
     value: float
     missed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlindResult:
+    """A page for people's ears: of which models, and of how many sentences."""
+
+    model: str
+    teacher_model: str
+    sentences: int
+    page: Path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 from mamtra_cli.audio import FORMATS, check_output
 from mamtra_cli.checkpoint import PROVENANCE, read_json
 from mamtra_cli.config import nearest, parse_json
+from mamtra_cli.engine.judging.blind import KIND as BLIND
+from mamtra_cli.engine.judging.blind import write_blind
 from mamtra_cli.engine.judging.evaluation import (
     EvalOptions,
     Evaluation,
@@ -35,7 +37,7 @@ from mamtra_cli.errors import (
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.privacy import redacted
 from mamtra_cli.publish import check_free
-from mamtra_cli.recipes.evaluate import EvalRecipe, EvalResult, LimitCheck
+from mamtra_cli.recipes.evaluate import BlindResult, EvalRecipe, EvalResult, LimitCheck
 from mamtra_cli.text.encoding import read_text
 
 NO_TEACHER = NO_SIMILARITY = "none"
@@ -118,6 +120,39 @@ def evaluate(recipe: EvalRecipe, report: Report = ignore) -> EvalResult:
     )
 
 
+def compare_blind(recipe: EvalRecipe, report: Report = ignore) -> BlindResult:
+    """Write the page of `--ab`.
+
+    Raises:
+        UsageError: there is no teacher to compare with.
+        OutputError: the folder is not empty, or cannot be written.
+    """
+    check(recipe)
+    assert recipe.ab is not None
+    said = sentences(recipe)
+    engine = load(recipe, recipe.model, report)
+    teacher = open_teacher(recipe, engine, {}, report)
+    if teacher is None:
+        raise UsageError("`--ab` compares two models", "name the other one with `--teacher`")
+    compared = write_blind(
+        recipe.ab,
+        (engine, teacher),
+        said,
+        voice=recipe.voice,
+        seed=recipe.seed,
+        retries=recipe.retries,
+        audio_format=recipe.audio_format,
+        force=recipe.force,
+        report=report,
+    )
+    return BlindResult(
+        model=engine.name,
+        teacher_model=teacher.name,
+        sentences=compared,
+        page=recipe.ab / "index.html",
+    )
+
+
 def rules(recipe: EvalRecipe) -> str:
     """What a word is: as the list's authors say, as Whisper writes, or plain."""
     if recipe.list_file is not None:
@@ -143,6 +178,10 @@ def check(recipe: EvalRecipe) -> None:
         raise UsageError(f"unknown audio format `{recipe.audio_format}`", known)
     if recipe.report is not None:
         check_free(recipe.report, force=recipe.force, kind=REPORT)
+    if recipe.ab is not None:
+        if recipe.report is not None or recipe.records is not None:
+            raise UsageError("`--ab` scores nothing", "run it without `--report` and `--records`")
+        check_free(recipe.ab, force=recipe.force, kind=BLIND)
     if recipe.records is not None:
         check_output(recipe.records, force=recipe.force)
     if recipe.max_wer_increase is not None and recipe.teacher == NO_TEACHER:
