@@ -23,6 +23,7 @@ from mamtra_cli.checkpoint import (
     PROVENANCE,
     SUFFIX,
     ModelFolder,
+    gather,
     read_json,
     read_model_folder,
 )
@@ -76,7 +77,12 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
     if recipe.tag:
         check_reference("--tag", recipe.tag)
     report(Stage(name="checking", detail=str(recipe.folder)))
-    folder = read_model_folder(recipe.folder)
+    with standalone(read_model_folder(recipe.folder)) as folder:
+        return _pushed(recipe, folder, report)
+
+
+def _pushed(recipe: PushRecipe, folder: ModelFolder, report: Report) -> PushResult:
+    """Upload a folder that holds all it needs."""
     license = licence_of(folder)
     names, stay = files_of(folder, recipe.voices)
     for name, why in stay.items():
@@ -110,6 +116,16 @@ def push(recipe: PushRecipe, report: Report = ignore) -> PushResult:
         unchanged=unchanged,
         tag=recipe.tag,
     )
+
+
+@contextmanager
+def standalone(folder: ModelFolder) -> Iterator[ModelFolder]:
+    """The folder, or for the time of an upload a copy with the files that it shares."""
+    if folder.shares is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-{HOST}-") as temporary:
+        yield gather(folder, Path(temporary) / folder.path.name)
 
 
 def check_reference(option: str, name: str) -> None:

@@ -166,12 +166,13 @@ def compare_models(
     if teacher is not None:
         other, their_takes = _score(teacher, options, judges, report)
         difference = difference_of(scored, other, len(options.sentences), rounds=options.rounds)
-        closeness = _closeness(teacher, student, their_takes, options, report)
-        difference = replace(
-            difference,
-            values=difference.values | closeness.values,
-            intervals=difference.intervals | closeness.intervals,
-        )
+        if teacher.lm_part and student.lm_part:
+            closeness = _closeness(teacher, student, their_takes, options, report)
+            difference = replace(
+                difference,
+                values=difference.values | closeness.values,
+                intervals=difference.intervals | closeness.intervals,
+            )
     return Evaluation(
         student=scored,
         teacher=other,

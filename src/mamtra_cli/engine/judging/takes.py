@@ -7,7 +7,7 @@ one that needs one. Knows nothing of recognisers and scores.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.guards import Rejection, check_audio
-from mamtra_cli.engine.decoding.loop import Utterance, decode
+from mamtra_cli.engine.decoding.loop import Utterance, decode, reseeded
 from mamtra_cli.engine.decoding.streams import Outcome
 from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.model import Engine
@@ -24,6 +24,7 @@ from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_frames
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
 from mamtra_cli.families.lessons import Example
+from mamtra_cli.families.script import Frame, Script
 from mamtra_cli.voices.clip import read_clip
 from mamtra_cli.voices.voice import Voice
 
@@ -52,8 +53,7 @@ class Take:
 
     Attributes:
         job: what was asked.
-        ids, tokens: text ids and ids of the frames of each piece; none for a refused piece.
-        codebooks: ids of a frame.
+        ids, frames: text ids and frames of each piece; none for a refused piece.
         expected: frames that the text should take, or `None` where the model cannot say.
         causes: guards that refused an attempt, in order.
         first_causes: those of the first attempts alone.
@@ -63,8 +63,7 @@ class Take:
 
     job: Job
     ids: list[tuple[int, ...]] = field(default_factory=list)
-    tokens: list[tuple[int, ...]] = field(default_factory=list)
-    codebooks: int = 1
+    frames: list[tuple[Frame, ...]] = field(default_factory=list)
     expected: float | None = None
     causes: list[str] = field(default_factory=list)
     first_causes: list[str] = field(default_factory=list)
@@ -74,7 +73,7 @@ class Take:
     @property
     def n_tokens(self) -> int:
         """Frames of the whole take."""
-        return sum(map(len, self.tokens)) // self.codebooks
+        return sum(map(len, self.frames))
 
     @property
     def run_on(self) -> bool:
@@ -96,7 +95,8 @@ class _Piece:
 
     take: Take
     number: int
-    utterance: Utterance
+    seed: int
+    script: Script | None
     wave: Wave | None = None
 
 
@@ -120,8 +120,6 @@ def speak_jobs(
         report: hears of every take, and of texts that cannot be spoken.
     """
     clock = clock or Clock()
-    tokens = engine.speaker.tokens
-    assert tokens is not None
     found = [_plan(engine, job, report) for job in jobs]
     pieces = [piece for _, parts in found for piece in parts]
     waiting = list(range(len(pieces)))
@@ -137,9 +135,9 @@ def speak_jobs(
             report(Advance())
     for attempt in range(retries + 1):
         again = []
-        tries = [pieces[index].utterance.attempt(attempt) for index in waiting]
+        tries = [pieces[index] for index in waiting]
         started, sound = time.perf_counter(), clock.sound
-        for place, outcome in decode(tokens, tries, engine.sampling, rows=rows):
+        for place, outcome in _outcomes(engine, tries, attempt, rows):
             piece = pieces[waiting[place]]
             rejection = outcome.rejection or _sound(engine, piece, outcome, clock)
             if rejection is None:
@@ -165,6 +163,25 @@ def speak_jobs(
     return [take for take, _ in found]
 
 
+def _outcomes(
+    engine: Engine, pieces: Sequence[_Piece], attempt: int, rows: int
+) -> Iterator[tuple[int, Outcome]]:
+    """Places of pieces, and how an attempt at each ended."""
+    speaker = engine.speaker
+    if speaker.tokens is None:
+        for place, piece in enumerate(pieces):
+            ids, voice = piece.take.ids[piece.number], piece.take.job.voice
+            made = speaker.made(ids, voice, seed=reseeded(piece.seed, attempt))
+            yield place, Outcome(frames=tuple(frame for part in made for frame in part.frames))
+        return
+    tries = [
+        Utterance(script=piece.script, seed=piece.seed).attempt(attempt)
+        for piece in pieces
+        if piece.script is not None
+    ]
+    yield from decode(speaker.tokens, tries, engine.sampling, rows=rows)
+
+
 def examples_of(take: Take) -> list[Example]:
     """A spoken take as teacher-forced examples, one a piece; the voice's prompt is read first."""
     voice = take.job.voice
@@ -175,21 +192,19 @@ def examples_of(take: Take) -> list[Example]:
         Example(
             id=f"{take.job.sentence.id}-{number}",
             text_ids=ids + row,
-            tokens=tokens + said,
-            codebooks=take.codebooks,
+            tokens=tokens + tuple(token for frame in said for token in frame),
+            codebooks=len(said[0]),
         )
-        for number, (row, said) in enumerate(zip(take.ids, take.tokens, strict=True))
+        for number, (row, said) in enumerate(zip(take.ids, take.frames, strict=True))
         if said
     ]
 
 
 def sound_of(engine: Engine, take: Take) -> Wave:
-    """The sound of a spoken take, made again from its tokens: (S,) float32."""
+    """The sound of a spoken take, made again from its frames: (S,) float32."""
     gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
     options = SpeechOptions(seed=take.job.seed)
-    k = take.codebooks
-    frames = [[said[at : at + k] for at in range(0, len(said), k)] for said in take.tokens]
-    waves = [speak_frames(engine, said, take.job.voice, options).numpy() for said in frames]
+    waves = [speak_frames(engine, said, take.job.voice, options).numpy() for said in take.frames]
     return np.concatenate([part for wave in waves for part in (gap, wave)][1:])
 
 
@@ -208,7 +223,7 @@ def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
 
 def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]:
     """Cut a job into utterances; a text that cannot be spoken is a refused take."""
-    take, speaker = Take(job=job, codebooks=engine.facts.codebooks), engine.speaker
+    take, speaker = Take(job=job), engine.speaker
     if job.problem:
         return _refused(job, job.problem), []
     try:
@@ -216,18 +231,17 @@ def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]
     except TextError as error:
         report(Note(text=f"`{job.sentence.id}` cannot be spoken: {error.message}", warning=True))
         return _refused(job, "text"), []
-    take.tokens = [()] * len(take.ids)
+    take.frames = [()] * len(take.ids)
     parts = [
         _Piece(
             take=take,
             number=number,
-            utterance=Utterance(
-                script=speaker.begin(row, job.voice), seed=job.seed + number * seeds.PIECES_APART
-            ),
+            seed=job.seed + number * seeds.PIECES_APART,
+            script=None if speaker.tokens is None else speaker.begin(row, job.voice),
         )
         for number, row in enumerate(take.ids)
     ]
-    known = [piece.utterance.script.expected for piece in parts]
+    known = [None if piece.script is None else piece.script.expected for piece in parts]
     if all(value is not None for value in known):
         take.expected = float(sum(value or 0.0 for value in known))
     return take, parts
@@ -245,6 +259,6 @@ def _sound(engine: Engine, piece: _Piece, outcome: Outcome, clock: Clock) -> Rej
     rejection = check_audio(wave)
     if rejection is None:
         piece.wave = wave.to(torch.float32).numpy()
-        piece.take.tokens[piece.number] = outcome.tokens
+        piece.take.frames[piece.number] = outcome.frames
     clock.sound += time.perf_counter() - started
     return rejection

@@ -136,8 +136,12 @@ def frames_to_sound(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[s
     """The stages from a few seconds of frames to sound; one where the family tells none apart."""
     measures = engine.family.measures(engine.config)
     seconds = WAVE_TOKENS / engine.facts.frame_rate
-    if measures is None:
-        stages: Mapping[str, Callable[[], object]] = {"codec": partial(_whole, engine, WAVE_TOKENS)}
+    stages: Mapping[str, Callable[[], object]]
+    if engine.speaker.tokens is None:
+        stages, count = _made(engine)
+        seconds = count / engine.facts.frame_rate
+    elif measures is None:
+        stages = {"codec": partial(_whole, engine, WAVE_TOKENS)}
     else:
         stages = measures.stages(engine.config, engine.part, engine.device, WAVE_TOKENS)
     found = {}
@@ -157,7 +161,12 @@ def frames_to_sound(engine: Engine, *, runs: int = 3, warmup: int = 1) -> dict[s
 def speech(engine: Engine, voice: Voice | None = None, *, text: str = TEXT) -> Numbers:
     """Text to sound, streamed: time to the first sound and of the whole, cold and warm."""
     who = voice or _anyone(engine)
-    options = SpeechOptions(stream=True, retries=0, limits=ANYTHING, max_seconds=30.0)
+    options = SpeechOptions(
+        stream=True,
+        retries=0,
+        limits=ANYTHING,
+        max_seconds=None if engine.speaker.tokens is None else 30.0,
+    )
     found: Numbers = {}
     for when in ("cold", "warm"):
         start = time.perf_counter()
@@ -198,6 +207,19 @@ def _whole(engine: Engine, count: int) -> object:
     voice = engine.speaker.sound_prompt(_anyone(engine))
     frames = [tuple(frame) for frame in ids.tolist()]
     return engine.speaker.codec.whole(frames, voice, SoundOptions())
+
+
+def _made(engine: Engine) -> tuple[dict[str, Callable[[], object]], int]:
+    """The stages of a model without a token loop, from a text on, and how many frames it makes."""
+    speaker, voice = engine.speaker, _anyone(engine)
+    ids = speaker.encode(TEXT)
+
+    def frames() -> list[Any]:
+        return [frame for part in speaker.made(ids, voice) for frame in part.frames]
+
+    said, prompt = frames(), speaker.sound_prompt(voice)
+    sound = partial(speaker.codec.whole, said, prompt, SoundOptions())
+    return {"frames": frames, "codec": sound}, len(said)
 
 
 def _anyone(engine: Engine) -> Voice:

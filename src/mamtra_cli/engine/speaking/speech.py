@@ -277,7 +277,15 @@ def _made(
     options: SpeechOptions,
     attempt: int,
 ) -> Iterator[Event]:
-    """The same of a model that needs no token loop."""
+    """The same of a model that needs no token loop.
+
+    Raises:
+        UsageError: something is asked of the loop.
+    """
+    if options.max_seconds is not None:
+        raise UsageError(
+            "`--max-seconds`: this model says outright how long a text takes", "leave it out"
+        )
     frames: tuple[Frame, ...] = ()
     for part in engine.speaker.made(
         piece.ids,
