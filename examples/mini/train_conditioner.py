@@ -17,14 +17,20 @@ import torch
 from dataset import Corpus, Sentence, draw
 from loop import Losses, train
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS, ConditionerConfig
-from mamtra_cli.families.mvc.lessons import ConditionerBatch, losses, with_noise
+from mamtra_cli.families.mvc.lessons import (
+    ConditionerBatch,
+    Recording,
+    collate,
+    fitted,
+    losses,
+    with_noise,
+)
 from mamtra_cli.families.phones import PhoneFrontEnd
 
 REFERENCE_FRAMES = 150  # three seconds
@@ -57,8 +63,6 @@ class Recordings:
         self.flow = flow
         self.heard: dict[str, Tensor] = {}
         self.by_voice: dict[str, list[Sentence]] = {}
-        self.pitch_mean, self.pitch_deviation = 7.0, 0.35
-        self.energy_mean, self.energy_deviation = -5.0, 2.0
 
     def usable(self, *kinds: str) -> list[Sentence]:
         """Sentences with mel, log-mel and pitch, of a length that fits a batch."""
@@ -83,56 +87,24 @@ class Recordings:
 
     def pitch(self, s: Sentence) -> Tensor:
         """F0 in Hz (2 * tokens,), 0 where unvoiced."""
-        block = self.corpus._map(s, "pitch.")
-        return torch.from_numpy(block[s.mel_start : s.mel_start + 2 * s.tokens].astype(np.float32))
+        return torch.from_numpy(self.corpus.pitch(s))
 
-    def measure(self, rows: list[Sentence]) -> dict[str, float]:
-        """Statistics of pitch, energy and pace over some sentences."""
-        pitch = torch.cat([self.pitch(s) for s in rows[:400]])
-        voiced = torch.log2(pitch[pitch > 0])
-        energy = torch.cat([torch.from_numpy(self.corpus.mel(s)).mean(-1) for s in rows[:400]])
-        phones = sum(len(s.phones) for s in rows)
-        seconds = sum(s.tokens for s in rows) / 25
-        facts = {
-            "pitch_mean": float(voiced.mean()),
-            "pitch_deviation": float(voiced.std()),
-            "energy_mean": float(energy.mean()),
-            "energy_deviation": float(energy.std()),
-            "symbol_rate": phones / seconds,
-        }
-        return {name: round(value, 4) for name, value in facts.items()}
+    def recording(self, s: Sentence) -> Recording:
+        """What a sentence teaches."""
+        return Recording(
+            ids=torch.tensor([self.ids[symbol] for symbol in s.symbols]),
+            counts=torch.from_numpy(phone_frames(s)),
+            pitch=self.pitch(s),
+            energy=torch.from_numpy(self.corpus.mel(s)).mean(-1),
+            mu=self.mu(s),
+        )
 
     def batch(
         self, rows: list[Sentence], config: ConditionerConfig, rng: np.random.Generator
     ) -> ConditionerBatch:
         """A padded batch whose references are other sentences of the same voices."""
-        ids = [torch.tensor([self.ids[symbol] for symbol in s.symbols]) for s in rows]
-        frames = [torch.from_numpy(phone_frames(s)) for s in rows]
-        pitch = [self.pitch(s) for s in rows]
-        log_pitch = [
-            (torch.log2(p.clamp(min=1.0)) - config.pitch_mean) / config.pitch_deviation
-            for p in pitch
-        ]
-        energy = [
-            (torch.from_numpy(self.corpus.mel(s)).mean(-1) - config.energy_mean)
-            / config.energy_deviation
-            for s in rows
-        ]
-        lengths = torch.tensor([len(row) for row in ids])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
         references = [self.reference(s, rng) for s in rows]
-        heard = torch.tensor([len(r) for r in references])
-        return ConditionerBatch(
-            ids=pad_sequence(ids, batch_first=True),
-            mask=mask,
-            frames=pad_sequence(frames, batch_first=True),
-            reference=pad_sequence(references, batch_first=True),
-            reference_mask=torch.arange(int(heard.max())) < heard[:, None],
-            pitch=pad_sequence(log_pitch, batch_first=True),
-            voiced=pad_sequence([(p > 0).float() for p in pitch], batch_first=True),
-            energy=pad_sequence(energy, batch_first=True),
-            mu=pad_sequence([self.mu(s) for s in rows], batch_first=True),
-        )
+        return collate(config, [self.recording(s) for s in rows], references)
 
     def reference(self, s: Sentence, rng: np.random.Generator) -> Tensor:
         """Up to three seconds of mel of another sentence of the same voice."""
@@ -147,8 +119,8 @@ def sizes(
     recordings: Recordings, rows: list[Sentence], preset: str, fusion: str = "gated+adaln"
 ) -> ConditionerConfig:
     """A preset with the statistics of a corpus."""
-    facts = recordings.measure(rows)
-    return replace(PRESETS[preset], symbols=len(recordings.ids), fusion=fusion, **facts)
+    plain = replace(PRESETS[preset], symbols=len(recordings.ids), fusion=fusion)
+    return fitted(plain, [recordings.recording(s) for s in rows[:400]])
 
 
 def main() -> None:

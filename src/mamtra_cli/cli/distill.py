@@ -25,6 +25,7 @@ def distill(recipe: DistillRecipe, console: Console) -> None:
       $ mamtra distill student --data speech.jsonl --steps 2000 -o student-tuned
       $ mamtra distill student --align-steps 200 --own-steps 100 -o student-tuned
       $ mamtra distill --resume student-tuned.run
+      $ mamtra distill --family mvc --teacher mini --steps 2000 -o my-mvc
       $ torchrun --nproc-per-node 8 -m mamtra_cli distill student -o student-tuned
     """
     from mamtra_cli.tasks.distill import distill as run
@@ -40,6 +41,10 @@ def words(result: DistillResult) -> list[str]:
         "trains": f"{amount(result.trainable)} parameters, {amount(result.frozen)} frozen",
         "steps": f"{result.steps}, {amount(result.tokens)} speech tokens",
     }
+    if result.checks:
+        for when in ("before", "after"):
+            parts = {k.removeprefix(f"{when}_"): v for k, v in result.checks.items() if when in k}
+            rows[when] = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
     if result.before is not None and result.after is not None:
         rows["before"] = check_words(result.before)
         rows["after"] = check_words(result.after)

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from mamtra_cli.audio import Samples
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.costs import Head
+from mamtra_cli.families.course import Course
 from mamtra_cli.families.front_end import FrontEnd
-from mamtra_cli.families.lessons import Lessons
+from mamtra_cli.families.lessons import Example, Lessons
 from mamtra_cli.families.measures import Measures, Parts
 from mamtra_cli.families.speaker import Loaded, Speaker
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource
+from mamtra_cli.voices.voice import Voice
 
 
 class SpeechEncoder(Protocol):
@@ -252,6 +254,27 @@ class Family(Protocol):
 
     def lessons(self, config: Any, lm: nn.Module) -> Lessons | None:
         """A loaded language model as something to be taught; `None` where there is none."""
+        ...
+
+    def course(
+        self,
+        teacher: Loaded,
+        speaker: Speaker,
+        folder: Path,
+        voices: Sequence[Voice],
+        examples: Sequence[Example],
+        student: tuple[Any, Parts] | None,
+    ) -> Course | None:
+        """A student without a language model under a teacher; `None` where there is no such thing.
+
+        Args:
+            teacher, speaker, folder, voices: the model to learn from.
+            examples: what it says, all that will be learned from.
+            student: sizes and parts to go on from; `None` begins anew.
+
+        Raises:
+            UsageError: the teacher is none for this family.
+        """
         ...
 
     def measures(self, config: Any) -> Measures | None:

@@ -60,6 +60,13 @@ class DistillRecipe:
             "Converted model to train: a folder or org/name[@revision].", "STUDENT", positional=True
         ),
     ] = ""
+    family: Annotated[
+        str,
+        _stages(
+            "Make a new model of a family without a language model, mvc, in place of a student.",
+            "NAME",
+        ),
+    ] = ""
     preset: Annotated[
         str, _stages(f"Values to start from: {', '.join(PRESETS)}.", "NAME", words=tuple(PRESETS))
     ] = ""  # under what is given beside it
@@ -248,6 +255,7 @@ class DistillResult:
         report, report_files: `report.md` of the comparison at the end, and all its files.
         scores, teacher_scores, difference: what was heard there; see `EvalResult`.
         absent: what could not be measured there, and why; `report` where there is none.
+        checks: losses on held-out speech before and after, of a student without a language model.
     """
 
     output: Path | None
@@ -270,3 +278,4 @@ class DistillResult:
     teacher_scores: Scores | None = None
     difference: Scores | None = None
     absent: dict[str, str] = field(default_factory=dict)
+    checks: dict[str, float] = field(default_factory=dict)

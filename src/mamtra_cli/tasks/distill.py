@@ -19,9 +19,11 @@ from mamtra_cli.config import from_dict
 from mamtra_cli.engine.lessons.agreement import compare, take_tokens
 from mamtra_cli.engine.lessons.examples import hold_out, write_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.students.trained import write_student
 from mamtra_cli.engine.training.closing_report import eval_command, write_closing_report
+from mamtra_cli.engine.training.courses import taught
 from mamtra_cli.engine.training.parallel import World, join, leave, own_device
 from mamtra_cli.engine.training.plan import plan_of, read_data_of
 from mamtra_cli.engine.training.run_folder import (
@@ -80,7 +82,10 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     try:
         with interruptible():
             listener = report if world.main else ignore
-            result = _distill(replace(recipe, device=device), before, world, listener)
+            if recipe.family or without_tokens(recipe.student):
+                result = taught(recipe, world, listener)
+            else:
+                result = _distill(replace(recipe, device=device), before, world, listener)
     finally:
         leave(world)
     if recipe.dry_run or not recipe.report or not world.main:
@@ -88,6 +93,11 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     # The other processes are gone by now: nobody waits at a barrier for what is heard.
     with interruptible():
         return reported(replace(recipe, device=device), result, report)
+
+
+def without_tokens(student: str) -> bool:
+    """Whether the student has no language model."""
+    return bool(student) and not Engine.load(student, device="cpu").lm_part
 
 
 def _distill(

@@ -126,6 +126,9 @@ class Toy:
         assert isinstance(lm, ToyLM)
         return ToyLessons(lm)
 
+    def course(self, *given: Any) -> None:
+        """It has a language model, which is taught by its lessons."""
+
     def measures(self, config: ToyConfig) -> None:
         """Nothing is known of another pipeline."""
 

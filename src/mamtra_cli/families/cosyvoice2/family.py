@@ -167,6 +167,10 @@ class CosyVoice2:
         assert isinstance(lm, SpeechLM)
         return SpeechLessons(lm)
 
+    def course(self, *given: Any) -> None:
+        """It has a language model, which is taught by `lessons`."""
+        del given
+
     def measures(self, config: CosyVoice2Config) -> PipelineMeasures:
         """Its road to sound, and the official program."""
         del config

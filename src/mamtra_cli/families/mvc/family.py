@@ -1,7 +1,7 @@
 """The family `mvc`: a conditioner of state-space models on the flow and vocoder of others."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned, Upstream
 from mamtra_cli.families.front_end import FrontEnd
+from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import MVCConfig
+from mamtra_cli.families.mvc.course import ConditionerCourse
 from mamtra_cli.families.mvc.speaker import MVCSpeaker
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS, PhoneFrontEnd
-from mamtra_cli.families.speaker import Loaded
+from mamtra_cli.families.speaker import Loaded, Speaker
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorFile
+from mamtra_cli.voices.voice import Voice
 
 FINGERPRINTS = {
     "front_end": (SYMBOLS, LEXICON, LETTERS),
@@ -116,6 +119,23 @@ class MVC:
     def lessons(self, config: MVCConfig, lm: nn.Module) -> None:
         """There is no language model."""
         del config, lm
+
+    def course(
+        self,
+        teacher: Loaded,
+        speaker: Speaker,
+        folder: Path,
+        voices: Sequence[Voice],
+        examples: Sequence[Example],
+        student: tuple[Any, Parts] | None,
+    ) -> ConditionerCourse:
+        """A conditioner under a model with a flow and a vocoder."""
+        known: tuple[MVCConfig, Conditioner] | None = None
+        if student is not None:
+            part = student[1]("conditioner").requires_grad_(True)
+            assert isinstance(part, Conditioner)
+            known = student[0], part
+        return ConditionerCourse(teacher, speaker, folder, voices, examples, known)
 
     def measures(self, config: MVCConfig) -> None:
         """Nothing beside what every model has."""

@@ -5,19 +5,85 @@ vocoder stay as they are. Half of the batches are read in windows of a drawn siz
 the same code that streams, so one checkpoint serves both. Knows no files and no optimizer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from mamtra_cli.families.mvc.conditioner import Conditioner, Style, TokenCarry, TokenFeatures
+from mamtra_cli.families.mvc.config import ConditionerConfig
 from mamtra_cli.families.mvc.layers import smooth_l1
 
 WEIGHTS = {"mu": 1.0, "duration": 0.1, "pitch": 0.1, "voiced": 0.1, "energy": 0.1}
 COMMITS, LOOK_AHEADS = (8, 64), (0, 32)  # phones, drawn evenly
 STREAMING_SHARE = 0.5
 REFERENCE_NOISE = 0.1  # nepers, so that a style hears no exact mel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What one utterance teaches.
+
+    ids: (T,) long; counts: (T,) long frames of each, adding up to F; pitch: (F,) Hz, 0 where
+    unvoiced; energy: (F,) mean log-mel; mu: (F, mel).
+    """
+
+    ids: Tensor
+    counts: Tensor
+    pitch: Tensor
+    energy: Tensor
+    mu: Tensor
+
+
+def fitted(config: ConditionerConfig, recordings: Sequence[Recording]) -> ConditionerConfig:
+    """The sizes with the statistics of pitch, energy and pace of some recordings."""
+    pitch = torch.cat([one.pitch for one in recordings])
+    voiced = torch.log2(pitch[pitch > 0])
+    energy = torch.cat([one.energy for one in recordings])
+    phones = sum(len(one.ids) for one in recordings)
+    facts: dict[str, Any] = {
+        "energy_mean": float(energy.mean()),
+        "energy_deviation": float(energy.std()),
+        "symbol_rate": phones * config.frame_rate / len(energy),
+    }
+    if len(voiced) > 1:  # a whisper tells nothing of pitch
+        facts["pitch_mean"] = float(voiced.mean())
+        facts["pitch_deviation"] = max(float(voiced.std()), 1e-3)
+    return replace(config, **{name: round(value, 4) for name, value in facts.items()})
+
+
+def collate(
+    config: ConditionerConfig, recordings: Sequence[Recording], references: Sequence[Tensor]
+) -> "ConditionerBatch":
+    """A padded batch of recordings and as many references (R, mel)."""
+
+    def padded(rows: Sequence[Tensor]) -> Tensor:
+        return pad_sequence(list(rows), batch_first=True)
+
+    def real(rows: Sequence[Tensor]) -> Tensor:
+        return padded([torch.ones(len(row), dtype=torch.bool) for row in rows])
+
+    pitch = [
+        (torch.log2(one.pitch.clamp(min=1.0)) - config.pitch_mean) / config.pitch_deviation
+        for one in recordings
+    ]
+    energy = [(one.energy - config.energy_mean) / config.energy_deviation for one in recordings]
+    ids = [one.ids for one in recordings]
+    return ConditionerBatch(
+        ids=padded(ids),
+        mask=real(ids),
+        frames=padded([one.counts for one in recordings]),
+        reference=padded(references),
+        reference_mask=real(references),
+        pitch=padded(pitch),
+        voiced=padded([(one.pitch > 0).float() for one in recordings]),
+        energy=padded(energy),
+        mu=padded([one.mu for one in recordings]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,6 +146,10 @@ class Zonos:
         assert isinstance(lm, ZonosLM)
         return ZonosLessons(lm)
 
+    def course(self, *given: Any) -> None:
+        """It has a language model, which is taught by `lessons`."""
+        del given
+
     def measures(self, config: ZonosConfig) -> PipelineMeasures:
         """What can be measured from text to sound."""
         del config

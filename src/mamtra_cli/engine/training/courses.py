@@ -1,0 +1,230 @@
+"""A model without a language model under its teacher: one stage, the same run folder and trainer.
+
+Knows recipes, folders and a family's `Course`; nothing of what it computes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mamtra_cli import __version__
+from mamtra_cli.checkpoint import PROVENANCE, README, SUFFIX, FolderWriter
+from mamtra_cli.config import dump_json, to_dict
+from mamtra_cli.engine.lessons.examples import Batch, BatchSource, hold_out, write_examples
+from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.students.pair import Pair
+from mamtra_cli.engine.students.trained import copy_records
+from mamtra_cli.engine.training.optimization import TrainOptions
+from mamtra_cli.engine.training.parallel import World
+from mamtra_cli.engine.training.plan import read_data_of
+from mamtra_cli.engine.training.run_folder import (
+    PAIRS,
+    check_sources,
+    check_unused,
+    clear,
+    discard,
+    held,
+    read_run,
+    sources_of,
+    write_run,
+)
+from mamtra_cli.engine.training.savepoint import has_state
+from mamtra_cli.engine.training.trainer import Loss, Trainer
+from mamtra_cli.errors import PlanError, UsageError
+from mamtra_cli.events import Note, Report, Stage
+from mamtra_cli.families import registry
+from mamtra_cli.families.course import Course
+from mamtra_cli.families.lessons import Example
+from mamtra_cli.publish import written_whole
+from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
+from mamtra_cli.recipes.shared import stored
+
+KEPT = 5  # one example in so many is held out, up to what `check_tokens` asks for
+
+
+def taught(recipe: DistillRecipe, world: World, report: Report) -> DistillResult:
+    """Train a student of `recipe.family`, or say what training it would mean.
+
+    Raises:
+        UsageError: several processes, or a teacher that is none for this family.
+    """
+    if world.size > 1:
+        raise UsageError("this family trains in one process", "start without torchrun")
+    student = Engine.load(recipe.student, device="cpu") if recipe.student else None
+    family = registry.family(recipe.family) if student is None else student.family
+    teacher = Engine.load(recipe.teacher or "mini", device="cpu", report=report)
+    if not teacher.lm_part:
+        raise PlanError(f"`{teacher.name}` has no language model to learn from", "name `mini`")
+    output = recipe.output
+    if output is None and not recipe.dry_run:
+        raise UsageError("no output folder is given", "name one, `-o student`")
+    told = DistillResult(
+        output=output, student=recipe.student or recipe.family, teacher=teacher.name,
+        dry_run=recipe.dry_run, steps=recipe.steps, tokens=recipe.steps * recipe.batch_tokens,
+        trainable=0, frozen=0, loss=None, before=None, after=None, seconds=0.0,
+    )  # fmt: skip
+    if recipe.dry_run:
+        return told
+    assert output is not None
+    run = recipe.resume or output.with_name(f"{output.name}.run")
+    if recipe.resume is None:
+        check_unused(run, force=recipe.force)
+    with held(run, world):
+        if recipe.resume is None:
+            clear(run)
+            write_run(run, {"recipe": recipe})
+        examples = _examples(recipe, teacher, run, report)
+        sources = sources_of(Pair(teacher=teacher, student=teacher), examples)
+        check_sources(run, read_run(run).get("sources") or {}, sources)
+        write_run(run, {"recipe": recipe, "sources": sources})
+        torch.manual_seed(recipe.seed)
+        course = family.course(
+            teacher.loaded,
+            teacher.speaker,
+            teacher.folder,
+            [teacher.voice(name) for name in teacher.voices()],
+            examples,
+            None if student is None else (student.config, student.part),
+        )
+        if course is None:
+            raise PlanError(
+                f"a {family.name} model is not taught this way",
+                "convert a model, and name the student",
+            )
+        training, kept = _divided(recipe, examples)
+        told = replace(told, trainable=sum(p.numel() for p in course.module.parameters()))
+        told = _trained(recipe, course, training, kept, run, told, report)
+        _write(recipe, family.name, course, told, run, report)
+    discard(run)
+    return told
+
+
+def _examples(recipe: DistillRecipe, teacher: Engine, run: Path, report: Report) -> list[Example]:
+    """Given pairs, or what the teacher says, kept in the run."""
+    pair = Pair(teacher=teacher, student=teacher)
+    if recipe.data is not None:
+        return read_data_of(recipe.data, pair)
+    if not (run / PAIRS).is_file():
+        made = make_tokens(teacher, recipe.synthetic, seed=recipe.seed, report=report)
+        with written_whole(run / PAIRS) as partial:
+            write_examples(partial, made)
+    return read_data_of(run / PAIRS, pair)
+
+
+def _divided(recipe: DistillRecipe, examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """Training and held-out examples."""
+    mean = sum(example.frames for example in examples) / len(examples)
+    wanted = min(round(recipe.check_tokens / mean), len(examples) // KEPT)
+    return hold_out(examples, wanted, seed=recipe.seed)
+
+
+def _trained(
+    recipe: DistillRecipe,
+    course: Course,
+    training: Sequence[Example],
+    kept: Sequence[Example],
+    run: Path,
+    told: DistillResult,
+    report: Report,
+) -> DistillResult:
+    """Train the course's module from where the run stands."""
+
+    def loss(batch: Batch) -> Loss:
+        found = dict(course.losses(batch.examples, recipe.seed + batch.step))
+        return Loss(value=found.pop("loss"), tokens=batch.frames, parts=found)
+
+    options = TrainOptions(
+        steps=recipe.steps,
+        lr=recipe.lr,
+        warmup=min(recipe.warmup, recipe.steps // 5),
+        weight_decay=recipe.weight_decay,
+        clip=recipe.clip,
+        ema=recipe.ema,
+        log_every=recipe.log_every,
+        save_every=recipe.save_every,
+    )
+    settled = replace(recipe, resume=None, device="", force=False, plot=False, report=False)
+    longest = max(example.frames for example in training)
+    trainer = Trainer(
+        course.module.train(),
+        loss,
+        BatchSource(
+            training,
+            budget=max(recipe.batch_tokens, longest),
+            seed=recipe.seed,
+            size=lambda example: example.frames,
+        ),
+        options,
+        folder=run,
+        fingerprint=json.dumps(to_dict(settled), sort_keys=True),
+        report=report,
+    )
+    before = _checked(course, kept)
+    if has_state(run):
+        trainer.resume()
+        report(Note(text=f"going on at step {trainer.step} of {recipe.steps}"))
+    done = trainer.run()
+    _set(course, trainer.weights())
+    return replace(
+        told,
+        steps=done.steps,
+        tokens=done.tokens,
+        loss=done.loss,
+        seconds=done.seconds,
+        checks={f"before_{name}": value for name, value in before.items()}
+        | {f"after_{name}": value for name, value in _checked(course, kept).items()},
+    )
+
+
+def _set(course: Course, weights: dict[str, Tensor]) -> None:
+    named = dict(course.module.named_parameters())
+    with torch.no_grad():
+        for name, value in weights.items():
+            named[name].copy_(value)
+    course.module.eval()
+
+
+def _checked(course: Course, kept: Sequence[Example]) -> dict[str, float]:
+    """The parts of the loss over held-out examples, nothing drawn."""
+    if not kept:
+        return {}
+    was = course.module.training
+    course.module.eval()
+    with torch.no_grad():
+        found = {name: float(value) for name, value in course.losses(kept, None).items()}
+    course.module.train(was)
+    return found
+
+
+def _write(
+    recipe: DistillRecipe,
+    family: str,
+    course: Course,
+    told: DistillResult,
+    run: Path,
+    report: Report,
+) -> None:
+    """Write the student's folder, with all that it needs of its teacher."""
+    assert recipe.output is not None
+    report(Stage(name="writing", detail=str(recipe.output)))
+    with FolderWriter(recipe.output, force=recipe.force) as writer:
+        writer.write_config(family, to_dict(course.config))
+        writer.write_tensors(f"{course.part}{SUFFIX}", course.module.state_dict().items())
+        for name, path in course.files.items():
+            writer.copy(path, name)
+        for name, vector in course.voices():
+            writer.write_tensors(f"voices/{name}{SUFFIX}", [("embedding", vector)])
+        provenance = {
+            "mamtra": __version__,
+            "task": "distill",
+            "recipe": stored(replace(recipe, teacher=told.teacher)),
+            "checks": told.checks,
+        }
+        writer.write_text(PROVENANCE, dump_json(to_dict(provenance)))
+        writer.write_text(README, course.card(recipe.output.name, told.checks))
+        copy_records(recipe, run, writer, report)
