@@ -25,11 +25,12 @@ def test_timing_without_runs_is_refused() -> None:
 
 def test_meter_sees_memory_that_was_freed_again() -> None:
     with metered() as memory:
-        held = torch.ones(32 * 1024 * 1024 // 4)
+        # More than the C library keeps in hand of what was freed before.
+        held = torch.ones(64 * 1024 * 1024 // 4)
         del held
     if memory.peak is None:
         pytest.skip("this system does not reset the peak")
-    assert memory.peak > 24 * 1024 * 1024
+    assert memory.peak > 48 * 1024 * 1024
     assert (peak_bytes() or 0) > 0
 
 
