@@ -14,8 +14,8 @@ import torch
 from mamtra_cli.ops import mamba_ssm_kernels
 
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
-    "ssd_scan": ("torch", "naive", "mamba-ssm"),
-    "ssd_step": ("torch", "mamba-ssm"),
+    "ssd_scan": ("torch", "naive", "mamba-ssm", "triton"),
+    "ssd_step": ("torch", "mamba-ssm", "triton"),
     "delta_scan": ("torch", "naive"),
     "delta_step": ("torch",),
     "causal_conv": ("torch",),
@@ -23,7 +23,7 @@ IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "attention": ("torch", "naive"),
     "attention_step": ("torch",),
 }
-"""The implementations of each op; the first runs anywhere."""
+"""The implementations of each op; the first runs anywhere, `triton` only where it is forced."""
 
 _forced: dict[str, str] = {}
 

@@ -50,6 +50,13 @@ def _gained(x: Tensor, dt: Tensor, gain: Gain) -> Tensor:
     return x if gain == 1.0 else x * gain
 
 
+def _sizes(dt: Tensor, gain: Gain) -> Tensor:
+    """The input gain of every head, like `dt`."""
+    if gain is None:
+        return dt
+    return gain.to(dt.dtype) if isinstance(gain, Tensor) else torch.full_like(dt, gain)
+
+
 def _per_head(values: Tensor, heads: int) -> Tensor:
     """Values (B, G, ...) of runs of heads, for each of them: (B, H, ...)."""
     repeats = heads // values.shape[1]
@@ -172,6 +179,14 @@ def ssd_step(
         keys, queries = (B, C) if B.shape == C.shape else (_per_head(B, heads), _per_head(C, heads))
         y = mamba_ssm_kernels.step(after, x, step, A, keys, queries, gain=gain)
         return _finish(y.to(wide), x, D, z).to(x.dtype), after
+    if choice == "triton" and not training:
+        from mamtra_cli.ops import triton_kernels
+
+        after = state if in_place else state.clone()
+        size = _sizes(step, gain)
+        decay = torch.exp(step * cast(A, wide))
+        y = triton_kernels.step(after, x, decay, size, B, _per_head(C, readers))
+        return _finish(y, _per_head(x, readers), D, z).to(x.dtype), after
     keys, queries = cast(B, wide), _per_head(cast(C, wide), readers)
     # What heads share is multiplied once for all of them.
     groups = x.shape[1] if x.shape[1] == B.shape[1] else heads
@@ -270,6 +285,12 @@ def ssd_scan(
         return _finish(y.to(wide), x, D, z).to(x.dtype), state
     drive = _gained(x, step, gain)
     log_decay = step * A.to(wide)  # (B, T, H)
+    learning = torch.is_grad_enabled() and any(v.requires_grad for v in (x, dt, A, B, C))
+    if choice == "triton" and not learning:
+        from mamtra_cli.ops import triton_kernels
+
+        y, state = triton_kernels.scan(drive, log_decay, B, C, initial_state, runs, chunk)
+        return _finish(y, x, D, z).to(x.dtype), state
     if checkpoint and torch.is_grad_enabled():
         y, state = recompute(
             _chunked, drive, log_decay, B, C, initial_state, runs, chunk, use_reentrant=False
