@@ -53,6 +53,11 @@ class DeviceDraws:
         self.next = torch.zeros(rows, dtype=torch.long, device=device)
         self.recent = torch.full((rows, max(options.ras_window, 1)), -1, device=device)
 
+    def restart(self) -> None:
+        """Begin again, with the same random numbers."""
+        self.next.zero_()
+        self.recent.fill_(-1)
+
     @property
     def moving(self) -> tuple[Tensor, ...]:
         """Tensors that a draw changes."""

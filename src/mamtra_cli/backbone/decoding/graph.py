@@ -33,14 +33,20 @@ class GraphedStep:
         work: runs a step with so many columns: reads and writes tensors that stay where they are,
             and calls `rows.step` once. Nothing may be read back in it.
         held: further tensors that `work` changes and that recording must leave alone.
+        record: whether to; `None` where the rows are on a GPU.
     """
 
     def __init__(
-        self, rows: StaticRows, work: Callable[[int], None], held: tuple[Tensor, ...] = ()
+        self,
+        rows: StaticRows,
+        work: Callable[[int], None],
+        held: tuple[Tensor, ...] = (),
+        *,
+        record: bool | None = None,
     ) -> None:
         self.rows, self.work = rows, work
         self.held = (*rows.moving, *held)
-        self.recorded = rows.position.is_cuda
+        self.recorded = rows.position.is_cuda if record is None else record
         self._graphs: dict[int, Any] = {}
 
     def __call__(self) -> None:
