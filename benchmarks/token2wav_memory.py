@@ -21,7 +21,8 @@ import torch
 
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.engine.measuring.meter import environment
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2 import costs

@@ -23,7 +23,8 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch.nn import functional as F
 
-from mamtra_cli.text.letter_to_sound import LetterConfig, LetterToSound, encode
+from mamtra_cli.text.letter_network import LetterNetwork, encode
+from mamtra_cli.text.letter_to_sound import LetterConfig, LetterToSound
 
 DICTIONARY = Path("/usr/share/festival/dicts/cmu")
 PAUSES = ["#", ",", ".", "?"]
@@ -225,7 +226,7 @@ def scores(model: LetterToSound, words: list[tuple[str, list[str]]]) -> dict[str
 
 def train(
     words: list[tuple[str, list[str]]], minutes: float, epochs: int, seed: int
-) -> LetterToSound:
+) -> LetterNetwork:
     """Train on aligned letters with a one-cycle learning rate."""
     torch.manual_seed(seed)
     start = time.perf_counter()
@@ -246,7 +247,7 @@ def train(
         f"{time.perf_counter() - start:.0f} s",
         flush=True,
     )
-    model = LetterToSound(LetterConfig(outputs=outputs))
+    model = LetterNetwork(LetterConfig(outputs=outputs))
     print(f"parameters {sum(p.numel() for p in model.parameters())}", flush=True)
     kept.sort(key=lambda item: len(item[0]))
     batches = []
@@ -323,10 +324,10 @@ def main() -> None:
         [w for w in words if not held_out(w[0])], options.minutes, options.epochs, options.seed
     )
     model.save(options.out / "letter_to_sound.safetensors")
-    model = LetterToSound.load(options.out / "letter_to_sound.safetensors")
+    reader = LetterToSound.load(options.out / "letter_to_sound.safetensors")
     test = [w for w in words if held_out(w[0])]
     print(f"held out {len(test)} words:", flush=True)
-    for name, value in scores(model, test).items():
+    for name, value in scores(reader, test).items():
         print(f"  {name} {value:.3f}")
 
 

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import codes_to_digits
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import IGNORE, SPECIAL, SPEECH, TEXT, lay_out
+from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT
+from mamtra_cli.families.cosyvoice2.sequences import IGNORE, lay_out
 from mamtra_cli.layers.rotary import apply_rope, rope_table
 
 GUIDED = 2

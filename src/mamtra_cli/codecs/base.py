@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import Tensor
-
 Frame = tuple[int, ...]
 """The K ids of one instant, one of each codebook."""
 
@@ -55,14 +53,15 @@ class Codec(Protocol):
         """
         ...
 
-    def push(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, Tensor]:
-        """Add frames: the new state and (S,) float32 samples on the CPU, often none."""
+    def push(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, Any]:
+        """Add frames: the new state and (S,) float32 samples, often none: a tensor on the CPU, or
+        an array where there is no torch."""
         ...
 
-    def finish(self, state: Any) -> Tensor:
+    def finish(self, state: Any) -> Any:
         """What is left of an utterance: (S,) samples."""
         ...
 
-    def whole(self, frames: Sequence[Frame], voice: Any, options: SoundOptions) -> Tensor:
+    def whole(self, frames: Sequence[Frame], voice: Any, options: SoundOptions) -> Any:
         """Frames that are all known: (S,) samples, in as few windows as memory allows."""
         ...

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.device import (
@@ -218,6 +219,10 @@ class Engine:
     def sample_rate(self) -> int:
         """Samples a second."""
         return self.facts.sample_rate
+
+    def silence(self, seconds: float) -> Tensor:
+        """Samples (S,) of nothing, as the model makes its sound."""
+        return torch.zeros(round(seconds * self.sample_rate))
 
     @cached_property
     def sampling(self) -> Sampling:

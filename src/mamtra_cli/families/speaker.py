@@ -6,17 +6,19 @@ are typed in script.py, what makes sound of frames in `codecs.base`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mamtra_cli.codecs.base import Codec
-from mamtra_cli.device import Compute
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.script import Script, TokenModel
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Manner, Voice
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from mamtra_cli.device import Compute
 
 
 class Loaded(Protocol):
@@ -40,15 +42,15 @@ class Loaded(Protocol):
     def name(self) -> str: ...
 
     @property
-    def compute(self) -> Compute: ...
+    def compute(self) -> "Compute": ...
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> "torch.device": ...
 
     @property
     def front_end(self) -> FrontEnd: ...
 
-    def part(self, name: str) -> nn.Module:
+    def part(self, name: str) -> "nn.Module":
         """A part, placed on the device."""
         ...
 

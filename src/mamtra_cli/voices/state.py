@@ -11,8 +11,7 @@ from torch import Tensor
 
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.layers.state import STATES, HybridState, LayerState
-
-PREFIX = "state."
+from mamtra_cli.voices.voice import PREFIX
 
 
 def pack_state(state: HybridState) -> tuple[dict[str, Tensor], list[list[Any]]]:

@@ -10,15 +10,14 @@ a voice is made.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from mamtra_cli.config import from_dict, nearest, parse_json, to_dict
 from mamtra_cli.errors import (
@@ -27,15 +26,19 @@ from mamtra_cli.errors import (
     ModelNotFoundError,
     UsageError,
 )
-from mamtra_cli.layers.state import HybridState
 from mamtra_cli.publish import output_errors, written_whole
 from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.tensor_header import read_header
-from mamtra_cli.voices.state import PREFIX, pack_state, unpack_state
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mamtra_cli.layers.state import HybridState
 
 FOLDER = "voices"
 SUFFIX = ".safetensors"
 FORMAT_VERSION = 1
+PREFIX = "state."  # of the tensors of a kept state
 PROMPT = ("prompt_tokens", "prompt_mel", "prompt_text_ids")
 
 Mode = Literal["zero-shot", "cross-lingual", "instruct", "speaker"]
@@ -65,16 +68,17 @@ class Voice:
     embedding: (speaker_dim,) float32, or (0,) for a voice of the model's choice; prompt_tokens:
     (P,) long, (P, K) where frames have K ids; prompt_mel: (F, mel) float32; prompt_text_ids: (N,)
     long. P, F and N are 0 for a voice without a prompt. facts: what its file says of it; state: of
-    the language model that `facts` names, after the transcript.
+    the language model that `facts` names, after the transcript. Where there is no torch, arrays
+    take the place of tensors, and no state is read.
     """
 
     name: str
-    embedding: Tensor
-    prompt_tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    prompt_mel: Tensor = field(default_factory=lambda: torch.zeros(0, 80))
-    prompt_text_ids: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    embedding: "Tensor"
+    prompt_tokens: "Tensor" = field(default_factory=lambda: _none("long", 0))
+    prompt_mel: "Tensor" = field(default_factory=lambda: _none("float32", 0, 80))
+    prompt_text_ids: "Tensor" = field(default_factory=lambda: _none("long", 0))
     facts: VoiceFacts | None = None
-    state: HybridState | None = None
+    state: "HybridState | None" = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -125,7 +129,20 @@ class Voice:
         """The voice as the flow meets it: without its clip in the `speaker` mode."""
         if self.asked(manner) != "speaker":
             return self
-        return Voice(name=self.name, embedding=self.embedding, facts=self.facts)
+        return Voice(
+            name=self.name,
+            embedding=self.embedding,
+            prompt_tokens=self.prompt_tokens[:0],
+            prompt_mel=self.prompt_mel[:0],
+            prompt_text_ids=self.prompt_text_ids[:0],
+            facts=self.facts,
+        )
+
+
+def _none(kind: str, *shape: int) -> "Tensor":
+    import torch
+
+    return torch.zeros(shape, dtype=getattr(torch, kind))
 
 
 def own_mode(tokens: int, text: int) -> Mode:
@@ -146,7 +163,12 @@ def names_in(folder: Path) -> list[str]:
 
 
 def find_voice(
-    folder: Path, name: str = "", library: Path | None = None, others: Sequence[str] = ()
+    folder: Path,
+    name: str = "",
+    library: Path | None = None,
+    others: Sequence[str] = (),
+    *,
+    arrays: bool = False,
 ) -> Voice:
     """Load a voice.
 
@@ -156,6 +178,7 @@ def find_voice(
             model's first voice.
         library: a folder of voice files that is looked through after the model's.
         others: further names that exist, for the message where this one does not.
+        arrays: see `load_voice`.
     """
     names = list_voices(folder)
     own = [] if library is None else names_in(library)
@@ -170,14 +193,14 @@ def find_voice(
             )
         name = names[0]
     if name in names:
-        return load_voice(folder / FOLDER / f"{name}{SUFFIX}")
+        return load_voice(folder / FOLDER / f"{name}{SUFFIX}", arrays=arrays)
     if library is not None and name in own:
-        return load_voice(library / f"{name}{SUFFIX}")
+        return load_voice(library / f"{name}{SUFFIX}", arrays=arrays)
     path = Path(name)
     if path.suffix == SUFFIX:
         if not path.is_file():
             raise ModelNotFoundError(f"no voice file `{name}`")
-        return load_voice(path)
+        return load_voice(path, arrays=arrays)
     if path.is_file():
         raise ModelNotFoundError(
             f"`{name}` is no voice file", f"to speak as a recording does: `--clip {name}`"
@@ -191,11 +214,11 @@ def find_voice(
     )
 
 
-def load_voice(path: Path) -> Voice:
-    """Read a voice file."""
+def load_voice(path: Path, *, arrays: bool = False) -> Voice:
+    """Read a voice file; with `arrays` without torch, and without the state that it may keep."""
     try:
         read_header(path)  # tells what is wrong, and that it is a file at all
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np" if arrays else "pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
@@ -209,19 +232,33 @@ def load_voice(path: Path) -> Voice:
             f"voice file `{path}` holds {', '.join(sorted(tensors)) or 'nothing'}",
             hint=f"a voice has `embedding`, and all or none of {', '.join(PROMPT)}",
         )
-    parts = {"embedding": tensors["embedding"].float()}
-    if given:
-        parts["prompt_tokens"] = tensors["prompt_tokens"].long()
-        parts["prompt_text_ids"] = tensors["prompt_text_ids"].long()
-        parts["prompt_mel"] = tensors["prompt_mel"].float()
-    if not all(bool(torch.isfinite(part).all()) for part in (*parts.values(), *kept.values())):
+    parts = _typed(tensors, arrays=arrays)
+    if not all(bool((abs(part) < math.inf).all()) for part in (*parts.values(), *kept.values())):
         raise CheckpointError(f"voice file `{path}` holds values that are not finite")
-    state = unpack_state(kept, layers) if kept else None
+    state = None
+    if kept and not arrays:
+        from mamtra_cli.voices.state import unpack_state
+
+        state = unpack_state(kept, layers)
     name = path.name.removesuffix(SUFFIX)
     try:
         return Voice(name=name, metadata=metadata, facts=facts, state=state, **parts)
     except ValueError as error:
         raise CheckpointError(f"voice file `{path}`: {error}") from error
+
+
+def _typed(tensors: Mapping[str, Any], *, arrays: bool) -> dict[str, Any]:
+    """What a voice is made of in the types that it has; of arrays, nothing is left to defaults."""
+    wide = ("embedding", "prompt_mel")
+    if not arrays:
+        return {
+            name: value.float() if name in wide else value.long() for name, value in tensors.items()
+        }
+    none = {name: np.zeros((0, 80) if name in wide else 0) for name in PROMPT}
+    return {
+        name: value.astype(np.float32 if name in wide else np.int64)
+        for name, value in (none | dict(tensors)).items()
+    }
 
 
 def read_metadata(
@@ -265,9 +302,13 @@ def save_voice(voice: Voice, path: Path, *, replace: bool = True) -> None:
         metadata["format_version"] = str(FORMAT_VERSION)
         metadata["voice"] = json.dumps(to_dict(voice.facts), ensure_ascii=False)
     if voice.state is not None:
+        from mamtra_cli.voices.state import pack_state
+
         kept, layers = pack_state(voice.state)
         tensors |= kept
         metadata["state"] = json.dumps(layers)
+    from safetensors.torch import save_file
+
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path, replace=replace) as partial:

@@ -9,7 +9,8 @@ from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame, MuToWave
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt, WaveOptions
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.official.token2wav import (

@@ -8,12 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.vocoder_stream import (
-    HiFTStream,
-    PaceState,
-    change_pace,
-    cross_fade,
-)
+from mamtra_cli.codecs.flow_hift.vocoder_stream import HiFTStream, cross_fade
+from mamtra_cli.codecs.flow_hift.windows import PaceState, change_pace
 
 
 def in_pieces(vocoder: HiFTStream, mel: Tensor, sizes: list[int]) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tests.engine.tiny import tiny_engine
 
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, WaveOptions
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.engine.measuring.memory import official_memory, own_memory
 from mamtra_cli.families.cosyvoice2.measures import random_prompt, window_peak
 from mamtra_cli.families.measures import Request

@@ -10,7 +10,8 @@ from mamtra_cli.errors import UsageError
 from mamtra_cli.families.cosyvoice2.alignment import looked_at, stretched, token_counts
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import decode_row, to_sequence
+from mamtra_cli.families.cosyvoice2.rows import decode_row
+from mamtra_cli.families.cosyvoice2.sequences import to_sequence
 from mamtra_cli.layers.rotary import apply_rope, shape_table
 
 TEXT, TOKENS = [3, 1, 4, 1, 5], list(range(13))

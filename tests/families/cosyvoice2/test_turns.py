@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import SPECIAL, SPEECH, TEXT, lay_out
+from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT
+from mamtra_cli.families.cosyvoice2.sequences import lay_out
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens
 from mamtra_cli.families.cosyvoice2.turns import TextStream
 

@@ -9,12 +9,8 @@ from mamtra_cli.codecs.base import Frame, SoundOptions
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import (
-    StreamState,
-    TokenToWave,
-    VoicePrompt,
-    WaveOptions,
-)
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,8 @@ from mamtra_cli.codecs.flow_hift.codec import FlowCodec, Sound
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import (
-    StreamState,
-    TokenToWave,
-    VoicePrompt,
-    WaveOptions,
-)
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
 
 
 class MuFrame(NamedTuple):

@@ -1,4 +1,4 @@
-"""Mel to waveform piece by piece: change of pace, and a vocoder whose joins cannot be heard.
+"""Mel to waveform piece by piece, by a vocoder whose joins cannot be heard.
 
 HiFT hears a few old frames again with each piece: the phase of its sines goes on as one number and
 cross-fades weigh old and new to a sum of one. The source-filter vocoder keeps the contexts of its
@@ -7,7 +7,7 @@ no tokens. Ours; the published cache of mel and source is in the family's `offic
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -16,52 +16,6 @@ from torch import Tensor
 from mamtra_cli.codecs.flow_hift.config import SOURCE_FILTER_PIECE
 from mamtra_cli.codecs.flow_hift.hift import HiFT, Noise
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter, SourceFilterState
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaceState:
-    """A linear interpolation in time, cut anywhere: mel (1, mel, n) from frame `first` on."""
-
-    mel: Tensor
-    first: int = 0
-    made: int = 0
-
-
-def change_pace(
-    state: PaceState, mel: Tensor, speed: float, *, final: bool
-) -> tuple[PaceState, Tensor]:
-    """Interpolate as much as can be known; output frame k lies at (k+0.5)*speed - 0.5.
-
-    Args:
-        state: what earlier calls left.
-        mel: (1, mel, T) new frames.
-        speed: input frames per output frame.
-        final: nothing follows, so the last frame holds.
-
-    Returns:
-        the new state and (1, mel, n); floor(total/speed) frames over all calls.
-    """
-    if speed == 1.0:
-        return state, mel
-    mel = torch.cat((state.mel, mel), dim=2)
-    total = state.first + mel.shape[2]
-    if final:
-        stop = int(total / speed)
-    else:
-        # The right neighbour of frame k exists while (k+0.5)*speed - 0.5 < total - 1.
-        stop = max(state.made, min(math.ceil((total - 0.5) / speed - 0.5), int(total / speed)))
-    if stop == state.made:
-        return replace(state, mel=mel), mel[:, :, :0]
-    where = (torch.arange(state.made, stop, dtype=torch.float64) + 0.5) * speed - 0.5
-    where = where.clamp(0, total - 1)
-    left = where.floor().long()
-    right = (left + 1).clamp(max=total - 1)
-    weight = (where - left).to(mel.dtype).to(mel.device)
-    left, right = (left - state.first).to(mel.device), (right - state.first).to(mel.device)
-    out = torch.lerp(mel[:, :, left], mel[:, :, right], weight)
-    first = max(0, min(total - 1, math.floor((stop + 0.5) * speed - 0.5)))
-    kept = PaceState(mel=mel[:, :, first - state.first :], first=first, made=stop)
-    return kept, out
 
 
 def cross_fade(old: Tensor, new: Tensor) -> Tensor:

@@ -8,12 +8,9 @@ knows where from.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
-from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import (
     Chunk,
     PieceReport,
@@ -28,11 +25,14 @@ from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.text.arriving import whole_sentences, whole_words
 from mamtra_cli.voices.voice import Voice
 
+if TYPE_CHECKING:
+    from mamtra_cli.engine.model import Engine
+
 EMPTY = ("the text is empty", "give a sentence to speak")
 
 
 def speak_arriving(
-    engine: Engine,
+    engine: "Engine",
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions | None = None,
@@ -56,13 +56,13 @@ def speak_arriving(
         yield from speak_pieces(engine, pieces, voice, options, report)
 
 
-def takes_turns(engine: Engine) -> bool:
+def takes_turns(engine: "Engine") -> bool:
     """Whether the language model was trained to speak before it has read the whole text."""
     return engine.facts.learned.turns
 
 
 def _pieces(
-    engine: Engine, arriving: Iterable[str], settings: Any, report: Report
+    engine: "Engine", arriving: Iterable[str], settings: Any, report: Report
 ) -> Iterator[tuple[str, list[int]]]:
     """Speakable pieces and their ids."""
     speaker, some = engine.speaker, False
@@ -80,7 +80,7 @@ def _pieces(
 
 
 def _turns(
-    engine: Engine,
+    engine: "Engine",
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions,
@@ -99,11 +99,11 @@ def _turns(
     if outcome.rejection is not None:
         raise rejected(text, [outcome.rejection], heard=True)
     done = PieceReport(text=text, tokens=len(outcome.frames), attempts=1)
-    yield Chunk(audio=torch.zeros(0), piece=done)
+    yield Chunk(audio=engine.silence(0.0), piece=done)
 
 
 def _turn_events(
-    engine: Engine,
+    engine: "Engine",
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions,

@@ -6,12 +6,12 @@ events; no models, no texts.
 
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from mamtra_cli.codecs.base import Codec, SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits, check_audio, check_finite
 from mamtra_cli.engine.decoding.streams import Event, Outcome
+from mamtra_cli.ops.arrays import joined, like
 
 
 class Hearing:
@@ -37,10 +37,10 @@ class Hearing:
         self._prompt, self._options = prompt, options
         self._state: Any = None  # before the first frames
 
-    def take(self, event: Event) -> list[Tensor | Outcome]:
+    def take(self, event: Event) -> list[Any]:
         """Sound (S,) that an event of the stream makes ready, and the outcome where it ends."""
         outcome = event.outcome
-        found: list[Tensor | Outcome] = []
+        found: list[Any] = []
         if self._state is None and outcome is not None and outcome.rejection is None:
             return self._at_once(outcome)
         if self._state is None:
@@ -64,14 +64,14 @@ class Hearing:
             found.append(audio)
         return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
 
-    def _at_once(self, outcome: Outcome) -> list[Tensor | Outcome]:
+    def _at_once(self, outcome: Outcome) -> list[Any]:
         """What comes in one part is made as where nothing is streamed."""
         audio = self.codec.whole(outcome.frames, self._prompt, self._options)
         refused = check_audio(audio, self.limits)
-        found: list[Tensor | Outcome] = [] if refused is not None else [audio]
+        found: list[Any] = [] if refused is not None else [audio]
         return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
 
-    def _ended(self, found: list[Tensor | Outcome], outcome: Outcome) -> list[Tensor | Outcome]:
+    def _ended(self, found: list[Any], outcome: Outcome) -> list[Any]:
         self.over = True
         return [*found, outcome]
 
@@ -85,21 +85,24 @@ class Edges:
     def __init__(self, ramp: int) -> None:
         self.ramp = ramp
         self.begun = False
-        self._rise = torch.sin((torch.arange(ramp) + 0.5) * (torch.pi / 2 / max(ramp, 1))) ** 2
-        self._held = torch.zeros(0)
+        rise = np.sin((np.arange(ramp) + 0.5) * (np.pi / 2 / max(ramp, 1))) ** 2
+        self._rise = rise.astype(np.float32)
+        self._held: Any = None
         self._first = True
 
-    def push(self, audio: Tensor) -> Tensor:
+    def push(self, audio: Any) -> Any:
         """Samples (S,) that follow those before; those that are final come back."""
         self.begun = True
-        audio = torch.cat((self._held, audio))
+        audio = audio if self._held is None else joined((self._held, audio))
         if self._first and len(audio) > self.ramp:
-            audio = torch.cat((audio[: self.ramp] * self._rise, audio[self.ramp :]))
+            rise = like(self._rise, audio)
+            audio = joined((audio[: self.ramp] * rise, audio[self.ramp :]))
             self._first = False
         keep = max(0, len(audio) - self.ramp)
         self._held = audio[keep:]
         return audio[:keep]
 
-    def finish(self) -> Tensor:
+    def finish(self) -> Any:
         """The last samples of the piece."""
-        return self._held * self._rise.flip(0)[self.ramp - len(self._held) :]
+        fall = self._rise[::-1][self.ramp - len(self._held) :].copy()
+        return self._held * like(fall, self._held)

@@ -6,16 +6,16 @@ script of one plain segment is spoken as `speak` speaks its text, sample for sam
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import Chunk, SpeechOptions, speak_pieces
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.text.segments import Script
 from mamtra_cli.voices.voice import Manner, Voice
+
+if TYPE_CHECKING:
+    from mamtra_cli.engine.model import Engine
 
 SLOWEST, FASTEST = 0.25, 4.0
 
@@ -31,7 +31,7 @@ class _Part:
 
 
 def speak_script(
-    engine: Engine,
+    engine: "Engine",
     script: Script,
     voices: Callable[[str], tuple[Voice, Manner]],
     options: SpeechOptions,
@@ -69,7 +69,7 @@ def speak_script(
         if spoken and not silence:
             silence = options.silence
         if silence:
-            yield Chunk(audio=torch.zeros(round(silence * engine.sample_rate)))
+            yield Chunk(audio=engine.silence(silence))
             silence = 0.0
         voice, manner = known[part.voice]
         manner_of = replace(
@@ -78,11 +78,11 @@ def speak_script(
         yield from speak_pieces(engine, part.pieces, voice, manner_of, report)
         spoken += len(part.pieces)
     if silence:
-        yield Chunk(audio=torch.zeros(round(silence * engine.sample_rate)))
+        yield Chunk(audio=engine.silence(silence))
 
 
 def _parts(
-    engine: Engine, script: Script, settings: Callable[[str], Any], options: SpeechOptions
+    engine: "Engine", script: Script, settings: Callable[[str], Any], options: SpeechOptions
 ) -> Iterator[_Part]:
     """Segments with their pieces encoded; words of signs only are none."""
     for segment in script.segments:

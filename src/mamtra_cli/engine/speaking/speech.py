@@ -9,22 +9,21 @@ flags, and models only as their family's `Speaker`.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection, check_audio
 from mamtra_cli.engine.decoding.loop import Utterance, reseeded, speak_one
 from mamtra_cli.engine.decoding.streams import Event, Outcome
-from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing
 from mamtra_cli.errors import AudioRejectedError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.script import Frame
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.voice import Manner, Voice
+
+if TYPE_CHECKING:
+    from mamtra_cli.engine.model import Engine
 
 EDGE_SECONDS = 0.005
 HURRIED = 0.5  # share of the frames expected of a text below which a cap cannot be kept
@@ -73,14 +72,15 @@ class PieceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """Samples (S,) float32 on the CPU; the last chunk of a piece carries its report."""
+    """Samples (S,) float32, a tensor on the CPU or an array, as the engine makes them; the last
+    chunk of a piece carries its report."""
 
-    audio: Tensor
+    audio: Any
     piece: PieceReport | None = None
 
 
 def speak(
-    engine: Engine,
+    engine: "Engine",
     text: str,
     voice: Voice,
     options: SpeechOptions | None = None,
@@ -110,7 +110,7 @@ def speak(
 
 
 def speak_pieces(
-    engine: Engine,
+    engine: "Engine",
     pieces: Iterable[tuple[str, list[int]]],
     voice: Voice,
     options: SpeechOptions,
@@ -118,7 +118,7 @@ def speak_pieces(
 ) -> Iterator[Chunk]:
     """Speak pieces with their ids as they come, with pauses between; see `speak`."""
     make = _streamed if options.stream else _whole
-    gap = torch.zeros(round(options.silence * engine.sample_rate))
+    gap = engine.silence(options.silence)
     for number, (text, ids) in enumerate(pieces):
         if number and len(gap):
             yield Chunk(audio=gap)
@@ -127,10 +127,10 @@ def speak_pieces(
         report(Advance())
 
 
-def shaped(engine: Engine, chunks: Iterable[Chunk], options: SpeechOptions) -> Iterator[Chunk]:
+def shaped(engine: "Engine", chunks: Iterable[Chunk], options: SpeechOptions) -> Iterator[Chunk]:
     """Give a piece its soft edges and its loudness."""
     for chunk in soft_edges(chunks, round(EDGE_SECONDS * engine.sample_rate)):
-        yield Chunk(audio=(chunk.audio * options.volume).clamp(-1, 1), piece=chunk.piece)
+        yield Chunk(audio=(chunk.audio * options.volume).clip(-1, 1), piece=chunk.piece)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ class _Piece:
 
 
 def _whole(
-    engine: Engine, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
+    engine: "Engine", piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
     """Speak a piece, judge it, and hand it out if it is good."""
     speaker = engine.speaker
@@ -165,7 +165,7 @@ def _whole(
 
 
 def _streamed(
-    engine: Engine, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
+    engine: "Engine", piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
     """Speak a piece while its frames come; new attempts until the first sound is out."""
     settings = engine.speaker.settings(voice, options.manner)
@@ -181,7 +181,7 @@ def _streamed(
                 heard = True
                 yield Chunk(audio=part)
         if rejection is None:
-            yield Chunk(audio=torch.zeros(0), piece=_piece_report(piece.text, said, refused))
+            yield Chunk(audio=engine.silence(0.0), piece=_piece_report(piece.text, said, refused))
             return
         refused.append(rejection)
         _tell(report, piece.text, rejection, attempt, options)
@@ -191,13 +191,13 @@ def _streamed(
 
 
 def heard_events(
-    engine: Engine,
+    engine: "Engine",
     events: Iterable[Event],
     voice: Voice,
     options: SpeechOptions,
     attempt: int = 0,
-) -> Iterator[Tensor | Outcome]:
-    """Sound (S,) while frames come, and how it ended last; nothing follows a refusal.
+) -> Iterator[Any]:
+    """Sound (S,) while frames come, and its `Outcome` last; nothing follows a refusal.
 
     Args:
         engine: the model.
@@ -229,8 +229,8 @@ def soft_edges(chunks: Iterable[Chunk], ramp: int) -> Iterator[Chunk]:
 
 
 def speak_frames(
-    engine: Engine, frames: Sequence[Frame], voice: Voice, options: SpeechOptions | None = None
-) -> Tensor:
+    engine: "Engine", frames: Sequence[Frame], voice: Voice, options: SpeechOptions | None = None
+) -> Any:
     """Turn frames that are known into samples (S,)."""
     options = options or SpeechOptions()
     speaker = engine.speaker
@@ -244,7 +244,7 @@ def sound(options: SpeechOptions, attempt: int) -> SoundOptions:
 
 
 def _events(
-    engine: Engine,
+    engine: "Engine",
     piece: _Piece,
     voice: Voice,
     settings: Any,

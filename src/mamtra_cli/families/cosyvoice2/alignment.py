@@ -18,12 +18,8 @@ from torch.nn import functional as F
 from mamtra_cli.backbone.kinds import ATTENTION
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import (
-    decode_row,
-    expected_tokens,
-    is_aligned,
-    to_sequence,
-)
+from mamtra_cli.families.cosyvoice2.rows import decode_row, expected_tokens, is_aligned
+from mamtra_cli.families.cosyvoice2.sequences import to_sequence
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.rotary import apply_rope
 from mamtra_cli.ops.alignment import monotone_counts

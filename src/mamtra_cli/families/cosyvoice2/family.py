@@ -34,7 +34,7 @@ from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
-from mamtra_cli.families.cosyvoice2.sequences import is_aligned
+from mamtra_cli.families.cosyvoice2.rows import is_aligned
 from mamtra_cli.families.cosyvoice2.speaker import CosyVoice2Speaker
 from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
 from mamtra_cli.families.front_end import FrontEnd

@@ -11,13 +11,8 @@ from torch import Tensor, nn
 
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.sequences import (
-    PAD,
-    LMBatch,
-    can_interleave,
-    is_aligned,
-    lay_out,
-)
+from mamtra_cli.families.cosyvoice2.rows import PAD, is_aligned
+from mamtra_cli.families.cosyvoice2.sequences import LMBatch, can_interleave, lay_out
 from mamtra_cli.families.lessons import IGNORE, Example, Layout, Packing, pack
 
 SHARED = ("llm_embedding", "llm_decoder", "speech_embedding")

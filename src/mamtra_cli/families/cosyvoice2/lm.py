@@ -17,14 +17,8 @@ from torch.nn import functional as F
 
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.sequences import (
-    PAD,
-    SPECIAL,
-    SPEECH,
-    TEXT,
-    LMBatch,
-    LMSequence,
-)
+from mamtra_cli.families.cosyvoice2.rows import PAD, SPECIAL, SPEECH, TEXT
+from mamtra_cli.families.cosyvoice2.sequences import LMBatch, LMSequence
 from mamtra_cli.families.lessons import IGNORE
 from mamtra_cli.layers.state import HybridState
 

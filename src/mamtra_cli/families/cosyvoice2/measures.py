@@ -12,17 +12,14 @@ from torch import Tensor
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import (
-    StreamState,
-    TokenToWave,
-    VoicePrompt,
-    WaveOptions,
-)
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.official.memory import official_peaks
+from mamtra_cli.families.cosyvoice2.rows import decode_row
 from mamtra_cli.families.cosyvoice2.scripts import Reads
-from mamtra_cli.families.cosyvoice2.sequences import decode_row, to_sequence
+from mamtra_cli.families.cosyvoice2.sequences import to_sequence
 from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 

@@ -6,10 +6,10 @@ voice. See `families.script.Script`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.sequences import (
+from mamtra_cli.families.cosyvoice2.rows import (
     Row,
     decode_row,
     expected_tokens,
@@ -17,7 +17,9 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     length_limits,
 )
 from mamtra_cli.families.script import Frame
-from mamtra_cli.layers.state import HybridState
+
+if TYPE_CHECKING:
+    from mamtra_cli.layers.state import HybridState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Reads:
     """
 
     row: Row
-    after: tuple[int, HybridState] | None = field(default=None, compare=False)
+    after: "tuple[int, HybridState] | None" = field(default=None, compare=False)
     room: int = 0
 
 
@@ -99,7 +101,7 @@ def plain_script(
     prompt_speech: Sequence[int] = (),
     *,
     most: int | None = None,
-    start: tuple[int, HybridState] | None = None,
+    start: "tuple[int, HybridState] | None" = None,
 ) -> PlainScript:
     """The script of a text.
 

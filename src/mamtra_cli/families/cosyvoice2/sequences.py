@@ -1,30 +1,25 @@
-"""Text ids and speech tokens as one sequence: which table each position reads, where it stands
-on the rotary axis, what it must predict.
-
-Layouts after FunAudioLLM/CosyVoice, cosyvoice/llm/llm.py (`prepare_lm_input_target`):
-all text first, or text and speech in turns (`bistream`). In the `aligned` mode positions are
-assigned, not counted: a text id stands where it is expected to be spoken, the speech token of
-index j at j + 1, and the task id opens every turn. Nothing here knows a model.
+"""Sequences of text ids and speech tokens as padded tensors, with and without what they must
+predict. What stands where is in rows.py.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.cosyvoice2.config import LMConfig
+from mamtra_cli.families.cosyvoice2.rows import (
+    PAD,
+    TEXT,
+    Row,
+    decode_row,
+    is_aligned,
+    text_positions,
+)
 from mamtra_cli.families.lessons import IGNORE
-
-PAD, SPECIAL, TEXT, SPEECH = range(4)
-"""What a position reads: nothing, `llm_embedding`, the text table, `speech_embedding`."""
-SOS, TASK = 0, 1
-"""Rows of `llm_embedding`."""
-SOS_POSITION = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,88 +58,6 @@ class LMBatch(LMSequence):
 def _moved(sequence: LMSequence, device: torch.device | str) -> dict[str, Any]:
     moved = {name: getattr(sequence, name) for name in ("ids", "tables", "positions", "lengths")}
     return {name: t if t is None else t.to(device) for name, t in moved.items()}
-
-
-@dataclass(kw_only=True)
-class Row:
-    """One sequence while it is put together."""
-
-    ids: list[int] = field(default_factory=list)
-    tables: list[int] = field(default_factory=list)
-    positions: list[float] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-
-    def add(
-        self,
-        table: int,
-        ids: Iterable[int],
-        positions: Iterable[float],
-        targets: Iterable[int] | None = None,
-    ) -> None:
-        """Append positions of one table; without `targets` they predict nothing."""
-        ids = list(ids)
-        self.ids += ids
-        self.tables += [table] * len(ids)
-        self.positions += positions
-        self.targets += [IGNORE] * len(ids) if targets is None else targets
-        if not len(self.ids) == len(self.positions) == len(self.targets):
-            raise ValueError(
-                f"ids, positions and targets differ in length: {len(self.ids)}, "
-                f"{len(self.positions)}, {len(self.targets)}"
-            )
-
-    def start(self) -> None:
-        """Append the start of sequence."""
-        self.add(SPECIAL, [SOS], [SOS_POSITION])
-
-    def task(self, spoken: int, targets: Iterable[int] | None = None) -> None:
-        """Append the task id where `spoken` tokens precede it."""
-        self.add(SPECIAL, [TASK], [float(spoken)], targets)
-
-    def speech(
-        self, tokens: Sequence[int], spoken: int, targets: Iterable[int] | None = None
-    ) -> None:
-        """Append speech tokens of which the first has index `spoken`."""
-        self.add(SPEECH, tokens, map(float, range(spoken + 1, spoken + len(tokens) + 1)), targets)
-
-
-def is_aligned(config: LMConfig) -> bool:
-    """Whether positions are assigned instead of counted."""
-    if config.positions not in ("sequential", "aligned"):
-        raise ValueError(f"positions must be sequential or aligned, got {config.positions!r}")
-    return config.positions == "aligned"
-
-
-def expected_tokens(config: LMConfig, text: Sequence[int]) -> list[float]:
-    """How many speech tokens each text id is expected to last; zeros in the counted mode."""
-    if not is_aligned(config):
-        return [0.0] * len(text)
-    if text and max(text) >= len(config.durations):
-        raise CheckpointError(
-            f"text id {max(text)} has no duration; {len(config.durations)} are known",
-            "fetch or make the model again",
-        )
-    return [config.durations[index] for index in text]
-
-
-def text_positions(
-    config: LMConfig, text: Sequence[int], start: float = 0.0, total: float | None = None
-) -> tuple[list[float], float]:
-    """Where text ids stand on the speech axis: the middle of each, and where the last ends.
-
-    Args:
-        config: knows the durations.
-        text: text ids.
-        start: where the first begins, in speech tokens.
-        total: stretch the text to this many tokens (a prompt whose length is known).
-    """
-    lengths = expected_tokens(config, text)
-    if total is not None and sum(lengths) > 0:
-        stretch = total / sum(lengths)
-        lengths = [length * stretch for length in lengths]
-    ends = list(accumulate(lengths, initial=start))
-    middles = [end - length / 2 for end, length in zip(ends[1:], lengths, strict=True)]
-    return middles, ends[-1]
 
 
 def _unistream(config: LMConfig, text: Sequence[int], speech: Sequence[int]) -> Row:
@@ -210,8 +123,8 @@ def lay_out(
     for ids, tokens, turns in zip(text, speech, flags, strict=True):
         turns = turns and can_interleave(config, len(ids), len(tokens))
         rows.append((_bistream if turns else _unistream)(config, list(ids), list(tokens)))
-    targets = _padded([row.targets for row in rows], IGNORE)
-    return LMBatch(targets=targets, **_tensors(config, rows))
+    targets = [[IGNORE if id is None else id for id in row.targets] for row in rows]
+    return LMBatch(targets=_padded(targets, IGNORE), **_tensors(config, rows))
 
 
 def lay_out_padded(
@@ -242,27 +155,6 @@ def decode_sequence(
 ) -> LMSequence:
     """`decode_row` as tensors. B = 1."""
     return to_sequence(config, [decode_row(config, text, prompt_text, prompt_speech)])
-
-
-def decode_row(
-    config: LMConfig,
-    text: Sequence[int],
-    prompt_text: Sequence[int] = (),
-    prompt_speech: Sequence[int] = (),
-) -> Row:
-    """What the model reads before it speaks: sos, prompt text, text, task, prompt speech.
-
-    In the aligned mode a prompt's text is stretched to its speech, and the text follows it.
-    """
-    spoken = len(prompt_speech)
-    row = Row()
-    row.start()
-    before, end = text_positions(config, prompt_text, total=float(spoken) if spoken else None)
-    row.add(TEXT, prompt_text, before)
-    row.add(TEXT, text, text_positions(config, text, start=float(spoken) if spoken else end)[0])
-    row.task(0)
-    row.speech(prompt_speech, 0)
-    return row
 
 
 def to_sequence(config: LMConfig, rows: Sequence[Row]) -> LMSequence:
@@ -306,11 +198,6 @@ def _cut(sequence: LMSequence, part: slice) -> LMSequence:
         positions=None if sequence.positions is None else sequence.positions[:, part],
         lengths=torch.full_like(sequence.lengths, ids.shape[1]),
     )
-
-
-def length_limits(config: LMConfig, text: int) -> tuple[int, int]:
-    """Fewest and most speech tokens for `text` ids, the prompt's not counted."""
-    return int(text * config.min_ratio), int(text * config.max_ratio)
 
 
 def _tensors(config: LMConfig, rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -20,8 +20,8 @@ from mamtra_cli.families.cosyvoice2.cloning import clone, with_state
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import wave_options
+from mamtra_cli.families.cosyvoice2.rows import is_aligned
 from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
-from mamtra_cli.families.cosyvoice2.sequences import is_aligned
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens, PlainTokens
 from mamtra_cli.families.cosyvoice2.turns import TextStream
 from mamtra_cli.families.script import Frame

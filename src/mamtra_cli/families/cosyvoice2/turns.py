@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mamtra_cli.families.cosyvoice2.config import LMConfig
-from mamtra_cli.families.cosyvoice2.scripts import Reads
-from mamtra_cli.families.cosyvoice2.sequences import (
+from mamtra_cli.families.cosyvoice2.rows import (
     SOS,
     SOS_POSITION,
     SPECIAL,
@@ -27,6 +26,7 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     is_aligned,
     text_positions,
 )
+from mamtra_cli.families.cosyvoice2.scripts import Reads
 from mamtra_cli.families.script import Frame
 
 ROOM = 256  # tokens to make room for: how many come, no text says yet

@@ -22,7 +22,8 @@ from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt, WaveOptions
+from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.errors import AudioError, CheckpointError, UsageError
 from mamtra_cli.families.mvc.conditioner import Conditioner, Steering, Style
 from mamtra_cli.families.mvc.config import MVCConfig
