@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mamtra_cli.codecs.flow_hift.config import FlowConfig, FlowEncoderConfig, FlowEstimatorConfig
-from mamtra_cli.codecs.flow_hift.flow import (
+from mamtra_cli.codecs.flow_hift.config import (
     NOISE_FRAMES,
+    FlowConfig,
+    FlowEncoderConfig,
+    FlowEstimatorConfig,
+)
+from mamtra_cli.codecs.flow_hift.flow import (
     SIGMA_MIN,
     Flow,
     fixed_noise,

@@ -89,11 +89,11 @@ def test_cross_fade_weights_sum_to_one_and_start_with_the_old() -> None:
 def test_change_of_pace_in_pieces_equals_interpolation(
     mel: Tensor, speed: float, size: int
 ) -> None:
-    state, out = PaceState(mel=mel[:, :, :0]), []
+    state, out = PaceState(), []
     pieces = list(mel.split(size, dim=2))
     for i, piece in enumerate(pieces):
         state, part = change_pace(state, piece, speed, final=i == len(pieces) - 1)
-        assert state.mel.shape[2] <= 2 + 2 * max(1.0, speed) + size
+        assert state.mel is None or state.mel.shape[2] <= 2 + 2 * max(1.0, speed) + size
         out.append(part)
     got = torch.cat(out, dim=2)
     frames = int(120 / speed)

@@ -4,7 +4,7 @@ Needs the package `onnx`. Knows operators; no layers (onnx_layers.py), no sessio
 Source: ONNX Runtime, docs/ContribOperators.md, 1.26 and later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from mamtra_cli.backbone.decoding.stored_weights import WEIGHTS, StoredTensor, StoredWeights
 from mamtra_cli.layers.norm import RMSNorm
 from mamtra_cli.layers.shape import MixerShape
 
@@ -21,6 +22,12 @@ CONTRIB = "com.microsoft"
 OPSET, IR_VERSION = 21, 10
 ACCURACY = 4  # MatMulNBits: int8 activations, int32 sums
 EXACT = 32
+KINDS = {
+    "F32": TensorProto.FLOAT,
+    "F16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "I8": TensorProto.INT8,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +83,13 @@ def quantise(weight: Tensor, bits: int, block: int) -> tuple[np.ndarray, np.ndar
 
 @dataclass
 class Graph:
-    """Nodes, constants, inputs and outputs while a graph is put together."""
+    """Nodes, constants, inputs and outputs while a graph is put together.
 
-    quantisation: Quantisation
+    With `stored`, weights that lie in a file of tensors stay there: the graph names their bytes.
+    """
+
+    quantisation: Quantisation = field(default_factory=Quantisation)
+    stored: StoredWeights | None = None
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
@@ -88,11 +99,53 @@ class Graph:
     def constant(self, value: Tensor | np.ndarray | Sequence[int]) -> str:
         """A constant; tensors become float32, sequences int64."""
         if isinstance(value, Tensor):
+            if self.stored is not None and (kept := self.stored.find(value)) is not None:
+                return self._kept(kept)
             value = value.detach().float().cpu().numpy()
         array = np.ascontiguousarray(value if isinstance(value, np.ndarray) else np.array(value))
         name = f"c{len(self.constants)}"
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
+
+    def _kept(self, kept: StoredTensor) -> str:
+        """A stored tensor widened to float32, which a session does once."""
+        name = self._external(kept)
+        if kept.scale is not None:
+            axes = self.constant(list(range(1, len(kept.shape))))
+            scale = self.op("Cast", self._external(kept.scale), to=TensorProto.FLOAT)
+            name = self.op("Cast", name, to=TensorProto.FLOAT)
+            return self.op("Mul", name, self.op("Unsqueeze", scale, axes))
+        wide = kept.kind == "F32"
+        return name if wide else self.op("Cast", name, to=TensorProto.FLOAT)
+
+    def _external(self, kept: StoredTensor) -> str:
+        """The bytes of a stored tensor as a constant."""
+        assert self.stored is not None
+        if kept.name not in self.constants:
+            proto = onnx.TensorProto(name=kept.name, data_type=KINDS[kept.kind], dims=kept.shape)
+            proto.data_location = TensorProto.EXTERNAL
+            told = {
+                "location": self.stored.path.name,
+                "offset": str(kept.offset),
+                "length": str(kept.length),
+            }
+            for key, value in told.items():
+                proto.external_data.add(key=key, value=value)
+            self.constants[kept.name] = proto
+        return kept.name
+
+    def rows(self, table: Tensor, ids: str) -> str:
+        """Rows of a table (R, D) by their ids: (..., D); few of them are ever widened."""
+        kept = None if self.stored is None else self.stored.find(table)
+        if kept is None:
+            return self.op("Gather", self.constant(table), ids)
+        found = self.op("Gather", self._external(kept), ids)
+        found = self.op("Cast", found, to=TensorProto.FLOAT)
+        if kept.scale is None:
+            return found
+        scale = self.op("Gather", self._external(kept.scale), ids)
+        scale = self.op("Cast", scale, to=TensorProto.FLOAT)
+        return self.op("Mul", found, self.op("Unsqueeze", scale, self.constant([-1])))
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A node of one output."""
@@ -133,7 +186,7 @@ class Graph:
         """x @ weight.T + bias."""
         bits = self.quantisation.bits if bits is None else bits
         if bits == EXACT:
-            y = self.op("MatMul", x, self.constant(weight.detach().float().t()))
+            y = self._product(x, self.constant(weight))
             return y if bias is None else self.op("Add", y, self.constant(bias))
         blob, scales = quantise(weight, bits, self.quantisation.block)
         inputs = [x, self.constant(blob), self.constant(scales)]
@@ -149,6 +202,41 @@ class Graph:
             block_size=self.quantisation.block,
             accuracy_level=ACCURACY,
         )
+
+    def _product(self, x: str, weight: str) -> str:
+        """x @ weight.T"""
+        return self.op("FusedMatMul", x, weight, domain=CONTRIB, transB=1)
+
+    def size(self, x: str, axis: int) -> str:
+        """(1,) int64, the extent of an axis."""
+        return self.op("Shape", x, start=axis, end=axis + 1)
+
+    def cut(self, x: str, start: str, stop: str, axis: int) -> str:
+        """A slice between two (1,) int64."""
+        return self.op("Slice", x, start, stop, self.constant([axis]))
+
+    def conv(self, x: str, conv: nn.Conv1d, left: int = 0) -> str:
+        """A convolution over (B, C, T) behind `left` zeros."""
+        inputs = [x, self.constant(conv.weight)]
+        if conv.bias is not None:
+            inputs.append(self.constant(conv.bias))
+        return self.op("Conv", *inputs, pads=[left, 0], group=conv.groups)
+
+    def model(self, name: str, facts: Mapping[str, str] | None = None) -> onnx.ModelProto:
+        """The finished graph, without inputs that nothing reads."""
+        used = {one for node in self.nodes for one in node.input}
+        made = helper.make_graph(
+            self.nodes,
+            name,
+            [value for value in self.inputs if value.name in used],
+            self.outputs,
+            list(self.constants.values()),
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
+        kept = {} if self.stored is None else {WEIGHTS: self.stored.mark}
+        helper.set_model_props(model, {**kept, **(facts or {})})
+        return model
 
     def split(self, x: str, sizes: Sequence[int], axis: int = -1) -> list[str]:
         """Parts of the given sizes."""
@@ -189,6 +277,8 @@ class Graph:
 
     def joined(self, x: str, parts: Sequence[nn.Linear]) -> str:
         """Several projections of one input as one matrix; missing biases become zeros."""
+        if self.stored is not None and self.quantisation.bits == EXACT:
+            return self._joined_stored(x, parts)
         bias = None
         if any(part.bias is not None for part in parts):
             bias = torch.cat(
@@ -198,3 +288,15 @@ class Graph:
                 ]
             )
         return self.linear(x, torch.cat([part.weight for part in parts]), bias)
+
+    def _joined_stored(self, x: str, parts: Sequence[nn.Linear]) -> str:
+        """The same of stored matrices, which a session puts together once."""
+        weights = [self.constant(part.weight) for part in parts]
+        y = self._product(x, self.op("Concat", *weights, axis=0))
+        if all(part.bias is None for part in parts):
+            return y
+        biases = [
+            self.constant(torch.zeros(part.out_features) if part.bias is None else part.bias)
+            for part in parts
+        ]
+        return self.op("Add", y, self.op("Concat", *biases, axis=0))

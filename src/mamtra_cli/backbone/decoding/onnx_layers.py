@@ -13,17 +13,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from torch import nn
 
-from mamtra_cli.backbone.decoding.onnx_graph import (
-    CONTRIB,
-    IR_VERSION,
-    OPSET,
-    Graph,
-    Quantisation,
-)
+from mamtra_cli.backbone.decoding.onnx_graph import CONTRIB, Graph, Quantisation
 from mamtra_cli.backbone.decoding.onnx_step import FREQUENCIES, WINDOW
+from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.backbone.hybrid import Block, HybridStack
 from mamtra_cli.layers.attention import SelfAttention
 from mamtra_cli.layers.mamba2 import Mamba2Mixer
@@ -296,7 +291,12 @@ def obstacle(stack: HybridStack) -> str:
     return ""
 
 
-def build(stack: HybridStack, head: nn.Linear, quantisation: Quantisation) -> onnx.ModelProto:
+def build(
+    stack: HybridStack,
+    head: nn.Linear,
+    quantisation: Quantisation,
+    stored: StoredWeights | None = None,
+) -> onnx.ModelProto:
     """The graph of a stack and its output head.
 
     Inputs: `x` (B, T, D) float32; `past` (B,) int32, tokens of each row after the pass less one;
@@ -311,7 +311,7 @@ def build(stack: HybridStack, head: nn.Linear, quantisation: Quantisation) -> on
     reason = obstacle(stack)
     if reason:
         raise ValueError(reason)
-    graph, config = Graph(quantisation), stack.config
+    graph, config = Graph(quantisation, stored), stack.config
     half, integers = config.head_dim // 2, {"kind": TensorProto.INT64}
     graph.inputs += [
         graph.value("x", ("B", "T", config.d_model)),
@@ -330,22 +330,11 @@ def build(stack: HybridStack, head: nn.Linear, quantisation: Quantisation) -> on
     logits = graph.linear(graph.norm(x, stack.norm), head.weight, head.bias, quantisation.head_bits)
     graph.ops("Identity", logits, outputs=["logits"])
     graph.outputs.insert(0, graph.value("logits", ("B", "T", head.out_features)))
-    used = {name for node in graph.nodes for name in node.input}
-    made = helper.make_graph(
-        graph.nodes,
-        "step",
-        [value for value in graph.inputs if value.name in used],
-        graph.outputs,
-        list(graph.constants.values()),
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-    model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
     frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
     facts = {FREQUENCIES: json.dumps(frequencies.tolist())}
-    if "window_take" in used:
+    if any("window_take" in node.input for node in graph.nodes):
         facts[WINDOW] = json.dumps([config.mixer.sinks, config.mixer.window])
-    helper.set_model_props(model, facts)
-    return model
+    return graph.model("step", facts)
 
 
 def _block(graph: Graph, x: str, block: Block) -> str:

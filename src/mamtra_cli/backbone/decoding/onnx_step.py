@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mamtra_cli.backbone.decoding.onnx_session import open_session
+
 Array = NDArray[np.float32]
 FREQUENCIES = "frequencies"
 """Metadata of a graph: JSON of the rotary frequencies (P / 2), radians a position."""
@@ -130,17 +132,7 @@ class OnnxStack:
     """
 
     def __init__(self, graph: Path | bytes, threads: int = 1) -> None:
-        import onnxruntime  # of the extra `onnx`
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin while they wait take the core from whoever else is there.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        source = graph if isinstance(graph, bytes) else str(graph)
-        self.session = onnxruntime.InferenceSession(
-            source, options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_session(graph, threads)
         inputs = self.session.get_inputs()
         self.inputs = {value.name for value in inputs}
         self.shapes = {value.name: value.shape[1:] for value in inputs if "." in value.name}

@@ -1,23 +1,18 @@
-"""flow and vocoder as one codec: see `codecs.base.Codec`."""
+"""Flow and vocoder as one codec: see `codecs.base.Codec`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-from torch import Tensor
+from typing import Any
 
 from mamtra_cli.codecs.base import Frame, SoundOptions
-from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
-from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
+from mamtra_cli.codecs.flow_hift.windows import StreamState, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
     """An utterance under way: the road it takes, and how far it came."""
 
-    road: TokenToWave
+    road: Windows
     state: StreamState
 
 
@@ -25,45 +20,35 @@ class FlowCodec:
     """Speech tokens to samples by flow matching and a vocoder.
 
     Args:
-        flow: tokens to mel.
-        vocoder: mel to samples.
-        windows: sizes of what is made at once.
+        road: over modules or over graphs, with the windows of the model.
         sample_rate, frame_rate: samples and tokens a second.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        vocoder: HiFT | SourceFilter,
-        windows: WaveOptions,
-        *,
-        sample_rate: int,
-        frame_rate: float,
-    ) -> None:
-        self.flow = flow
-        self.vocoder = vocoder
-        self.windows = windows
+    def __init__(self, road: Windows, *, sample_rate: int, frame_rate: float) -> None:
+        self.road = road
         self.sample_rate = sample_rate
         self.frame_rate = frame_rate
 
-    def start(self, voice: VoicePrompt, options: SoundOptions) -> Sound:
+    def start(self, voice: Any, options: SoundOptions) -> Sound:
         """Begin an utterance."""
         road = self._road(options)
         return Sound(road=road, state=road.start(voice))
 
-    def push(self, state: Sound, frames: Sequence[Frame]) -> tuple[Sound, Tensor]:
+    def push(self, state: Sound, frames: Sequence[Frame]) -> tuple[Sound, Any]:
         """Add tokens, and speak the windows they complete."""
         inner, wave = state.road.push(state.state, [token for (token,) in frames])
         return replace(state, state=inner), wave
 
-    def finish(self, state: Sound) -> Tensor:
+    def finish(self, state: Sound) -> Any:
         """Speak what is left."""
         return state.road.finish(state.state)
 
-    def whole(self, frames: Sequence[Frame], voice: VoicePrompt, options: SoundOptions) -> Tensor:
+    def whole(self, frames: Sequence[Frame], voice: Any, options: SoundOptions) -> Any:
         """Speak tokens that are all known."""
         return self._road(options).synthesize([token for (token,) in frames], voice)
 
-    def _road(self, options: SoundOptions) -> TokenToWave:
-        windows = replace(self.windows, seed=options.seed, speed=options.speed, steps=options.steps)
-        return TokenToWave(self.flow, self.vocoder, windows)
+    def _road(self, options: SoundOptions) -> Windows:
+        asked = replace(
+            self.road.options, seed=options.seed, speed=options.speed, steps=options.steps
+        )
+        return self.road.with_options(asked)

@@ -22,6 +22,8 @@ from mamtra_cli.bounds import (
 )
 from mamtra_cli.errors import UsageError
 
+NOISE_FRAMES, LATER_FRAMES = 15_000, 1000
+"""Mel frames of the first block of the fixed noise, which is published, and of each later one."""
 SOURCE_FILTER_PIECE = 64
 """Mel frames that a stream of the source-filter vocoder speaks at once."""
 

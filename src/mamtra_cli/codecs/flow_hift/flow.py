@@ -14,12 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamtra_cli.codecs.flow_hift.chunk_mask import lengths_to_mask
-from mamtra_cli.codecs.flow_hift.config import FlowConfig
+from mamtra_cli.codecs.flow_hift.config import LATER_FRAMES, NOISE_FRAMES, FlowConfig
 from mamtra_cli.codecs.flow_hift.flow_encoder import FlowEncoder
 from mamtra_cli.codecs.flow_hift.flow_estimator import FlowEstimator
 
-NOISE_FRAMES = 15_000
-LATER_FRAMES = 1000
 SIGMA_MIN = 1e-6
 DROP_CONDITION = 0.2
 PROMPT_SHARE = 0.3

@@ -22,15 +22,20 @@ from mamtra_cli.codecs.flow_hift.context_conv import (
     first_contexts,
     with_neighbours,
 )
+from mamtra_cli.codecs.flow_hift.source import (
+    MAX_LOG_GAIN,
+    NEAR_PULSE,
+    PITCH_AHEAD,
+    PITCH_KERNEL,
+    PITCH_RANGE,
+    PITCH_ZERO,
+    PRE_AHEAD,
+    PRE_KERNEL,
+    band_map,
+)
 
-PITCH_ZERO = 150.0  # Hz of log pitch 0
-PITCH_RANGE = (40.0, 600.0)  # Hz
 MEL_MEAN, MEL_SCALE = -5.0, 2.5
-MAX_LOG_GAIN = 6.0
 FIRST_GAINS = (-1.5, -3.0)  # log gain of pulses and of noise over the mel, before training
-PRE_KERNEL, PRE_AHEAD = 5, 2
-PITCH_KERNEL, PITCH_AHEAD = 5, 1
-NEAR_PULSE = 1e-4  # sine below which the pulse train takes its limit
 
 Noise = Callable[[int, int], Tensor]
 """Gives normal draws (1 or B, S) of the mel frames from the first argument up to the second."""
@@ -124,7 +129,7 @@ class SourceFilter(nn.Module):
         self.window: Tensor
         self.bands: Tensor
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.register_buffer("bands", _band_map(config), persistent=False)
+        self.register_buffer("bands", torch.from_numpy(band_map(config)), persistent=False)
 
     def forward(
         self, mel: Tensor, *, noise: Tensor | None = None, generator: Generator | None = None
@@ -359,22 +364,3 @@ def pulse_train(turns: Tensor, f0: Tensor, highest: float) -> Tensor:
     kernel = torch.where(near, 2 * count + 1, ratio)
     last = (multiples - count - 1) * torch.cos(2 * (count + 1) * x)
     return ((kernel - 1) / 2 + last) * torch.sqrt(2 / multiples)
-
-
-def _band_map(config: SourceFilterConfig) -> Tensor:
-    """(F, bins) weights that carry a value of each mel band to the bins around its centre."""
-    hertz = torch.linspace(0, config.sample_rate / 2, config.bins, dtype=torch.float64)
-    top = _slaney(torch.tensor([config.mel_fmax], dtype=torch.float64))
-    place = (_slaney(hertz) / top * (config.mel_bins + 1) - 1).clamp(0, config.mel_bins - 1)
-    low = place.floor().long().clamp(max=config.mel_bins - 2)
-    weights = torch.zeros(config.mel_bins, config.bins, dtype=torch.float64)
-    bins = torch.arange(config.bins)
-    weights[low, bins] = 1 - (place - low)
-    weights[low + 1, bins] = place - low
-    return weights.float()
-
-
-def _slaney(hertz: Tensor) -> Tensor:
-    """Slaney's mel of frequencies in Hz."""
-    log = 15 + torch.log(hertz.clamp_min(1000) / 1000) / (math.log(6.4) / 27)
-    return torch.where(hertz < 1000, hertz * 3 / 200, log)

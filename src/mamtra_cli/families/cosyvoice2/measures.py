@@ -13,13 +13,14 @@ from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
-from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
+from mamtra_cli.codecs.flow_hift.windows import StreamState
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.official.memory import official_peaks
 from mamtra_cli.families.cosyvoice2.rows import decode_row
 from mamtra_cli.families.cosyvoice2.scripts import Reads
 from mamtra_cli.families.cosyvoice2.sequences import to_sequence
+from mamtra_cli.families.cosyvoice2.texts import wave_options
 from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
@@ -87,16 +88,6 @@ class PipelineMeasures:
             random_prompt(config, request.prompt),
             random_tokens(config, request.tokens),
         )
-
-
-def wave_options(config: CosyVoice2Config) -> WaveOptions:
-    """The windows that a model's config asks for."""
-    return WaveOptions(
-        hop_tokens=config.hop_tokens,
-        max_hop_tokens=config.max_hop_tokens,
-        context_tokens=config.context_tokens,
-        whole_tokens=config.whole_tokens,
-    )
 
 
 def window_peak(

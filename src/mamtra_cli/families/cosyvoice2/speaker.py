@@ -11,13 +11,12 @@ from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
 from mamtra_cli.families.cosyvoice2.alignment import token_counts
 from mamtra_cli.families.cosyvoice2.cloning import clone, with_state
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.measures import wave_options
-from mamtra_cli.families.cosyvoice2.texts import TextSpeaker
+from mamtra_cli.families.cosyvoice2.texts import TextSpeaker, wave_options
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens, PlainTokens
 from mamtra_cli.families.script import Frame
 from mamtra_cli.layers.state import HybridState
@@ -63,10 +62,13 @@ class CosyVoice2Speaker(TextSpeaker):
     def codec(self) -> FlowCodec:
         """Tokens to sound."""
         config = self.config
-        return FlowCodec(
+        road = TokenToWave(
             cast(Flow, self.parts.part("flow")),
             cast(HiFT | SourceFilter, self.parts.part(config.vocoder_part)),
             wave_options(config),
+        )
+        return FlowCodec(
+            road,
             sample_rate=config.mel.sample_rate,
             frame_rate=TOKENS_PER_SECOND,
         )

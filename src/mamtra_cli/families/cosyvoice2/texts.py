@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.rows import is_aligned
@@ -118,3 +119,13 @@ class TextSpeaker:
         """What the language model has read of a voice's transcript already, if anything."""
         del voice, settings
         return None
+
+
+def wave_options(config: CosyVoice2Config) -> WaveOptions:
+    """The windows that a model's config asks for."""
+    return WaveOptions(
+        hop_tokens=config.hop_tokens,
+        max_hop_tokens=config.max_hop_tokens,
+        context_tokens=config.context_tokens,
+        whole_tokens=config.whole_tokens,
+    )

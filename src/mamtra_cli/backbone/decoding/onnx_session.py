@@ -1,0 +1,22 @@
+"""Sessions of ONNX Runtime as everything here opens them: on the CPU, and polite to others."""
+
+from pathlib import Path
+from typing import Any
+
+
+def open_session(graph: Path | bytes, threads: int = 1) -> Any:
+    """A session over a graph.
+
+    Args:
+        graph: a file, beside which the weights that it names lie, or the bytes of one.
+        threads: of the session; 0 for one a core.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin while they wait take the core from whoever else is there.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
