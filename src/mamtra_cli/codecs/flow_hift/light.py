@@ -30,7 +30,7 @@ FIRST_FRAMES = 16  # of a mel that its networks are first given, which all their
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayPrompt:
-    """Who speaks: vector (1, speaker_dim), tokens, mel (1, ratio * P, mel); the latter may be none."""
+    """Who speaks: a vector (1, speaker_dim), tokens, and a mel (1, ratio * P, mel) or none."""
 
     speaker: Array
     tokens: tuple[int, ...]
