@@ -25,6 +25,7 @@ from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.backbone.decoding.onnx_graph import Quantisation
 from mamtra_cli.backbone.decoding.onnx_layers import build
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.engine.measuring.meter import environment
@@ -60,7 +61,7 @@ def onnx_stack(plan: str, precision: str, block: int) -> OnnxStack:
     bits = BITS[precision]
     # The head of a model keeps eight bits beside layers of four: scores suffer first.
     chosen = Quantisation(bits=bits, head_bits=max(bits, 8), block=block)
-    return OnnxStack(build(modules, head, chosen).SerializeToString())
+    return OnnxStack(open_session(build(modules, head, chosen).SerializeToString()))
 
 
 def onnx_step(onnx: OnnxStack, context: int) -> Step:

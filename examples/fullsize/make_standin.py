@@ -31,10 +31,10 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEstimatorConfig,
     HiFTConfig,
 )
-from mamtra_cli.families.cosyvoice2 import weights
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.published import ONNX_PARTS, QWEN_FOLDER, YAML_FILE
+from mamtra_cli.families.cosyvoice2.repository import FILES
 
 SPELLINGS = {
     "parametrized": ("parametrizations.weight.original0", "parametrizations.weight.original1"),
@@ -135,8 +135,8 @@ def write(out: Path, *, size: str = "full", seed: int = 0, spelling: str = "para
     """
     config = SIZES[size]
     out.mkdir(parents=True, exist_ok=True)
-    for index, (part, name) in enumerate(weights.FILES.items()):
-        generator = torch.Generator().manual_seed(seed * len(weights.FILES) + index)
+    for index, (part, name) in enumerate(FILES.items()):
+        generator = torch.Generator().manual_seed(seed * len(FILES) + index)
         tensors = FAMILY.to_published(part, dict(drawn(config, part, generator)))
         torch.save(respelled(tensors, spelling) if part == "hift" else tensors, out / name)
         if part == "lm":

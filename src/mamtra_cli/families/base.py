@@ -9,24 +9,27 @@ folder as its family reads it).
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from mamtra_cli.audio import Samples
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.costs import Head
-from mamtra_cli.families.course import Course
 from mamtra_cli.families.front_end import FrontEnd
-from mamtra_cli.families.lessons import Example, Lessons
-from mamtra_cli.families.measures import Measures, Parts
 from mamtra_cli.families.speaker import Loaded, Speaker
 from mamtra_cli.ops.sampling import Sampling
-from mamtra_cli.tensors import TensorSource
-from mamtra_cli.voices.voice import Voice
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mamtra_cli.families.course import Course
+    from mamtra_cli.families.lessons import Example, Lessons
+    from mamtra_cli.families.measures import Measures, Parts
+    from mamtra_cli.tensors import TensorSource
+    from mamtra_cli.voices.voice import Voice
 
 
 class SpeechEncoder(Protocol):
@@ -203,7 +206,7 @@ class Family(Protocol):
         """Parts that a text needs to become sound, by what they are for, in the order of use."""
         ...
 
-    def build_part(self, config: Any, part: str) -> nn.Module:
+    def build_part(self, config: Any, part: str) -> "nn.Module":
         """Make one part with new weights, on the current default device."""
         ...
 
@@ -214,15 +217,15 @@ class Family(Protocol):
         """
         ...
 
-    def to_ours(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_ours(self, part: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         """Published tensors of a part under our names."""
         ...
 
-    def to_published(self, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_published(self, part: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         """The inverse of `to_ours`."""
         ...
 
-    def open_published(self, part: str, path: Path) -> TensorSource:
+    def open_published(self, part: str, path: Path) -> "TensorSource":
         """A published file of a part, read under our names."""
         ...
 
@@ -230,7 +233,7 @@ class Family(Protocol):
         """Files of parts that are not ours to build (ONNX graphs), of those that are there."""
         ...
 
-    def load_foreign(self, part: str, path: Path) -> nn.Module:
+    def load_foreign(self, part: str, path: Path) -> "nn.Module":
         """Open such a part; it has the calls of our own module of that name."""
         ...
 
@@ -243,7 +246,7 @@ class Family(Protocol):
         ...
 
     def encoder(
-        self, config: Any, part: Parts, there: Collection[str], device: torch.device
+        self, config: Any, part: "Parts", there: Collection[str], device: "torch.device"
     ) -> SpeechEncoder | None:
         """What turns speech into frames; `None` where none of the parts that are there does.
 
@@ -252,7 +255,7 @@ class Family(Protocol):
         """
         ...
 
-    def lessons(self, config: Any, lm: nn.Module) -> Lessons | None:
+    def lessons(self, config: Any, lm: "nn.Module") -> "Lessons | None":
         """A loaded language model as something to be taught; `None` where there is none."""
         ...
 
@@ -261,10 +264,10 @@ class Family(Protocol):
         teacher: Loaded,
         speaker: Speaker,
         folder: Path,
-        voices: Sequence[Voice],
-        examples: Sequence[Example],
-        student: tuple[Any, Parts] | None,
-    ) -> Course | None:
+        voices: "Sequence[Voice]",
+        examples: "Sequence[Example]",
+        student: "tuple[Any, Parts] | None",
+    ) -> "Course | None":
         """A student without a language model under a teacher; `None` where there is no such thing.
 
         Args:
@@ -277,7 +280,7 @@ class Family(Protocol):
         """
         ...
 
-    def measures(self, config: Any) -> Measures | None:
+    def measures(self, config: Any) -> "Measures | None":
         """What can be measured of its whole pipeline; `None` where nothing is known."""
         ...
 

@@ -32,6 +32,7 @@ DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are na
 }
 
 
+GRAPH = ".onnx"
 STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
 """Files of a folder that a student of it writes anew or does not have."""
 
@@ -115,7 +116,8 @@ class OwnSource:
 
     def companions(self, part: str) -> dict[str, Path]:
         """Everything but what is written anew, code and what is hidden."""
-        skip, root = STAYS | {f"{part}{SUFFIX}"}, self.folder.path
+        # Graphs belong to the weights that they name.
+        skip, root = STAYS | {f"{part}{SUFFIX}", f"{part}{GRAPH}"}, self.folder.path
         found = {}
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()

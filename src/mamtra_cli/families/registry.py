@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,7 @@ from mamtra_cli.events import Report, ignore
 if TYPE_CHECKING:
     from mamtra_cli.families.base import Family
     from mamtra_cli.families.folder import Model
+    from mamtra_cli.families.light import LightFamily
 
 GROUP = "mamtra.families"
 REPOSITORY_GROUP = "mamtra.repositories"
@@ -55,6 +57,14 @@ def family(name: str) -> "Family":
             f"no model family `{name}`", f"did you mean `{near}`?" if near else known
         )
     return cast("Family", _loaded(name, plugin))
+
+
+def light_family(name: str) -> "LightFamily | None":
+    """What the family of that name brings to speak without torch; `None` for nothing."""
+    package = BUILT_IN.get(name)
+    if package is None or find_spec(f"{package}.light") is None:
+        return None
+    return cast("LightFamily", import_module(f"{package}.light").LIGHT)
 
 
 def repositories() -> tuple[hub.Repository, ...]:

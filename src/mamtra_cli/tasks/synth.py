@@ -1,17 +1,20 @@
 """Speak a text into a file or a pipe, chunk by chunk."""
 
+import logging
 import math
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
+
+import numpy as np
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_format
 from mamtra_cli.engine.decoding.guards import GuardLimits
-from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.light import LightEngine, Wishes, light_engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import speak_script
@@ -36,6 +39,10 @@ from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
+if TYPE_CHECKING:
+    from mamtra_cli.engine.model import Engine
+
+log = logging.getLogger(__name__)
 STDOUT = "-"
 MOST_TOLD = 8  # different signs of one part of a text that are told one by one
 
@@ -73,17 +80,7 @@ def synth(
     clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
     started = time.perf_counter()
     report, warnings = _remembering(report)
-    engine = Engine.load(
-        recipe.model,
-        device=recipe.device,
-        dtype=recipe.dtype,
-        threads=recipe.threads,
-        backend=recipe.backend,
-        quant=recipe.quant,
-        lean=True,
-        files=recipe.part,
-        report=report,
-    )
+    engine = _engine(recipe, report)
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
     script = readable(script, sieve)
@@ -142,7 +139,7 @@ def synth(
             for chunk in chunks:
                 if first is None:
                     first = time.perf_counter()
-                writer.write(chunk.audio.numpy())
+                writer.write(np.asarray(chunk.audio))
                 samples += len(chunk.audio)
                 if chunk.piece is not None:
                     pieces.append(chunk.piece)
@@ -179,6 +176,36 @@ def synth(
     )
 
 
+def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
+    """The model on the road without torch where that serves, else with it; `-v` tells which."""
+    beyond = {"--clip": recipe.clip, "--part": recipe.part}
+    wishes = Wishes(
+        device=recipe.device,
+        dtype=recipe.dtype,
+        backend=recipe.backend,
+        quant=recipe.quant,
+        threads=recipe.threads,
+        beyond=tuple(name for name, value in beyond.items() if value),
+    )
+    light, reason = light_engine(recipe.model, wishes, report)
+    log.debug("%s torch: %s", "without" if light else "with", reason)
+    if light is not None:
+        return light
+    from mamtra_cli.engine.model import Engine
+
+    return Engine.load(
+        recipe.model,
+        device=recipe.device,
+        dtype=recipe.dtype,
+        threads=recipe.threads,
+        backend=recipe.backend,
+        quant=recipe.quant,
+        lean=True,
+        files=recipe.part,
+        report=report,
+    )
+
+
 def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     """What would be said for the text of a recipe; nothing is spoken and no weights are read.
 
@@ -189,6 +216,8 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
     if not text.strip():
         raise TextError("the text is empty", "give a sentence to read")
+    from mamtra_cli.engine.model import Engine
+
     engine = Engine.load(recipe.model, device="cpu", lean=True, report=report)
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
@@ -276,7 +305,7 @@ def check(recipe: SynthRecipe) -> None:
     check_bounds(recipe)
 
 
-def manner_of(engine: Engine, recipe: SynthRecipe) -> Manner:
+def manner_of(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Manner:
     """How the voice is asked to speak."""
     told = recipe.settings
     if recipe.lookahead is not None:
@@ -300,7 +329,7 @@ def _read(path: Path, text: str, report: Report) -> Clip:
     return clip
 
 
-def _voice(engine: Engine, recipe: SynthRecipe, clip: Clip | None) -> Voice:
+def _voice(engine: "Engine | LightEngine", recipe: SynthRecipe, clip: Clip | None) -> Voice:
     if clip is None or recipe.clip is None:
         return engine.voice(recipe.voice, recipe.voices)
     return engine.speaker.clone(clip, recipe.clip.stem, transcript=recipe.clip_text)

@@ -18,6 +18,7 @@ pytest.importorskip("onnxruntime")
 
 from mamtra_cli.backbone.decoding.onnx_graph import QUANTISATIONS, Quantisation, quantise
 from mamtra_cli.backbone.decoding.onnx_layers import build, obstacle
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 
 D, V = 64, 33
@@ -62,7 +63,9 @@ def modules(kinds: str, sizes: dict[str, Any]) -> tuple[HybridStack, nn.Linear]:
 
 
 def session(stack: HybridStack, head: nn.Linear, quantisation: str = "none") -> OnnxStack:
-    return OnnxStack(build(stack, head, QUANTISATIONS[quantisation]).SerializeToString())
+    return OnnxStack(
+        open_session(build(stack, head, QUANTISATIONS[quantisation]).SerializeToString())
+    )
 
 
 def close(found: object, wanted: Tensor) -> None:

@@ -32,7 +32,7 @@ def test_mu_of_tokens_sounds_as_the_tokens_do(parts: tuple[Flow, SourceFilter]) 
 
 def test_any_cut_of_the_frames_sounds_the_same(parts: tuple[Flow, SourceFilter]) -> None:
     windows = WaveOptions(first_tokens=50, hop_tokens=50, max_hop_tokens=100, whole_tokens=60)
-    codec = MuCodec(*parts, windows, sample_rate=24_000, frame_rate=50.0)
+    codec = MuCodec(MuToWave(*parts, windows), sample_rate=24_000, frame_rate=50.0)
     mu = torch.randn(230, 80, generator=torch.Generator().manual_seed(2))
     frames = list(map(MuFrame, mu))
 

@@ -15,7 +15,14 @@ from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM, accuracy, speech_loss
 from mamtra_cli.families.cosyvoice2.rows import length_limits
-from mamtra_cli.families.cosyvoice2.sequences import IGNORE, LMSequence, concatenate, decode_sequence, lay_out, lay_out_padded
+from mamtra_cli.families.cosyvoice2.sequences import (
+    IGNORE,
+    LMSequence,
+    concatenate,
+    decode_sequence,
+    lay_out,
+    lay_out_padded,
+)
 from mamtra_cli.ops.draws import Variates
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.ops.tensor_draws import sample_one

@@ -6,7 +6,13 @@ import torch
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.rows import PAD, SPECIAL, SPEECH, TEXT
-from mamtra_cli.families.cosyvoice2.sequences import IGNORE, concatenate, decode_sequence, lay_out, lay_out_padded
+from mamtra_cli.families.cosyvoice2.sequences import (
+    IGNORE,
+    concatenate,
+    decode_sequence,
+    lay_out,
+    lay_out_padded,
+)
 
 COUNTED = LMConfig(speech_vocab=50)
 ALIGNED = LMConfig(speech_vocab=50, positions="aligned", durations=(2.0, 1.0, 4.0))

@@ -18,7 +18,7 @@ from mamtra_cli.codecs.flow_hift.config import (
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
-from mamtra_cli.families.cosyvoice2.weights import FILES
+from mamtra_cli.families.cosyvoice2.repository import FILES
 
 CODES = 81
 MERGES = ["t h", "th e", "Ġ the", "Ġ s", "o n", "i n", "Ġ a", "n d", "e r", "Ġs p"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import platformdirs
 from torch import nn
 
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.errors import MissingDependencyError, UsageError
@@ -50,16 +51,15 @@ def onnx_stack(
         raise UsageError(f"this model is no graph for ONNX Runtime: {reason}", "--backend torch")
     size = sum(parameter.numel() for parameter in stack.parameters())
     if not key or size < SMALL:
-        return OnnxStack(
-            build(stack, head, QUANTISATIONS[quantisation]).SerializeToString(), threads
-        )
+        graph = build(stack, head, QUANTISATIONS[quantisation])
+        return OnnxStack(open_session(graph.SerializeToString(), threads))
     path = cache_folder() / f"{key[:32]}-{quantisation}-{VERSION}.onnx"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         graph = build(stack, head, QUANTISATIONS[quantisation])
         with written_whole(path, replace=True) as partial:
             partial.write_bytes(graph.SerializeToString())
-    return OnnxStack(path, threads)
+    return OnnxStack(open_session(path, threads))
 
 
 def _check_packages() -> None:

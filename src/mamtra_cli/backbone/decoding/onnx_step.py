@@ -9,13 +9,10 @@ onnxruntime only: nothing here imports torch.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mamtra_cli.backbone.decoding.onnx_session import open_session
 
 Array = NDArray[np.float32]
 FREQUENCIES = "frequencies"
@@ -127,12 +124,11 @@ class OnnxStack:
     """A session and the buffers it runs over.
 
     Args:
-        graph: a file, or the bytes of one.
-        threads: of the session; 0 for one a core.
+        session: over a graph of `onnx_layers.build`.
     """
 
-    def __init__(self, graph: Path | bytes, threads: int = 1) -> None:
-        self.session = open_session(graph, threads)
+    def __init__(self, session: Any) -> None:
+        self.session = session
         inputs = self.session.get_inputs()
         self.inputs = {value.name for value in inputs}
         self.shapes = {value.name: value.shape[1:] for value in inputs if "." in value.name}

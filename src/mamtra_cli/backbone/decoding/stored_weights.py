@@ -7,8 +7,12 @@ its header and of its ends. Needs no torch to check one; tensors are told apart 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mamtra_cli.errors import CheckpointError
 from mamtra_cli.tensor_header import read_header
 
 if TYPE_CHECKING:
@@ -90,3 +94,36 @@ class StoredWeights:
         found = self._by_memory.get(value.data_ptr())
         same = found is not None and tuple(value.shape) == found.shape and value.is_contiguous()
         return found if same else None
+
+
+class StoredTable:
+    """Rows of a table that stays in its file; what is asked for is widened to float32.
+
+    Args:
+        path: a safetensors file.
+        name: of the table (R, D).
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        found = stored_tensors(path).get(name)
+        if found is None or found.kind not in NUMPY or len(found.shape) != 2:
+            raise CheckpointError(f"`{path.name}` holds no table `{name}`", "make the folder again")
+        self.kind = found.kind
+        self._rows = _mapped(path, found)
+        self._scale = None if found.scale is None else _mapped(path, found.scale)
+
+    def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._rows[ids]
+        if self.kind == "BF16":
+            return (rows.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        wide: NDArray[np.float32] = rows.astype(np.float32)
+        if self._scale is not None:
+            wide *= self._scale[ids].astype(np.float32)[:, None]
+        return wide
+
+
+NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1"}
+
+
+def _mapped(path: Path, tensor: StoredTensor) -> Any:
+    return np.memmap(path, NUMPY[tensor.kind], "r", tensor.offset, tensor.shape)

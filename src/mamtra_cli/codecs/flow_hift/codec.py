@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mamtra_cli.codecs.base import Frame, SoundOptions
-from mamtra_cli.codecs.flow_hift.windows import StreamState, Windows
+from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class FlowCodec:
 
     def push(self, state: Sound, frames: Sequence[Frame]) -> tuple[Sound, Any]:
         """Add tokens, and speak the windows they complete."""
-        inner, wave = state.road.push(state.state, [token for (token,) in frames])
+        inner, wave = state.road.push(state.state, self.read(frames))
         return replace(state, state=inner), wave
 
     def finish(self, state: Sound) -> Any:
@@ -45,10 +45,17 @@ class FlowCodec:
 
     def whole(self, frames: Sequence[Frame], voice: Any, options: SoundOptions) -> Any:
         """Speak tokens that are all known."""
-        return self._road(options).synthesize([token for (token,) in frames], voice)
+        return self._road(options).synthesize(self.read(frames), voice)
 
-    def _road(self, options: SoundOptions) -> Windows:
-        asked = replace(
+    def read(self, frames: Sequence[Any]) -> Sequence[Any]:
+        """What the road takes of frames: their token."""
+        return [token for (token,) in frames]
+
+    def asked(self, options: SoundOptions) -> WaveOptions:
+        """The windows of the model for options of the sound."""
+        return replace(
             self.road.options, seed=options.seed, speed=options.speed, steps=options.steps
         )
-        return self.road.with_options(asked)
+
+    def _road(self, options: SoundOptions) -> Windows:
+        return self.road.with_options(self.asked(options))

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.codecs.flow_hift.codec import FlowCodec, Sound
+from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
+from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave
 from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
 
 
@@ -39,19 +39,16 @@ class MuToWave(TokenToWave):
     ) -> None:
         super().__init__(flow, vocoder, options)
         self.grid = flow.config.estimator.chunk
-        self.ahead = 0
+        self.lookahead, self.ratio = 0, 1
 
-    def _ids(self, tokens: Iterable[MuFrame]) -> Tensor:
-        """Frames as (N, mel)."""
-        rows = [frame.mu for frame in tokens]
-        bins = self.flow.config.mel_bins
-        mu = torch.stack(rows) if rows else torch.zeros(0, bins)
-        return mu.to(self.device)
+    def checked(self, tokens: Iterable[MuFrame]) -> tuple[Tensor, ...]:
+        """The rows (mel,) of frames."""
+        return tuple(frame.mu for frame in tokens)
 
-    def _mel(self, state: StreamState, end: int, *, final: bool) -> Tensor:
+    def mel(self, state: StreamState, end: int, *, final: bool) -> Tensor:
         """Make the mel of frames done..end: (1, mel, end-done)."""
         flow = self.flow
-        mu = state.tokens[: end - state.first].T[None]
+        mu = torch.stack(state.tokens[: end - state.first]).to(self.device).T[None]
         mel = flow.decoder.solve(
             mu,
             flow.speaker(state.prompt.speaker),
@@ -67,15 +64,10 @@ class MuToWave(TokenToWave):
 class MuCodec(FlowCodec):
     """Frames of mu to samples by flow matching and a vocoder; see `FlowCodec`."""
 
-    def push(self, state: Sound, frames: Sequence[Any]) -> tuple[Sound, Tensor]:
-        """Add frames, and speak the windows they complete."""
-        inner, wave = state.road.push(state.state, frames)
-        return replace(state, state=inner), wave
+    def read(self, frames: Sequence[Any]) -> Sequence[Any]:
+        """The frames themselves."""
+        return frames
 
-    def whole(self, frames: Sequence[Any], voice: VoicePrompt, options: SoundOptions) -> Tensor:
-        """Speak frames that are all known."""
-        return self._road(options).synthesize(frames, voice)
-
-    def _road(self, options: SoundOptions) -> MuToWave:
-        windows = replace(self.windows, seed=options.seed, steps=options.steps)
-        return MuToWave(self.flow, self.vocoder, windows)
+    def asked(self, options: SoundOptions) -> WaveOptions:
+        """The windows for options, of which the pace is in the frames."""
+        return replace(super().asked(options), speed=1.0)

@@ -133,7 +133,7 @@ class StreamState:
 
     prompt: Any
     heard: int
-    tokens: tuple[int, ...]
+    tokens: tuple[Any, ...]
     first: int
     done: int
     hop: int
@@ -144,7 +144,7 @@ class StreamState:
 class Windows:
     """Speech tokens to float32 samples, in bounded memory.
 
-    A road brings `begun`, `mel`, `voiced` and `nothing`.
+    A road brings `begun`, `mel`, `voiced` and `nothing`; its tokens may be other frames.
 
     Args:
         config: of the flow.
@@ -157,6 +157,19 @@ class Windows:
         self.lookahead, self.ratio = config.encoder.lookahead, config.encoder.upsample
         chunk = config.encoder.chunk * self.ratio
         self.grid = math.lcm(chunk, config.estimator.chunk) // self.ratio
+
+    def checked(self, tokens: Iterable[Any]) -> tuple[Any, ...]:
+        """Tokens as a state keeps them.
+
+        Raises:
+            ValueError: an id is outside of the codebook.
+        """
+        ids = tuple(int(token) for token in tokens)
+        if ids and not 0 <= min(ids) <= max(ids) < self.codes:
+            raise ValueError(
+                f"token ids must lie in 0..{self.codes - 1}, got {min(ids)}..{max(ids)}"
+            )
+        return ids
 
     def begun(self, prompt: Any) -> tuple[Any, int, Any]:
         """A prompt as the road takes it, how many tokens it has, and the vocoder's first state."""
@@ -194,7 +207,7 @@ class Windows:
             vocoder=vocoder,
         )
 
-    def push(self, state: StreamState, tokens: Iterable[int]) -> tuple[StreamState, Any]:
+    def push(self, state: StreamState, tokens: Iterable[Any]) -> tuple[StreamState, Any]:
         """Add tokens and speak the windows they complete.
 
         Args:
@@ -204,7 +217,10 @@ class Windows:
         Returns:
             the new state and (S,) samples, often none.
         """
-        state = replace(state, tokens=(*state.tokens, *self._ids(tokens)))
+        return self._pushed(replace(state, tokens=(*state.tokens, *self.checked(tokens))))
+
+    def _pushed(self, state: StreamState) -> tuple[StreamState, Any]:
+        """Speak the windows that the tokens of a state complete."""
         waves = []
         while True:
             end = self._next_end(state)
@@ -221,7 +237,7 @@ class Windows:
             return self.nothing()
         return self._speak(state, total, final=True)[1]
 
-    def stream(self, tokens: Iterable[int], prompt: Any) -> Iterator[Any]:
+    def stream(self, tokens: Iterable[Any], prompt: Any) -> Iterator[Any]:
         """Speak tokens as they come.
 
         Yields:
@@ -236,9 +252,9 @@ class Windows:
         if wave.shape[0]:
             yield wave
 
-    def synthesize(self, tokens: Iterable[int], prompt: Any) -> Any:
+    def synthesize(self, tokens: Iterable[Any], prompt: Any) -> Any:
         """Speak tokens that are all known: (S,) samples, in as few windows as memory allows."""
-        ids, options = self._ids(tokens), self.options
+        ids, options = self.checked(tokens), self.options
         if len(ids) <= options.whole_tokens:
             return self.finish(replace(self.start(prompt), tokens=ids))
         patient = replace(
@@ -248,17 +264,8 @@ class Windows:
             guard_frames=max(options.guard_frames, PATIENT_GUARD),
         )
         speaker = self.with_options(patient)
-        state, wave = speaker.push(speaker.start(prompt), ids)
+        state, wave = speaker._pushed(replace(speaker.start(prompt), tokens=ids))
         return joined((wave, speaker.finish(state)))
-
-    def _ids(self, tokens: Iterable[int]) -> tuple[int, ...]:
-        """Check ids."""
-        ids = tuple(int(token) for token in tokens)
-        if ids and not 0 <= min(ids) <= max(ids) < self.codes:
-            raise ValueError(
-                f"token ids must lie in 0..{self.codes - 1}, got {min(ids)}..{max(ids)}"
-            )
-        return ids
 
     def _next_end(self, state: StreamState) -> int:
         """End of the next window: the first grid point, seen from the prompt's start, past hop."""

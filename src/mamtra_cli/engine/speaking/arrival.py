@@ -8,7 +8,7 @@ knows where from.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
 from mamtra_cli.engine.speaking.speech import (
@@ -20,19 +20,17 @@ from mamtra_cli.engine.speaking.speech import (
     shaped,
     speak_pieces,
 )
+from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.text.arriving import whole_sentences, whole_words
 from mamtra_cli.voices.voice import Voice
 
-if TYPE_CHECKING:
-    from mamtra_cli.engine.model import Engine
-
 EMPTY = ("the text is empty", "give a sentence to speak")
 
 
 def speak_arriving(
-    engine: "Engine",
+    engine: Talker,
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions | None = None,
@@ -56,13 +54,13 @@ def speak_arriving(
         yield from speak_pieces(engine, pieces, voice, options, report)
 
 
-def takes_turns(engine: "Engine") -> bool:
+def takes_turns(engine: Talker) -> bool:
     """Whether the language model was trained to speak before it has read the whole text."""
     return engine.facts.learned.turns
 
 
 def _pieces(
-    engine: "Engine", arriving: Iterable[str], settings: Any, report: Report
+    engine: Talker, arriving: Iterable[str], settings: Any, report: Report
 ) -> Iterator[tuple[str, list[int]]]:
     """Speakable pieces and their ids."""
     speaker, some = engine.speaker, False
@@ -80,7 +78,7 @@ def _pieces(
 
 
 def _turns(
-    engine: "Engine",
+    engine: Talker,
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions,
@@ -103,7 +101,7 @@ def _turns(
 
 
 def _turn_events(
-    engine: "Engine",
+    engine: Talker,
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions,

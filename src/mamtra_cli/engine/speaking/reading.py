@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.talker import Talker
 from mamtra_cli.text.reading import Reading, read
 from mamtra_cli.text.segments import Script
 from mamtra_cli.text.signs import Skipped
 
 
-def reading_of(engine: Engine, script: Script, skipped: tuple[Skipped, ...] = ()) -> Reading:
+def reading_of(engine: Talker, script: Script, skipped: tuple[Skipped, ...] = ()) -> Reading:
     """The pieces of a script with their words, as they were written.
 
     Raises:

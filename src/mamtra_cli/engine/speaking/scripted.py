@@ -6,16 +6,14 @@ script of one plain segment is spoken as `speak` speaks its text, sample for sam
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mamtra_cli.engine.speaking.speech import Chunk, SpeechOptions, speak_pieces
+from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.text.segments import Script
 from mamtra_cli.voices.voice import Manner, Voice
-
-if TYPE_CHECKING:
-    from mamtra_cli.engine.model import Engine
 
 SLOWEST, FASTEST = 0.25, 4.0
 
@@ -31,7 +29,7 @@ class _Part:
 
 
 def speak_script(
-    engine: "Engine",
+    engine: Talker,
     script: Script,
     voices: Callable[[str], tuple[Voice, Manner]],
     options: SpeechOptions,
@@ -82,7 +80,7 @@ def speak_script(
 
 
 def _parts(
-    engine: "Engine", script: Script, settings: Callable[[str], Any], options: SpeechOptions
+    engine: Talker, script: Script, settings: Callable[[str], Any], options: SpeechOptions
 ) -> Iterator[_Part]:
     """Segments with their pieces encoded; words of signs only are none."""
     for segment in script.segments:

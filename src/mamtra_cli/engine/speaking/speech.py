@@ -9,21 +9,19 @@ flags, and models only as their family's `Speaker`.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection, check_audio
 from mamtra_cli.engine.decoding.loop import Utterance, reseeded, speak_one
 from mamtra_cli.engine.decoding.streams import Event, Outcome
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing
+from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import AudioRejectedError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.script import Frame
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.voice import Manner, Voice
-
-if TYPE_CHECKING:
-    from mamtra_cli.engine.model import Engine
 
 EDGE_SECONDS = 0.005
 HURRIED = 0.5  # share of the frames expected of a text below which a cap cannot be kept
@@ -80,7 +78,7 @@ class Chunk:
 
 
 def speak(
-    engine: "Engine",
+    engine: Talker,
     text: str,
     voice: Voice,
     options: SpeechOptions | None = None,
@@ -110,7 +108,7 @@ def speak(
 
 
 def speak_pieces(
-    engine: "Engine",
+    engine: Talker,
     pieces: Iterable[tuple[str, list[int]]],
     voice: Voice,
     options: SpeechOptions,
@@ -127,7 +125,7 @@ def speak_pieces(
         report(Advance())
 
 
-def shaped(engine: "Engine", chunks: Iterable[Chunk], options: SpeechOptions) -> Iterator[Chunk]:
+def shaped(engine: Talker, chunks: Iterable[Chunk], options: SpeechOptions) -> Iterator[Chunk]:
     """Give a piece its soft edges and its loudness."""
     for chunk in soft_edges(chunks, round(EDGE_SECONDS * engine.sample_rate)):
         yield Chunk(audio=(chunk.audio * options.volume).clip(-1, 1), piece=chunk.piece)
@@ -143,7 +141,7 @@ class _Piece:
 
 
 def _whole(
-    engine: "Engine", piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
+    engine: Talker, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
     """Speak a piece, judge it, and hand it out if it is good."""
     speaker = engine.speaker
@@ -165,7 +163,7 @@ def _whole(
 
 
 def _streamed(
-    engine: "Engine", piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
+    engine: Talker, piece: _Piece, voice: Voice, options: SpeechOptions, report: Report
 ) -> Iterator[Chunk]:
     """Speak a piece while its frames come; new attempts until the first sound is out."""
     settings = engine.speaker.settings(voice, options.manner)
@@ -191,7 +189,7 @@ def _streamed(
 
 
 def heard_events(
-    engine: "Engine",
+    engine: Talker,
     events: Iterable[Event],
     voice: Voice,
     options: SpeechOptions,
@@ -229,7 +227,7 @@ def soft_edges(chunks: Iterable[Chunk], ramp: int) -> Iterator[Chunk]:
 
 
 def speak_frames(
-    engine: "Engine", frames: Sequence[Frame], voice: Voice, options: SpeechOptions | None = None
+    engine: Talker, frames: Sequence[Frame], voice: Voice, options: SpeechOptions | None = None
 ) -> Any:
     """Turn frames that are known into samples (S,)."""
     options = options or SpeechOptions()
@@ -244,7 +242,7 @@ def sound(options: SpeechOptions, attempt: int) -> SoundOptions:
 
 
 def _events(
-    engine: "Engine",
+    engine: Talker,
     piece: _Piece,
     voice: Voice,
     settings: Any,
@@ -270,7 +268,7 @@ def _events(
 
 
 def _made(
-    engine: Engine,
+    engine: Talker,
     piece: _Piece,
     voice: Voice,
     settings: Any,

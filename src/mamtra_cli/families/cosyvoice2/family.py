@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.costs import Head
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
@@ -17,31 +16,19 @@ from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import (
     AttentionSite,
-    Facts,
-    Learned,
     Upstream,
 )
 from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
-from mamtra_cli.families.cosyvoice2.bpe import (
-    MERGES_FILE,
-    VOCAB_FILE,
-    BpeFrontEnd,
-    BytePairTokenizer,
-)
-from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.encoder import TokenEncoder
-from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.lessons import SpeechLessons
+from mamtra_cli.families.cosyvoice2.light import LightCosyVoice2
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
-from mamtra_cli.families.cosyvoice2.rows import is_aligned
+from mamtra_cli.families.cosyvoice2.repository import TEXT_TABLE
 from mamtra_cli.families.cosyvoice2.speaker import CosyVoice2Speaker
-from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
-from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.measures import Parts
-from mamtra_cli.families.phones import PhoneFrontEnd
 from mamtra_cli.families.speaker import Loaded
-from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorSource
 
 
@@ -61,13 +48,10 @@ class Exchange:
         return weights.attention_site(layer)
 
 
-class CosyVoice2:
+class CosyVoice2(LightCosyVoice2):
     """See `families.base.Family`."""
 
-    name = "cosyvoice2"
-    config_class = CosyVoice2Config
-    text_files = (VOCAB_FILE, MERGES_FILE)
-    gathered = (weights.TEXT_TABLE,)
+    gathered = (TEXT_TABLE,)
 
     def part_names(self, config: CosyVoice2Config) -> tuple[str, ...]:
         """Language model, flow and vocoder, and mini's own encoders where the config has them."""
@@ -125,23 +109,6 @@ class CosyVoice2:
         """Open one of them."""
         return onnx_parts.load(part, path)
 
-    def facts(self, config: CosyVoice2Config) -> Facts:
-        """Numbers of a model of this config."""
-        lm = config.lm
-        return Facts(
-            sample_rate=config.mel.sample_rate,
-            frame_rate=TOKENS_PER_SECOND,
-            codebooks=1,
-            codes=lm.speech_vocab,
-            text_ids=lm.vocab_size,
-            speaker_dim=config.flow.speaker_dim,
-            stack=lm.hybrid,
-            head=Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size),
-            learned=Learned(
-                clips=config.zero_shot, turns=not is_aligned(lm), instructions=config.text == "bpe"
-            ),
-        )
-
     def conversion(self, config: CosyVoice2Config) -> Exchange:
         """The layers of the language model."""
         del config
@@ -176,48 +143,9 @@ class CosyVoice2:
         del config
         return PipelineMeasures()
 
-    def fingerprint(self, folder: Path, config: CosyVoice2Config, part: str) -> str:
-        """SHA-256 of the files behind a part or the front end."""
-        return fingerprint(folder, part, config.text)
-
-    def front_end(self, folder: Path, config: CosyVoice2Config) -> FrontEnd:
-        """BPE or phones, as the config says."""
-        if config.text == "phones":
-            return PhoneFrontEnd.load(folder)
-        if config.text != "bpe":
-            raise CheckpointError(
-                f"unknown text front end `{config.text}`", "`text` is `bpe` or `phones`"
-            )
-        inner = folder / published.QWEN_FOLDER
-        own = (folder / VOCAB_FILE).is_file() or not inner.is_dir()
-        tokenizer = BytePairTokenizer.read(folder if own else inner)
-        if tokenizer.vocab_size > config.lm.vocab_size:
-            raise CheckpointError(
-                f"the tokenizer knows {tokenizer.vocab_size} ids, the model {config.lm.vocab_size}",
-                "the tokenizer files belong to another model",
-            )
-        return BpeFrontEnd(tokenizer, normalizers=wetext_normalizers())
-
     def speaker(self, loaded: Loaded) -> CosyVoice2Speaker:
         """A loaded model, ready to speak."""
         return CosyVoice2Speaker(loaded)
-
-    def sampling(self, config: CosyVoice2Config) -> Sampling:
-        """Repetition-aware sampling from the nucleus."""
-        return Sampling(
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k,
-            ras_window=config.ras_window,
-            ras_threshold=config.ras_threshold,
-        )
-
-    def lesson_sampling(self, config: CosyVoice2Config) -> Sampling:
-        """The same, at the temperature of lessons."""
-        sampling = self.sampling(config)
-        if config.lesson_temperature is None:
-            return sampling
-        return replace(sampling, temperature=config.lesson_temperature)
 
 
 FAMILY = CosyVoice2()

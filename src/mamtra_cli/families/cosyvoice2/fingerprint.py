@@ -12,8 +12,7 @@ from pathlib import Path
 
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
-from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER
-from mamtra_cli.families.cosyvoice2.weights import FILES
+from mamtra_cli.families.cosyvoice2.repository import FILES, QWEN_FOLDER
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS
 
 PARTS = {

@@ -1,25 +1,19 @@
-"""The language model in an ONNX Runtime session, as the token loop drives it.
-
-The third token model beside those of `token_model.py`: prompts and tokens are read by one graph,
-rows are slots of its buffers. In float32 the numbers are those of the modules.
-"""
-
-from collections.abc import Mapping, Sequence
+"""A loaded language model whose stack runs in an ONNX Runtime session; scores are tensors."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mamtra_cli.backbone.decoding.onnx_step import OnnxRow, OnnxStack, OnnxState
-from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND
+from mamtra_cli.backbone.decoding.onnx_step import OnnxRow, OnnxStack
+from mamtra_cli.families.cosyvoice2.array_tokens import ArrayTokens
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT
 from mamtra_cli.families.cosyvoice2.scripts import Reads
-from mamtra_cli.families.cosyvoice2.sequences import after, to_sequence
 from mamtra_cli.layers.state import HybridState, KVState, MambaState
 
 
-class OnnxTokens:
+class OnnxTokens(ArrayTokens):
     """See `families.script.TokenModel`.
 
     Args:
@@ -27,69 +21,36 @@ class OnnxTokens:
         onnx: the session of its stack and head.
     """
 
-    codebooks = 1
-    frame_rate = float(TOKENS_PER_SECOND)
-
     def __init__(self, lm: SpeechLM, onnx: OnnxStack) -> None:
-        self.lm = lm
-        self.onnx = onnx
-        self.table = lm.speech_embedding.weight.detach().float().cpu().numpy()
+        tables = {
+            SPECIAL: lm.llm_embedding.weight,
+            TEXT: lm.stack.embed_tokens.weight,
+            SPEECH: lm.speech_embedding.weight,
+        }
+        super().__init__(lm.config, onnx, {number: _Table(t) for number, t in tables.items()})
 
-    def read(
-        self,
-        reads: Sequence[Reads],
-        rows: OnnxState | None,
-        at: Sequence[int],
-        held: Sequence[OnnxRow | None],
-    ) -> tuple[Tensor, OnnxState]:
-        """Read prompts one by one, each into its slot."""
-        state = self.onnx.alloc(max(at) + 1) if rows is None else rows
-        scores = []
-        for value, slot, row in zip(reads, at, held, strict=True):
-            sequence = to_sequence(self.lm.config, [value.row])
-            if row is None and value.after is not None:
-                count, kept = value.after
-                row = onnx_row(kept)
-                sequence = after(sequence, count if row is not None else 0)
-            if row is not None:
-                state = self.onnx.put(state, slot, row)
-            with torch.inference_mode():
-                x = self.lm.embed(sequence)[0].float().cpu().numpy()
-            positions = sequence.positions
-            found, state = self.onnx.read(
-                x, state, slot, None if positions is None else positions[0].double().numpy()
-            )
-            scores.append(found)
-        return _scores(np.stack(scores)), state
+    def kept(self, value: Reads) -> tuple[int, OnnxRow | None]:
+        """The state that was kept with a voice, where a slot can hold it."""
+        if value.after is None:
+            return 0, None
+        count, state = value.after
+        row = onnx_row(state)
+        return (count if row is not None else 0), row
 
-    def step(self, columns: NDArray[np.int64], rows: OnnxState) -> tuple[Tensor, OnnxState]:
-        """Read one token a row."""
-        x = np.zeros((rows.rows, self.table.shape[1]), np.float32)
-        x[: len(columns)] = self.table[columns[:, 0]]
-        found, rows = self.onnx.step(x, rows)
-        return _scores(found[: len(columns)]), rows
-
-    def park(self, rows: OnnxState, slot: int) -> tuple[OnnxState | None, OnnxRow]:
-        """Take a row out."""
-        held = self.onnx.taken(rows, slot)
-        return self.leave(rows, [slot]), held
-
-    def leave(self, rows: OnnxState, slots: Sequence[int]) -> OnnxState | None:
-        """Free slots."""
-        rows = self.onnx.leave(rows, slots)
-        return rows if rows.rows else None
-
-    def compact(self, rows: OnnxState) -> tuple[OnnxState, Mapping[int, int]]:
-        """Move the last rows into free slots."""
-        used = np.flatnonzero(rows.lengths).tolist()
-        free = [slot for slot in range(len(used)) if slot not in used]
-        moves = dict(zip([slot for slot in used if slot >= len(used)], free, strict=True))
-        return self.onnx.moved(rows, moves), moves
+    def scored(self, found: NDArray[np.float32]) -> Tensor:
+        """(B, 1, V) log-probabilities."""
+        return torch.log_softmax(torch.from_numpy(found), dim=-1)[:, None]
 
 
-def _scores(found: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> Tensor:
-    """(B, V) scores as the loop takes them: (B, 1, V) log-probabilities."""
-    return torch.log_softmax(torch.from_numpy(found), dim=-1)[:, None]
+class _Table:
+    """Rows of a table, which may be large and stay where it is."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight.detach()
+
+    def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.weight[torch.from_numpy(ids)].float().cpu().numpy()
+        return found
 
 
 def onnx_row(state: HybridState) -> OnnxRow | None:

@@ -27,11 +27,9 @@ from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
 from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
-from mamtra_cli.families.cosyvoice2.repository import PUBLISHED
-from mamtra_cli.families.cosyvoice2.weights import FILES
+from mamtra_cli.families.cosyvoice2.repository import FILES, PUBLISHED, QWEN_FOLDER
 
 YAML_FILE = "cosyvoice2.yaml"
-QWEN_FOLDER = "CosyVoice-BlankEN"
 ONNX_PARTS = {"speech_tokenizer": "speech_tokenizer_v2.onnx", "speaker_encoder": "campplus.onnx"}
 OLDER_YAML = "cosyvoice.yaml"
 VERSIONS = {"TransformerLM": "1", "Qwen2LM": "2", "CosyVoice3LM": "3"}

@@ -1,6 +1,10 @@
-"""Where the published model is and which of its files are wanted. Imports no torch."""
+"""Where the published model is, which files are wanted, and names in it. Imports no torch."""
 
 from mamtra_cli.hub import Repository
+
+FILES = {"lm": "llm.pt", "flow": "flow.pt", "hift": "hift.pt"}
+QWEN_FOLDER = "CosyVoice-BlankEN"
+TEXT_TABLE = "llm.model.model.embed_tokens.weight"
 
 PUBLISHED = Repository(
     alias="cosyvoice2",

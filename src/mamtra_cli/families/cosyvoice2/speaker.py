@@ -19,6 +19,7 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.texts import TextSpeaker, wave_options
 from mamtra_cli.families.cosyvoice2.token_model import FusedTokens, PlainTokens
 from mamtra_cli.families.script import Frame
+from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Manner, Voice
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 
 
 class CosyVoice2Speaker(TextSpeaker):
-    """See `families.speaker.Speaker`."""
+    """See `families.speaker.Speaker`.
+
+    Args:
+        parts: of the model, loaded as they are asked for.
+    """
+
+    def __init__(self, parts: Loaded) -> None:
+        super().__init__(parts)
+        self.parts = parts
 
     def ready(self) -> None:
         """Load what speaking needs now, not when it is first used."""

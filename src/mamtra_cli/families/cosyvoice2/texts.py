@@ -14,6 +14,7 @@ from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2C
 from mamtra_cli.families.cosyvoice2.rows import is_aligned
 from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.cosyvoice2.turns import TextStream
+from mamtra_cli.families.light import LightParts
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.voices.library import check_fit
 from mamtra_cli.voices.voice import Manner, Voice
@@ -32,8 +33,8 @@ class TextSpeaker:
         parts: of the model, loaded as they are asked for.
     """
 
-    def __init__(self, parts: Loaded) -> None:
-        self.parts = parts
+    def __init__(self, parts: Loaded | LightParts) -> None:
+        self.texts = parts
         self.config: CosyVoice2Config = parts.config
 
     def pieces(self, text: str, settings: Manner | None = None) -> list[str]:
@@ -44,12 +45,12 @@ class TextSpeaker:
         if is_aligned(self.config.lm) and durations:
             mean = sum(durations) / len(durations)
             most = round(LONGEST_PIECE * TOKENS_PER_SECOND / max(mean, 1.0))
-        return self.parts.front_end.split(text, most)
+        return self.texts.front_end.split(text, most)
 
     def encode(self, piece: str, settings: Manner | None = None) -> list[int]:
         """Ids of one piece."""
         del settings
-        return self.parts.front_end.ids(piece)
+        return self.texts.front_end.ids(piece)
 
     def settings(self, voice: Voice, asked: Manner | None = None) -> Manner:
         """How a voice speaks: as asked, else in the richest mode that it and the model know."""
@@ -113,7 +114,7 @@ class TextSpeaker:
                 f"{flow.mel_bins}",
                 hint="it belongs to another model, or is damaged: make it again",
             )
-        check_fit(voice, self.parts.fingerprint)
+        check_fit(voice, self.texts.fingerprint)
 
     def kept(self, voice: Voice, settings: Manner) -> "tuple[int, HybridState] | None":
         """What the language model has read of a voice's transcript already, if anything."""

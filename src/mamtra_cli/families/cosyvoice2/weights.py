@@ -13,10 +13,9 @@ from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.hift import fold_weight_norm
 from mamtra_cli.families.base import AttentionSite
+from mamtra_cli.families.cosyvoice2.repository import TEXT_TABLE
 from mamtra_cli.pt_file import PtFile
 
-FILES = {"lm": "llm.pt", "flow": "flow.pt", "hift": "hift.pt"}
-TEXT_TABLE = "llm.model.model.embed_tokens.weight"
 TEXT_HEAD = "llm.model.lm_head.weight"
 LAYER = "llm.model.model.layers.{}."
 COUNTERS = ("epoch", "step")

@@ -20,7 +20,7 @@ from torch import Tensor
 from mamtra_cli import __version__
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame
+from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame, MuToWave
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions
@@ -78,7 +78,7 @@ class MVCSpeaker:
     def codec(self) -> MuCodec:
         """Frames of mu to sound."""
         config = self.config
-        return MuCodec(
+        road = MuToWave(
             cast(Flow, self.parts.part("flow")),
             cast(HiFT | SourceFilter, self.parts.part(config.vocoder_part)),
             WaveOptions(
@@ -88,6 +88,9 @@ class MVCSpeaker:
                 context_tokens=config.context_frames,
                 whole_tokens=config.whole_frames,
             ),
+        )
+        return MuCodec(
+            road,
             sample_rate=config.mel.sample_rate,
             frame_rate=config.conditioner.frame_rate,
         )

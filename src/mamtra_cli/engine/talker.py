@@ -1,0 +1,42 @@
+"""What speaking needs of an engine, whatever it computes with; types only, no torch."""
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mamtra_cli.families.base import Facts
+    from mamtra_cli.families.front_end import FrontEnd
+    from mamtra_cli.families.speaker import Speaker
+    from mamtra_cli.ops.sampling import Sampling
+
+
+class Talker(Protocol):
+    """One model, ready to speak: `model.Engine`, or `light.LightEngine` without torch."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def facts(self) -> "Facts": ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def sampling(self) -> "Sampling": ...
+
+    @property
+    def speaker(self) -> "Speaker": ...
+
+    @property
+    def front_end(self) -> "FrontEnd": ...
+
+    def saying(self, phones: "Mapping[str, tuple[str, ...]]") -> AbstractContextManager[None]:
+        """Say words by given phones for a while."""
+        ...
+
+    def silence(self, seconds: float) -> Any:
+        """Samples (S,) of nothing, as the model makes its sound."""
+        ...

@@ -1,0 +1,71 @@
+"""What a family brings to speak without torch: ONNX graphs over a model folder's own weights.
+
+Types only. A family has it in a module `light.py` whose `LIGHT` is found by
+`registry.light_family`; a family without one speaks by its modules alone.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mamtra_cli.families.base import Facts
+from mamtra_cli.families.front_end import FrontEnd
+from mamtra_cli.families.speaker import Speaker
+from mamtra_cli.ops.sampling import Sampling
+
+
+class LightParts(Protocol):
+    """What a speaker over graphs is made of; see `families.speaker.Loaded`."""
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def front_end(self) -> FrontEnd: ...
+
+    def fingerprint(self, part: str) -> str:
+        """SHA-256 of the files behind a part or the front end; "" where they are not there."""
+        ...
+
+    def weights(self, part: str) -> Path:
+        """The safetensors file of a part."""
+        ...
+
+    def session(self, graph: str) -> Any:
+        """An ONNX Runtime session over a graph of the folder."""
+        ...
+
+
+class LightFamily(Protocol):
+    """The part of `families.base.Family` that needs no torch, and a speaker over graphs."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config_class(self) -> type[Any]: ...
+
+    def graphs(self, config: Any) -> Mapping[str, str]:
+        """Graphs that speaking needs, each with the part whose weights it names; none if one is not
+        to be had."""
+        ...
+
+    def facts(self, config: Any) -> Facts:
+        """Numbers of a model of this config."""
+        ...
+
+    def fingerprint(self, folder: Path, config: Any, part: str) -> str:
+        """See `families.base.Family.fingerprint`."""
+        ...
+
+    def front_end(self, folder: Path, config: Any) -> FrontEnd:
+        """The text front end of a model folder."""
+        ...
+
+    def light_speaker(self, parts: LightParts) -> Speaker:
+        """A model whose graphs are there, ready to speak."""
+        ...
+
+    def sampling(self, config: Any) -> Sampling:
+        """How the model's authors draw its tokens."""
+        ...
