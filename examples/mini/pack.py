@@ -1,7 +1,8 @@
 """Stage 7: one model folder from the trained parts, compressed to int8 rows.
 
 Folds the language model's factored tables, averages a speaker vector for every voice over
-VOICE_CLIPS sentences, and writes the folder that `mamtra synth --model` speaks with.
+VOICE_CLIPS sentences, and writes the folder that `mamtra synth --model` speaks with, its graphs
+among the files (for a folder that is there: `mamtra export DIR -o OTHER`, and copy its `*.onnx`).
 """
 
 import argparse
@@ -18,6 +19,8 @@ from train_tokenizer import VOICES, TokenizerTrainer
 from mamtra_cli import config as configs
 from mamtra_cli.checkpoint import FolderWriter
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
+from mamtra_cli.engine.exporting import compare, write_graphs
+from mamtra_cli.engine.model import Engine
 
 FRONT_END = ("lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors")
 VOICE_CLIPS = 24
@@ -88,6 +91,9 @@ def main() -> None:
         card = Path(__file__).with_name("CARD.md")
         if card.exists():
             writer.copy(card, "README.md")
+        engine = Engine.load(str(writer.path), device="cpu")
+        write_graphs(engine, writer.path)
+        print(compare(engine, writer.path))
     total = sum(f.stat().st_size for f in writer.target.rglob("*") if f.is_file())
     print(f"{writer.target}: {total / 1e6:.1f} MB")
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "synth": "Speak a text.",
     "eval": "Score a model: word errors, voice, length, closeness to its teacher.",
     "profile": "Measure speed, memory and size.",
+    "export": "Write a model as ONNX graphs beside its weights.",
     "push": "Upload a model and its card to the Hugging Face Hub.",
     "doctor": "Show what is installed, which device and kernels run, and why.",
     "serve": "Speak to many callers over HTTP.",

@@ -115,7 +115,7 @@ class StoredTable:
     def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = self._rows[ids]
         if self.kind == "BF16":
-            return (rows.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            rows = (rows.astype(np.uint32) << np.uint32(16)).view(np.float32)
         wide: NDArray[np.float32] = rows.astype(np.float32)
         if self._scale is not None:
             wide *= self._scale[ids].astype(np.float32)[:, None]

@@ -122,7 +122,8 @@ def _places(graph: Graph, x: str, width: int) -> str:
     return graph.shaped(graph.op("Concat", *both, axis=2), -1, width)
 
 
-def _encoder_block(graph: Graph, x: str, block: EncoderBlock, places: str, seen: str) -> str:
+def _encoder_block(graph: Graph, x: str, block: nn.Module, places: str, seen: str) -> str:
+    assert isinstance(block, EncoderBlock)
     core = block.self_attn
     heads, width = core.heads, core.head_dim
     scale = graph.constant(torch.tensor([1.0 / math.sqrt(width)]))

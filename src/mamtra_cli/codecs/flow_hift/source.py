@@ -45,7 +45,8 @@ def pulses(config: SourceFilterConfig, track: Array, turns: float) -> tuple[Arra
     edges = (values[:, :-1] + values[:, 1:]) / 2  # between frames
     ramp = ((np.arange(size) + 0.5) / size).astype(np.float32)
     before, after = edges[:, :-1, None], edges[:, 1:, None]
-    voicing, pitch = (before + ramp * (after - before)).reshape(2, -1)
+    fine: Array = (before + ramp * (after - before)).reshape(2, -1).astype(np.float32)
+    voicing, pitch = fine
     cycles = turns + np.cumsum(pitch.astype(np.float64) / config.sample_rate)
     train = pulse_train(np.remainder(cycles, 1.0).astype(np.float32), pitch, config.pulse_fmax)
     return voicing * train, float(np.remainder(cycles[-1], 1.0))

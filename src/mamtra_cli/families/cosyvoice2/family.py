@@ -1,6 +1,6 @@
 """The family `cosyvoice2`: the published 0.5B model and `mini`, which differ in config only."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,12 @@ class CosyVoice2(LightCosyVoice2):
         """Its road to sound, and the official program."""
         del config
         return PipelineMeasures()
+
+    def made_graphs(self, loaded: Loaded, folder: Path) -> Iterator[tuple[str, Any]]:
+        """Its graphs by name, over the weights in a folder of our format."""
+        from mamtra_cli.families.cosyvoice2.graphs import made_graphs
+
+        return made_graphs(loaded, folder)
 
     def speaker(self, loaded: Loaded) -> CosyVoice2Speaker:
         """A loaded model, ready to speak."""

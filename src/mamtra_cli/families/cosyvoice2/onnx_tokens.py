@@ -49,7 +49,7 @@ class _Table:
         self.weight = weight.detach()
 
     def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self.weight[torch.from_numpy(ids)].float().cpu().numpy()
+        found: NDArray[np.float32] = self.weight[torch.as_tensor(ids)].float().cpu().numpy()
         return found
 
 

@@ -1,0 +1,48 @@
+"""The graphs of a loaded model, each naming the weights in a folder. Needs the package `onnx`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import onnx
+
+from mamtra_cli.backbone.decoding.onnx_graph import Quantisation
+from mamtra_cli.backbone.decoding.onnx_layers import build, obstacle
+from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
+from mamtra_cli.checkpoint import SUFFIX
+from mamtra_cli.codecs.flow_hift.flow import Flow
+from mamtra_cli.codecs.flow_hift.graphs import flow_encoder, flow_estimator, source_filter
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
+from mamtra_cli.errors import PlanError
+from mamtra_cli.families.cosyvoice2.lm import SpeechLM
+from mamtra_cli.families.speaker import Loaded
+
+
+def made_graphs(parts: Loaded, folder: Path) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """Each graph of `light.LightCosyVoice2.graphs` by its name.
+
+    Args:
+        parts: of the model.
+        folder: holds the weights that the parts were loaded from, in our format.
+
+    Raises:
+        PlanError: a part has no graph.
+    """
+    lm, flow = cast(SpeechLM, parts.part("lm")), cast(Flow, parts.part("flow"))
+    vocoder = parts.part(parts.config.vocoder_part)
+    if reason := obstacle(lm.stack):
+        raise PlanError(f"`{parts.name}` has no graph: {reason}", "only its modules speak")
+    if not isinstance(vocoder, SourceFilter):
+        raise PlanError(
+            f"`{parts.name}` has no graph: the vocoder HiFT is not written as one",
+            "only its modules speak",
+        )
+
+    def stored(part: str) -> StoredWeights:
+        return StoredWeights(folder / f"{part}{SUFFIX}", parts.part(part))
+
+    yield "lm", build(lm.stack, lm.llm_decoder, Quantisation(), stored("lm"))
+    weights = stored("flow")
+    yield "flow_encoder", flow_encoder(flow, weights)
+    yield "flow_estimator", flow_estimator(flow, weights)
+    yield "source_filter", source_filter(vocoder, stored("source_filter"))

@@ -1,0 +1,52 @@
+"""Write a model folder whose graphs other programs can run, and that speaks here without torch."""
+
+from pathlib import Path
+
+from mamtra_cli.checkpoint import FolderWriter, list_files
+from mamtra_cli.engine.exporting import compare, write_graphs
+from mamtra_cli.engine.light import GRAPH
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.errors import PlanError, UsageError
+from mamtra_cli.events import Report, Stage, ignore
+from mamtra_cli.recipes.export import ExportRecipe, ExportResult
+
+
+def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
+    """Copy a model folder and write its graphs beside the weights, checked against its modules.
+
+    Raises:
+        UsageError: no output, or an unknown format.
+        PlanError: the model has no graphs, or is in its authors' format.
+        CheckpointError: graphs and modules differ.
+    """
+    if recipe.output is None:
+        raise UsageError("no output", "name a folder: `-o DIR`")
+    if recipe.to != "onnx":
+        raise UsageError(f"unknown format `{recipe.to}`", "it is onnx")
+    engine = Engine.load(recipe.model, device="cpu", dtype="float32", report=report)
+    assert engine.model is not None
+    if engine.model.published:
+        raise PlanError(
+            f"`{engine.name}` is in its authors' format, which graphs do not name",
+            "convert it first: mamtra convert MODEL -o DIR",
+        )
+    with FolderWriter(recipe.output, force=recipe.force) as writer:
+        source: Path = engine.folder
+        for path in sorted(source.rglob("*")):
+            name = path.relative_to(source).as_posix()
+            hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+            if path.is_file() and not hidden and path.suffix not in (".py", GRAPH):
+                writer.copy(path, name)
+        report(Stage(name="exporting", detail=engine.name))
+        graphs = write_graphs(engine, writer.path)
+        parity = compare(engine, writer.path)
+        sizes = {path.name: path.stat().st_size for path in graphs}
+        total = sum(entry.bytes for entry in list_files(writer.path))
+    return ExportResult(
+        output=str(recipe.output),
+        model=engine.name,
+        graphs=sizes,
+        bytes=total,
+        scores=parity.scores,
+        samples=parity.samples,
+    )

@@ -1,0 +1,46 @@
+"""`export` writes graphs that say what the modules say, into a folder that speaks."""
+
+from pathlib import Path
+
+import pytest
+
+from mamtra_cli.engine.light import opened
+from mamtra_cli.errors import PlanError, UsageError
+from mamtra_cli.recipes.export import ExportRecipe
+from mamtra_cli.tasks.export import export
+
+pytest.importorskip("onnx")
+
+
+def test_exported_folder_speaks_by_its_graphs(tmp_path: Path) -> None:
+    result = export(ExportRecipe(model="mini", output=tmp_path / "m"))
+    assert set(result.graphs) == {
+        "lm.onnx",
+        "flow_encoder.onnx",
+        "flow_estimator.onnx",
+        "source_filter.onnx",
+    }
+    assert result.scores < 1e-4
+    assert result.samples < 5e-3
+    # Weights are named, not stored again.
+    assert sum(result.graphs.values()) < 400_000
+    assert opened(tmp_path / "m", "m")[0] is not None
+
+
+def test_shipped_graphs_are_those_of_the_shipped_weights() -> None:
+    from mamtra_cli.hub import BUILT_IN
+
+    engine, reason = opened(BUILT_IN["mini"], "mini")
+    assert engine is not None, reason
+
+
+def test_unknown_formats_and_missing_outputs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no output"):
+        export(ExportRecipe(model="mini"))
+    with pytest.raises(UsageError, match="tflite"):
+        export(ExportRecipe(model="mini", to="tflite", output=tmp_path / "m"))
+
+
+def test_a_model_without_graphs_says_why(tmp_path: Path, models: Path) -> None:
+    with pytest.raises(PlanError):
+        export(ExportRecipe(model=str(models / "tiny"), output=tmp_path / "m"))
