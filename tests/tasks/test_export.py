@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.engine.light import opened
 from mamtra_cli.errors import PlanError, UsageError
@@ -41,6 +42,8 @@ def test_unknown_formats_and_missing_outputs_are_refused(tmp_path: Path) -> None
         export(ExportRecipe(model="mini", to="tflite", output=tmp_path / "m"))
 
 
-def test_a_model_without_graphs_says_why(tmp_path: Path, models: Path) -> None:
-    with pytest.raises(PlanError):
-        export(ExportRecipe(model=str(models / "tiny"), output=tmp_path / "m"))
+def test_a_model_without_graphs_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    tiny = write_tiny_model(tmp_path / "tiny")
+    with pytest.raises(PlanError, match="HiFT"):
+        export(ExportRecipe(model=str(tiny), output=tmp_path / "m"))
+    assert not (tmp_path / "m").exists()

@@ -19,7 +19,8 @@ from mamtra_cli.card import CardFacts, model_card
 from mamtra_cli.checkpoint import find_file
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.source_filter import PITCH_ZERO, SourceFilter
+from mamtra_cli.codecs.flow_hift.source import PITCH_ZERO
+from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import UsageError
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.mvc.conditioner import Conditioner
