@@ -29,14 +29,17 @@ sys.exit(code or (f"imported: {found}" if found else 0))
 
 @pytest.fixture(scope="module")
 def light() -> LightEngine:
-    engine, reason = opened(MINI, "mini", threads=1)
+    engine, reason = opened(MINI, "mini")
     assert engine is not None, reason
     return engine
 
 
 @pytest.mark.parametrize("more", [[], ["--stream", "--speed", "1.2", "--voice", "m2"]], ids=str)
-def test_synth_with_mini_imports_no_torch(tmp_path: Path, more: list[str]) -> None:
+def test_synth_with_mini_imports_no_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
     out = tmp_path / "a.wav"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, "synth", "Hello there, quizzical.", "-o", str(out), *more],
         capture_output=True,

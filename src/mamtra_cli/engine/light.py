@@ -138,12 +138,14 @@ class LightEngine:
         self.name = name
         self.family = family
         self.config = config
-        self.threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or self._fitting()
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        self.threads = threads or int(told if told.isdecimal() else 0) or self._fitting()
         self._sessions: dict[str, Any] = {}
 
     def _fitting(self) -> int:
-        sizes = [self.weights(part).stat().st_size for part in self.family.graphs(self.config)]
-        return (os.cpu_count() or 1) if max(sizes, default=0) > LARGE else 1
+        parts = self.family.graphs(self.config).values()
+        large = any(self.weights(part).stat().st_size > LARGE for part in parts)
+        return (os.cpu_count() or 1) if large else 1
 
     def weights(self, part: str) -> Path:
         """The safetensors file of a part."""
