@@ -1,0 +1,273 @@
+"""The conditioning stack beside the text side of StyleTTS2: time, memory, streaming. Goals D1-D4.
+
+Baseline S has StyleTTS2's published sizes with random weights: text encoder (three convolutions,
+BiLSTM), PL-BERT (ALBERT, twelve runs of one layer of 768) with fused attention and its limit of 512
+positions lifted, duration encoder, duration LSTM, frame LSTM and the two AdaIN stacks of F0 and
+energy. Style encoders and style diffusion are left out, which favours the baseline. S-noBERT is the
+same without PL-BERT. T phones, 3 T frames. Batch 1, one thread, processor time, the median of pairs
+that take turns in one process; memory is that of weights and the most that one forward holds beside
+them (resident pages), each in a process of its own.
+
+    python benchmarks/conditioning.py                      # T = 64 to 512
+    python benchmarks/conditioning.py --lengths 64 128 256 512 1024 2048 4096 --rounds 5
+    python benchmarks/conditioning.py --streaming          # D4: windows of 32 phones, look-ahead 8
+    python benchmarks/conditioning.py --model mini-mvc     # a model's stack in place of the presets
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamtra_cli.engine.measuring.meter import metered
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.families.mvc.conditioner import Conditioner
+from mamtra_cli.families.mvc.config import PRESETS
+from mamtra_cli.families.mvc.stream import WHOLE, TextState, Windows, push
+
+SYMBOLS, HIDDEN, STYLE = 178, 512, 128
+PER_PHONE = 3  # frames
+GOALS = {"default": (2.2, 0.65), "small": (3.3, 0.50)}  # speed-up and memory up to T = 1024
+
+
+def lstm(width: int, out: int) -> nn.LSTM:
+    """Both directions together `out` wide."""
+    return nn.LSTM(width, out // 2, batch_first=True, bidirectional=True)
+
+
+class AdaptiveBlock(nn.Module):
+    """Residual block of two convolutions behind instance norms that a style modulates."""
+
+    def __init__(self, first: int, out: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv1d(first, out, 3, padding=1)])
+        self.convs.append(nn.Conv1d(out, out, 3, padding=1))
+        self.norms = nn.ModuleList([nn.InstanceNorm1d(first), nn.InstanceNorm1d(out)])
+        self.styles = nn.ModuleList([nn.Linear(STYLE, 2 * first), nn.Linear(STYLE, 2 * out)])
+        self.skip = nn.Conv1d(first, out, 1, bias=False) if first != out else nn.Identity()
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """(1, C, F) to (1, C', F)."""
+        y = x
+        for conv, norm, modulation in zip(self.convs, self.norms, self.styles, strict=True):
+            gamma, beta = modulation(style)[..., None].chunk(2, dim=1)
+            y = conv(F.leaky_relu((1 + gamma) * norm(y) + beta, 0.2))
+        return (self.skip(x) + y) / 2**0.5
+
+
+class Albert(nn.Module):
+    """One layer of ALBERT run twelve times: 768 wide, twelve heads, 2048 inside, embedding 128."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.places = nn.Embedding(SYMBOLS, 128), nn.Embedding(4096, 128)
+        self.into = nn.Linear(128, 768)
+        self.qkv, self.out = nn.Linear(768, 3 * 768), nn.Linear(768, 768)
+        self.up, self.down = nn.Linear(768, 2048), nn.Linear(2048, 768)
+        self.norms = nn.ModuleList([nn.LayerNorm(768), nn.LayerNorm(768)])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(1, T) to (1, T, 768)."""
+        x = self.into(self.embedding(ids) + self.places(torch.arange(ids.shape[1])))
+        for _ in range(12):
+            q, k, v = self.qkv(x).view(1, -1, 3, 12, 64).permute(2, 0, 3, 1, 4)
+            y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            x = self.norms[0](x + self.out(y))
+            x = self.norms[1](x + self.down(F.gelu(self.up(x))))
+        return x
+
+
+class Baseline(nn.Module):
+    """Text side of StyleTTS2."""
+
+    def __init__(self, bert: bool) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(SYMBOLS, HIDDEN)
+        self.convs = nn.ModuleList(nn.Conv1d(HIDDEN, HIDDEN, 5, padding=2) for _ in range(3))
+        self.norms = nn.ModuleList(nn.LayerNorm(HIDDEN) for _ in range(3))
+        self.text = lstm(HIDDEN, HIDDEN)
+        self.bert = Albert() if bert else None
+        self.project = nn.Linear(768, HIDDEN) if bert else nn.Identity()
+        self.duration = nn.ModuleList(lstm(HIDDEN + STYLE, HIDDEN) for _ in range(3))
+        self.styles = nn.ModuleList(nn.Linear(STYLE, 2 * HIDDEN) for _ in range(3))
+        self.plain = nn.LayerNorm(HIDDEN, elementwise_affine=False)
+        self.pace, self.count = lstm(HIDDEN + STYLE, HIDDEN), nn.Linear(HIDDEN, 50)
+        self.shared = lstm(HIDDEN + STYLE, HIDDEN)
+        self.curves = nn.ModuleList(
+            nn.ModuleList(
+                [AdaptiveBlock(512, 512), AdaptiveBlock(512, 256), AdaptiveBlock(256, 256)]
+            )
+            for _ in range(2)
+        )
+        self.heads = nn.ModuleList(nn.Conv1d(256, 1, 1) for _ in range(2))
+
+    def forward(self, ids: Tensor, style: Tensor) -> Tensor:
+        """(1, T) phones: features and curves of 3 T frames."""
+        x = self.embedding(ids)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x.transpose(1, 2)).transpose(1, 2)), 0.2)
+        text, _ = self.text(x)
+        h = text if self.bert is None else self.project(self.bert(ids))
+        spread = style[:, None].expand(-1, ids.shape[1], -1)
+        for layer, modulation in zip(self.duration, self.styles, strict=True):
+            h, _ = layer(torch.cat((h, spread), dim=-1))
+            gamma, beta = modulation(style)[:, None].chunk(2, dim=-1)
+            h = (1 + gamma) * self.plain(h) + beta
+        h = torch.cat((h, spread), dim=-1)
+        self.count(self.pace(h)[0])
+        frames, _ = self.shared(h.repeat_interleave(PER_PHONE, dim=1))
+        frames = frames.transpose(1, 2)
+        for blocks, head in zip(self.curves, self.heads, strict=True):
+            y = frames
+            for block in blocks:
+                y = block(y, style)
+            head(y)
+        return text.repeat_interleave(PER_PHONE, dim=1)
+
+
+def stack(name: str) -> Conditioner:
+    """A preset with random weights, or a model's."""
+    if name not in PRESETS:
+        part = Engine.load(name, device="cpu").part("conditioner")
+        assert isinstance(part, Conditioner)
+        return part
+    torch.manual_seed(0)
+    model = Conditioner(PRESETS[name])
+    nn.init.zeros_(model.duration.weight)
+    model.duration.bias.data.fill_(torch.log2(torch.tensor(float(PER_PHONE))))
+    return model.eval().requires_grad_(False)
+
+
+def work(name: str, length: int) -> tuple[nn.Module, Callable[[], object]]:
+    """A system and one forward of it."""
+    generator = torch.Generator().manual_seed(0)
+    if name.startswith("S-"):
+        model = Baseline(bert=name == "S-sdpa").eval().requires_grad_(False)
+        ids = torch.randint(SYMBOLS, (1, length), generator=generator)
+        style = torch.randn(1, STYLE, generator=generator)
+        return model, lambda: model(ids, style)
+    conditioner = stack(name)
+    config = conditioner.config
+    text = torch.randint(config.symbols, (length,), generator=generator).tolist()
+    vector = torch.randn(1, config.style_width, generator=generator)
+
+    def forward() -> object:
+        state = TextState(style=conditioner.styled(vector), windows=WHOLE)
+        return push(conditioner, state, text, last=True)
+
+    return conditioner, forward
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Processor time of one run."""
+    start = time.process_time()
+    with torch.inference_mode():
+        run()
+    return time.process_time() - start
+
+
+def peak(name: str, length: int) -> int:
+    """Bytes of weights, and those that a forward adds to the resident peak."""
+    model, run = work(name, length)
+    with torch.inference_mode():
+        work(name, 16)[1]()
+        with metered() as memory:
+            run()
+    assert memory.peak is not None
+    parts = model.parameters()
+    if isinstance(model, Conditioner):  # the style net runs once a voice
+        parts = (p for n, p in model.named_parameters() if not n.startswith("style."))
+    return memory.peak + 4 * sum(p.numel() for p in parts)
+
+
+def compared(names: list[str], length: int, rounds: int) -> None:
+    """One row a system: parameters, milliseconds, speed-ups, memory."""
+    systems = ["S-sdpa", "S-noBERT", *names]
+    runs = {name: work(name, length) for name in systems}
+    spent: dict[str, list[float]] = {name: [] for name in systems}
+    for number in range(rounds + 1):
+        for name, (_, run) in runs.items():
+            took = seconds(run)
+            if number:
+                spent[name].append(took)
+    held = {}
+    for name in systems:
+        command = [sys.executable, __file__, "--peak", name, "--lengths", str(length)]
+        held[name] = int(subprocess.run(command, check=True, capture_output=True).stdout)
+    for name in systems:
+        pairs = {
+            base: statistics.median(a / b for a, b in zip(spent[base], spent[name], strict=True))
+            for base in ("S-sdpa", "S-noBERT")
+        }
+        row = {
+            "T": length,
+            "system": name,
+            "parameters_m": round(sum(p.numel() for p in runs[name][0].parameters()) / 1e6, 1),
+            "ms": round(1e3 * statistics.median(spent[name]), 1),
+            "speedup": round(pairs["S-sdpa"], 2),
+            "speedup_no_bert": round(pairs["S-noBERT"], 2),
+            "memory_mb": round(held[name] / 1e6, 1),
+            "memory_share": round(held[name] / held["S-sdpa"], 2),
+        }
+        if name in GOALS and length <= 1024:
+            speed, memory = GOALS[name]
+            row["goal"] = [speed, memory]
+            row["met"] = pairs["S-sdpa"] >= speed and held[name] <= memory * held["S-sdpa"]
+        print(json.dumps(row), flush=True)
+
+
+def streaming(name: str, length: int, rounds: int) -> None:
+    """D4: a text in windows of 32 phones with 8 beyond, against the whole."""
+    conditioner = stack(name)
+    text = torch.randint(conditioner.config.symbols, (length,)).tolist()
+    style = conditioner.styled(torch.zeros(1, conditioner.config.style_width))
+
+    def run(windows: Windows) -> int:
+        state = TextState(style=style, windows=windows)
+        most = 0
+        for start in range(0, length, 32):
+            part = text[start : start + 32]
+            state, _ = push(conditioner, state, part, last=start + 32 >= length)
+            most = max(most, state.nbytes)
+        return most
+
+    ratios = []
+    for number in range(rounds + 1):
+        whole, windows = seconds(lambda: run(WHOLE)), seconds(lambda: run(Windows()))
+        if number:
+            ratios.append(windows / whole)
+    row = {"T": length, "system": name, "windows": "C 32, L 8"}
+    print(json.dumps({**row, "cost": round(statistics.median(ratios), 2), "state": run(Windows())}))
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", nargs="*", help="stacks: presets or models")
+    parser.add_argument("--streaming", action="store_true")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.peak:
+        print(peak(args.peak, args.lengths[0]))
+        return
+    names = args.model or ["default", "small"]
+    for length in args.lengths:
+        if args.streaming:
+            for name in names:
+                streaming(name, length, args.rounds)
+        else:
+            compared(names, length, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
