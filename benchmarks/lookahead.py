@@ -1,0 +1,92 @@
+"""What a look-ahead costs a model without tokens: distance from the whole text, first sound, joins.
+
+For each look-ahead, sentences are streamed and compared with the same sentences read whole: L1
+between mu of both, relative to that of the whole and between phones' own frames (both are stretched
+to the shorter of a phone's two durations); durations that differ by more than a frame; seconds to
+the first sound. The last row speaks a text of some minutes as one piece.
+
+    python benchmarks/lookahead.py                        # mini-mvc
+    python benchmarks/lookahead.py --model my-mvc --seconds 0.1 0.25 0.5 1 2
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from mamtra_cli.codecs.base import SoundOptions
+from mamtra_cli.engine.measuring.meter import metered
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.voices.voice import Manner, Voice
+
+TEXTS = Path(__file__).with_name("everyday_sentences.txt")
+
+
+def spoken(engine: Engine, text: str, voice: Voice, lookahead: str) -> dict[int, torch.Tensor]:
+    """Frames (n, mel) of each phone."""
+    speaker = engine.speaker
+    told = speaker.settings(voice, Manner(told=(f"lookahead={lookahead}",)))
+    frames: dict[int, list[torch.Tensor]] = {}
+    for part in speaker.made(speaker.encode(text), voice, told, stream=lookahead != "none"):
+        for frame in part.frames:
+            frames.setdefault(frame.owner, []).append(frame.mu)
+    return {owner: torch.stack(rows) for owner, rows in frames.items()}
+
+
+def first_sound(engine: Engine, text: str, voice: Voice, lookahead: str) -> float:
+    """Seconds until the first samples."""
+    speaker = engine.speaker
+    told = speaker.settings(voice, Manner(told=(f"lookahead={lookahead}",)))
+    start = time.perf_counter()
+    state = speaker.codec.start(speaker.sound_prompt(voice, told), SoundOptions())
+    for part in speaker.made(speaker.encode(text), voice, told, stream=True):
+        state, wave = speaker.codec.push(state, part.frames)
+        if len(wave):
+            break
+    else:
+        speaker.codec.finish(state)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mini-mvc")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5, 1.0, 2.0])
+    parser.add_argument("--sentences", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=12, help="of the sentences, as one piece")
+    args = parser.parse_args()
+    engine = Engine.load(args.model, device="cpu", threads=1)
+    engine.speaker.ready()
+    voice = engine.voice()
+    texts = sorted(TEXTS.read_text().split("\n"), key=len)[-args.sentences :]
+    wholes = [spoken(engine, text, voice, "none") for text in texts]
+    for seconds in (*args.seconds, 60.0):
+        gaps, size, moved, phones = 0.0, 0.0, 0, 0
+        for text, whole in zip(texts, wholes, strict=True):
+            for owner, rows in spoken(engine, text, voice, f"{seconds}").items():
+                shared = min(len(rows), len(whole[owner]))
+                gaps += float((rows[:shared] - whole[owner][:shared]).abs().sum())
+                size += float(whole[owner][:shared].abs().sum())
+                moved += abs(len(rows) - len(whole[owner])) > 1
+                phones += 1
+        waits = [first_sound(engine, text, voice, f"{seconds}") for text in texts[:6]]
+        row = {
+            "lookahead_s": seconds,
+            "mu_off": round(gaps / size, 4),
+            "durations_off": round(moved / phones, 4),
+            "first_audio_s": round(sorted(waits)[len(waits) // 2], 3),
+        }
+        print(json.dumps(row), flush=True)
+    with metered() as memory:
+        start = time.process_time()
+        long = spoken(engine, " ".join(texts * args.repeats), voice, "none")
+        spent = time.process_time() - start
+    told = {"seconds": sum(map(len, long.values())) / engine.facts.frame_rate, "cpu_s": spent}
+    print(json.dumps({"one_piece": told, "peak_mb": round((memory.peak or 0) / 1e6, 1)}))
+
+
+if __name__ == "__main__":
+    main()
