@@ -5,6 +5,8 @@ No torch here. What a converted layer is made of is a `MixerConfig`; which layer
 
 from dataclasses import dataclass
 
+from mamtra_cli.bounds import Frames, Heads, Kernel, Positive, Width, check_fields
+
 ROPES = ("half", "interleaved", "none")
 
 
@@ -49,13 +51,16 @@ class NativeMamba2:
         d_ff: width of a feed-forward beside the layer; 0 for none.
     """
 
-    d_state: int = 128
-    head_dim: int = 64
-    expand: int = 2
-    groups: int = 1
-    conv_kernel: int = 4
-    norm_eps: float = 1e-5
-    d_ff: int = 0
+    d_state: Width = 128
+    head_dim: Width = 64
+    expand: Heads = 2
+    groups: Heads = 1
+    conv_kernel: Kernel = 4
+    norm_eps: Positive = 1e-5
+    d_ff: Frames = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def inner(self, d_model: int) -> int:
         """Channels of all heads together."""

@@ -8,6 +8,7 @@ import torch
 
 from mamtra_cli.codecs.dac.config import DacConfig
 from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.errors import UsageError
 from mamtra_cli.features import resample_sinc
 
 TINY = DacConfig(encoder_width=4, decoder_width=48, latent=16, codes=32, strides=(2, 4))
@@ -78,5 +79,5 @@ def test_lengths_are_the_published_ones(goldens: Path) -> None:
 
 
 def test_strides_are_even() -> None:
-    with pytest.raises(ValueError, match="even"):
+    with pytest.raises(UsageError, match="even numbers"):
         DacConfig(strides=(2, 5))

@@ -1,5 +1,6 @@
 """What the models can be told: published defaults as published values, ranges, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,14 @@ def test_what_is_unsaid_is_none() -> None:
 def test_a_setting_out_of_range_or_untaught_is_refused(word: str, fact: str) -> None:
     with pytest.raises(UsageError, match=fact):
         manner_of(LMConfig(), [word])
+
+
+def test_a_setting_outside_what_this_model_was_taught_is_refused() -> None:
+    narrow = tuple(
+        replace(each, high=100.0) if each.name == "pitch_std" else each
+        for each in LMConfig().conditions
+    )
+    config = LMConfig(conditions=narrow)
+    assert manner_of(config, ["pitch_std=100"]).pitch_std == 100
+    with pytest.raises(UsageError, match="takes `pitch_std` from 0 to 100 only"):
+        manner_of(config, ["pitch_std=200"])

@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from math import ceil, prod
 
+from mamtra_cli.bounds import Heads, Kernels, Rate, Rows, Width, check_fields
+from mamtra_cli.errors import UsageError
+
 DILATIONS = (1, 3, 9)
 KERNEL = 7
+MOST_STAGES = 8
+WIDEST = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +24,28 @@ class DacConfig:
         codebooks, codes, code_dim: quantiser stages, entries of each, and their width.
     """
 
-    sample_rate: int = 44_100
-    encoder_width: int = 64
-    decoder_width: int = 1536
-    strides: tuple[int, ...] = (2, 4, 8, 8)
-    latent: int = 1024
-    codebooks: int = 9
-    codes: int = 1024
-    code_dim: int = 8
+    sample_rate: Rate = 44_100
+    encoder_width: Width = 64
+    decoder_width: Width = 1536
+    strides: Kernels = (2, 4, 8, 8)
+    latent: Width = 1024
+    codebooks: Heads = 9
+    codes: Rows = 1024
+    code_dim: Width = 8
 
     def __post_init__(self) -> None:
-        if any(stride < 2 or stride % 2 for stride in self.strides):
-            raise ValueError(f"strides must be even, got {self.strides}")
+        check_fields(self)
+        if not 1 <= len(self.strides) <= MOST_STAGES or any(each % 2 for each in self.strides):
+            raise UsageError(
+                f"`strides` must be 1 to {MOST_STAGES} even numbers, not {self.strides}"
+            )
+        if self.decoder_width % (1 << len(self.strides)):
+            raise UsageError(
+                f"`decoder_width` is {self.decoder_width}, which {len(self.strides)} stages cannot "
+                "halve"
+            )
+        if self.hop > self.sample_rate or self.encoder_width << len(self.strides) > WIDEST:
+            raise UsageError(f"`strides` of {self.strides} make too few or too wide frames")
 
     @property
     def hop(self) -> int:

@@ -187,6 +187,11 @@ class Dac(nn.Module):
         self.decoder = Decoder(config)
         self.quantizer = Quantizers(config)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.decoder.conv2.weight.device
+
     def encode(self, wave: Tensor) -> Tensor:
         """Make ids (B, K, F) of wave: (B, S), filled with silence to whole frames."""
         missing = self.config.padded(wave.shape[-1]) - wave.shape[-1]

@@ -44,7 +44,7 @@ class DacStream:
         self.window = window
         self.sample_rate = dac.config.sample_rate
         self.frame_rate = dac.config.frame_rate
-        self.device = dac.decoder.conv2.weight.device
+        self.device = dac.device
 
     def start(self) -> DacState:
         """Begin an utterance."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mamtra_cli import __version__
 from mamtra_cli.codecs.dac.codec import DacCodec
+from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
 from mamtra_cli.errors import AudioError
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SAMPLE_RATE, SpeakerEncoder, clip_mels
@@ -38,7 +39,7 @@ def voice_vector(encoder: SpeakerEncoder, wave: Tensor) -> Tensor:
 
 def clone(
     parts: Loaded,
-    codec: DacCodec,
+    codec: DacCodec | ResidualMelCodec,
     clip: Clip,
     name: str,
     *,

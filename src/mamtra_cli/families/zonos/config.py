@@ -6,14 +6,35 @@ Zyphra/Zonos-v0.1-transformer); `HYBRID` is the other checkpoint. The layer plan
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.bounds import (
+    Bounds,
+    Durations,
+    Frames,
+    Heads,
+    Kernels,
+    Layers,
+    Positive,
+    Rows,
+    Scale,
+    Share,
+    Width,
+    check_fields,
+)
 from mamtra_cli.codecs.dac.config import DacConfig
+from mamtra_cli.codecs.residual_mel.config import ResidualMelConfig
+from mamtra_cli.errors import UsageError
+from mamtra_cli.families.zonos.symbols import TABLE_ROWS
 from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.layers.shape import NativeMamba2
 
 KINDS = ("phones", "vector", "fourier", "integer")
+LARGEST_TABLE = 1 << 20
+STAGES = 4  # of the speaker encoder
+Guidance = Annotated[float, Bounds(1, 20)]
+Seconds = Annotated[float, Bounds(0.1, 3600)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +52,19 @@ class Condition:
 
     name: str
     kind: str
-    width: int = 1
+    width: Width = 1
     low: float = 0.0
     high: float = 1.0
     learned: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.kind not in KINDS:
-            raise ValueError(f"condition `{self.name}` is of no kind `{self.kind}`")
+            raise UsageError(f"condition `{self.name}` is of no kind `{self.kind}`")
         if not self.high > self.low:
-            raise ValueError(f"condition `{self.name}` has the range {self.low} to {self.high}")
+            raise UsageError(f"condition `{self.name}` has the range {self.low} to {self.high}")
+        if self.kind == "integer" and not self.high - self.low <= LARGEST_TABLE:
+            raise UsageError(f"condition `{self.name}` has more than {LARGEST_TABLE} values")
 
 
 TRANSFORMER_CONDITIONS = (
@@ -65,12 +89,17 @@ HYBRID_CONDITIONS = (
 class SpeakerConfig:
     """The speaker encoder: a residual network over mels, pooled, and an affine map (LDA)."""
 
-    width: int = 64
-    blocks: tuple[int, ...] = (10, 20, 64, 3)
-    n_mels: int = 80
-    bottleneck: int = 128
-    dim: int = 256
-    lda: int = 128
+    width: Width = 64
+    blocks: Kernels = (10, 20, 64, 3)
+    n_mels: Heads = 80
+    bottleneck: Width = 128
+    dim: Width = 256
+    lda: Width = 128
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.blocks) != STAGES:
+            raise UsageError(f"the speaker encoder has {STAGES} stages, not {len(self.blocks)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +113,34 @@ class LMConfig:
         native: sizes of the hybrid's own Mamba-2 layers.
         codebooks, codes: ids of one frame, and how many each may be.
         conditions: of the prefix, in order.
+        durations: frames that each phone takes at the usual rate, one a row of their table, where
+            positions follow the time of the speech (`positions.py`); published models count.
         kinds, mixer: the layer plan, and what converted layers are.
     """
 
-    d_model: int = 2048
-    n_layers: int = 26
-    n_heads: int = 16
-    n_kv_heads: int = 4
-    head_dim: int = 128
-    d_ff: int = 8192
+    d_model: Width = 2048
+    n_layers: Layers = 26
+    n_heads: Heads = 16
+    n_kv_heads: Heads = 4
+    head_dim: Width = 128
+    d_ff: Width = 8192
     rope: str = "interleaved"
-    rope_theta: float = 10_000.0
-    norm_eps: float = 1e-5
+    rope_theta: Positive = 10_000.0
+    norm_eps: Positive = 1e-5
     native: NativeMamba2 | None = None
-    codebooks: int = 9
-    codes: int = 1024
+    codebooks: Heads = 9
+    codes: Rows = 1024
     conditions: tuple[Condition, ...] = TRANSFORMER_CONDITIONS
+    durations: Durations = ()
     kinds: str = ""
     mixer: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if [each.kind for each in self.conditions].count("phones") != 1:
+            raise UsageError("the conditions must name phones, once")
+        if len(self.durations) not in (0, TABLE_ROWS):
+            raise UsageError(f"{len(self.durations)} durations, not one for {TABLE_ROWS} phones")
 
     @property
     def eos_id(self) -> int:
@@ -145,19 +184,35 @@ class ZonosConfig:
 
     Attributes:
         lm, codec, speaker: sizes of the parts.
+        mel_codec: sizes of a codec of mels in place of `codec`, which published models have.
         guidance: how far scores are led away from those without conditions; 1 is not at all.
-        min_p, repetition_penalty, penalty_window: how frames are drawn.
+        temperature, min_p, repetition_penalty, penalty_window: how frames are drawn.
         max_seconds: longest speech of one piece of text.
     """
 
     lm: LMConfig = LMConfig()
     codec: DacConfig = DacConfig()
+    mel_codec: ResidualMelConfig | None = None
     speaker: SpeakerConfig = SpeakerConfig()
-    guidance: float = 2.0
-    min_p: float = 0.1
-    repetition_penalty: float = 3.0
-    penalty_window: int = 2
-    max_seconds: float = 30.0
+    guidance: Guidance = 2.0
+    temperature: Scale = 1.0
+    min_p: Share = 0.1
+    repetition_penalty: Positive = 3.0
+    penalty_window: Frames = 2
+    max_seconds: Seconds = 30.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if (self.sound.codebooks, self.sound.codes) != (self.lm.codebooks, self.lm.codes):
+            raise UsageError(
+                f"the codec has {self.sound.codebooks} codebooks of {self.sound.codes}, the "
+                f"language model {self.lm.codebooks} of {self.lm.codes}"
+            )
+
+    @property
+    def sound(self) -> DacConfig | ResidualMelConfig:
+        """Sizes of the codec in use."""
+        return self.mel_codec or self.codec
 
 
 HYBRID = ZonosConfig(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.audio import Samples
 from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SAMPLE_RATE, SpeakerEncoder, clip_mels
 
 
@@ -18,14 +19,14 @@ class FrameEncoder:
     """The codec and, where it is there, the speaker encoder.
 
     Args:
-        dac: the codec.
+        codec: the codec.
         speaker: the encoder of voices, or None.
     """
 
-    def __init__(self, dac: Dac, speaker: SpeakerEncoder | None) -> None:
-        self.dac = dac
+    def __init__(self, codec: Dac | ResidualMel, speaker: SpeakerEncoder | None) -> None:
+        self.codec = codec
         self.speaker = speaker
-        self.rate = dac.config.sample_rate
+        self.rate = codec.config.sample_rate
         # Half a window of the speaker encoder is mirrored at each end.
         self.least = -(-(N_FFT // 2 + 1) * self.rate // SAMPLE_RATE) + 1
 
@@ -37,8 +38,8 @@ class FrameEncoder:
 
     @torch.inference_mode()
     def _one(self, wave: torch.Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
-        device = self.dac.decoder.conv2.weight.device
-        ids = self.dac.encode(wave[None].to(device))[0].T.flatten().cpu().numpy().astype(np.int32)
+        device = self.codec.device
+        ids = self.codec.encode(wave[None].to(device))[0].T.flatten().cpu().numpy().astype(np.int32)
         if self.speaker is None:
             return ids, None
         mels = clip_mels(wave, self.rate, self.speaker.config.n_mels)

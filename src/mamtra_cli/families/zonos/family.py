@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import AttentionSite, Facts, Learned, Upstream
 from mamtra_cli.families.front_end import FrontEnd
@@ -72,7 +73,7 @@ class Zonos:
         if part == "lm":
             return ZonosLM(config.lm)
         if part == "codec":
-            return Dac(config.codec)
+            return Dac(config.codec) if config.mel_codec is None else ResidualMel(config.mel_codec)
         if part == "speaker":
             return SpeakerEncoder(config.speaker)
         raise CheckpointError(
@@ -111,8 +112,8 @@ class Zonos:
         lm = config.lm
         vector = next((each.width for each in lm.conditions if each.kind == "vector"), 0)
         return Facts(
-            sample_rate=config.codec.sample_rate,
-            frame_rate=config.codec.frame_rate,
+            sample_rate=config.sound.sample_rate,
+            frame_rate=config.sound.frame_rate,
             codebooks=lm.codebooks,
             codes=lm.codes,
             text_ids=TABLE_ROWS,
@@ -135,7 +136,7 @@ class Zonos:
         if "codec" not in there:
             return None
         dac = part("codec")
-        assert isinstance(dac, Dac)
+        assert isinstance(dac, Dac | ResidualMel)
         speaker = part("speaker") if "speaker" in there else None
         assert speaker is None or isinstance(speaker, SpeakerEncoder)
         return FrameEncoder(dac, speaker)
@@ -150,10 +151,9 @@ class Zonos:
         """It has a language model, which is taught by `lessons`."""
         del given
 
-    def measures(self, config: ZonosConfig) -> PipelineMeasures:
-        """What can be measured from text to sound."""
-        del config
-        return PipelineMeasures()
+    def measures(self, config: ZonosConfig) -> PipelineMeasures | None:
+        """What can be measured from text to sound of models with the published codec."""
+        return PipelineMeasures() if config.mel_codec is None else None
 
     def fingerprint(self, folder: Path, config: ZonosConfig, part: str) -> str:
         """SHA-256 of the file of a part, or of the table of phones."""
@@ -178,6 +178,7 @@ class Zonos:
     def sampling(self, config: ZonosConfig) -> Sampling:
         """Min-p with a penalty on repetitions."""
         return Sampling(
+            temperature=config.temperature,
             min_p=config.min_p,
             repetition_penalty=config.repetition_penalty,
             penalty_window=config.penalty_window,

@@ -20,6 +20,7 @@ from mamtra_cli.families.lessons import IGNORE, Example, Layout, pack
 from mamtra_cli.families.zonos.delay import delayed
 from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.manner import Manner, values
+from mamtra_cli.families.zonos.positions import positions
 
 UNSAID = 8  # one utterance in so many has no conditions but its text
 TEXT = "espeak"
@@ -114,12 +115,16 @@ class ZonosLessons:
             rows, size = list(packing.rows), (len(packing.lengths), max(packing.lengths))
         targets = torch.full((*size, config.codebooks), IGNORE)
         real = torch.zeros(size, dtype=torch.bool)
+        places = torch.zeros(size) if config.durations else None
         columns = []
         for example, (row, part) in zip(examples, rows, strict=True):
             read, wanted = self._columns(example)
             targets[row, part.stop - len(wanted) : part.stop] = wanted
             real[row, part] = True
             columns.append(read.to(device))
+            if places is not None:
+                at = positions(config, example.text_ids, self.manner.speaking_rate, len(read))
+                places[row, part] = torch.tensor(at)
         inputs = Utterances(
             texts=tuple(example.text_ids for example in examples),
             voices=tuple(example.voice for example in examples),
@@ -130,7 +135,7 @@ class ZonosLessons:
         )
         return Layout(
             inputs=inputs,
-            positions=None,
+            positions=None if places is None else places.to(device),
             targets=targets.to(device),
             real=real.to(device),
             seq_idx=None if packing is None else packing.seq_idx().to(device),

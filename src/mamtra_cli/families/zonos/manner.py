@@ -95,6 +95,14 @@ def manner_of(config: LMConfig, words: Sequence[str], defaults: Manner | None = 
         value = getattr(manner, name)
         if value is not None and len(value) not in (1, count):
             raise UsageError(f"`{name}` has {len(value)} numbers", f"give {count}, or one for all")
+    for each in config.conditions:
+        value = getattr(manner, each.name, None)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(number is not None and not each.low <= number <= each.high for number in numbers):
+            raise UsageError(
+                f"this model takes `{each.name}` from {each.low:g} to {each.high:g} only",
+                "choose one of those",
+            )
     if manner.emotion is not None and not sum(manner.emotion) > 0:
         raise UsageError("no emotion has a share", "give one above 0, or `emotion=none`")
     return manner

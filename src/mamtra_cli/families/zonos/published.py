@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.codecs.dac.config import DacConfig
-from mamtra_cli.config import from_dict, parse_json, read_small
+from mamtra_cli.config import brief, from_dict, parse_json, read_small
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
-from mamtra_cli.families.zonos.config import Condition, LMConfig, SpeakerConfig, ZonosConfig
+from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.repository import CODEC, HYBRID, SPEAKER, TRANSFORMER
 from mamtra_cli.families.zonos.weights import ENCODER_FILE, LDA_FILE
 from mamtra_cli.hub import Repository, cached
-from mamtra_cli.layers.shape import NativeMamba2
 
 CONFIG_FILE = "config.json"
 LM_FILE = CODEC_FILE = "model.safetensors"
@@ -28,6 +26,24 @@ TYPES = {
     "FourierConditioner": "fourier",
     "IntegerConditioner": "integer",
 }
+CODEC_FIELDS = {  # published name to ours
+    "sampling_rate": "sample_rate",
+    "encoder_hidden_size": "encoder_width",
+    "decoder_hidden_size": "decoder_width",
+    "downsampling_ratios": "strides",
+    "hidden_size": "latent",
+    "n_codebooks": "codebooks",
+    "codebook_size": "codes",
+    "codebook_dim": "code_dim",
+}
+NATIVE_FIELDS = {
+    "d_state": "d_state",
+    "headdim": "head_dim",
+    "expand": "expand",
+    "ngroups": "groups",
+    "d_conv": "conv_kernel",
+}
+DEEPEST = 1024
 ZONOS2 = "zonos2"
 
 
@@ -114,63 +130,44 @@ def config_of(data: Mapping[str, Any], codec: Mapping[str, Any] | None = None) -
     head_dim = attention.get("head_dim") or width // heads
     if attention["rotary_emb_dim"] != head_dim:
         raise ValueError(f"rotary width {attention['rotary_emb_dim']} is not that of a head")
+    if not (isinstance(depth, int) and 1 <= depth <= DEEPEST):
+        raise ValueError(f"{brief(depth)} is no number of layers")
     attends = set(backbone["attn_layer_idx"])
     kinds = "".join("T" if layer in attends else "N" for layer in range(depth))
-    native = NativeMamba2(
-        d_state=mamba.get("d_state", 128),
-        head_dim=mamba.get("headdim", 64),
-        expand=mamba.get("expand", 2),
-        groups=mamba.get("ngroups", 1),
-        conv_kernel=mamba.get("d_conv", 4),
-    )
-    return ZonosConfig(
-        lm=LMConfig(
-            d_model=width,
-            n_layers=depth,
-            n_heads=heads,
-            n_kv_heads=attention.get("num_heads_kv") or heads,
-            head_dim=head_dim,
-            d_ff=backbone["attn_mlp_d_intermediate"],
-            rope="interleaved" if attention.get("rotary_emb_interleaved") else "half",
-            rope_theta=float(attention.get("rotary_emb_base", 10_000.0)),
-            norm_eps=float(backbone.get("norm_epsilon", 1e-5)),
-            native=native if "N" in kinds else None,
-            codes=data.get("eos_token_id", 1024),
-            conditions=tuple(
-                _condition(each) for each in data["prefix_conditioner"]["conditioners"]
-            ),
-            kinds=kinds if "N" in kinds else "",
-        ),
-        codec=_codec(codec or {}),
-        speaker=from_dict(SpeakerConfig, data.get("speaker_encoder", {}), CONFIG_FILE),
-    )
+    native = {ours: mamba[theirs] for theirs, ours in NATIVE_FIELDS.items() if theirs in mamba}
+    lm = {
+        "d_model": width,
+        "n_layers": depth,
+        "n_heads": heads,
+        "n_kv_heads": attention.get("num_heads_kv") or heads,
+        "head_dim": head_dim,
+        "d_ff": backbone["attn_mlp_d_intermediate"],
+        "rope": "interleaved" if attention.get("rotary_emb_interleaved") else "half",
+        "rope_theta": attention.get("rotary_emb_base", 10_000.0),
+        "norm_eps": backbone.get("norm_epsilon", 1e-5),
+        "native": native if "N" in kinds else None,
+        "codes": data.get("eos_token_id", 1024),
+        "conditions": [_condition(each) for each in data["prefix_conditioner"]["conditioners"]],
+        "kinds": kinds if "N" in kinds else "",
+    }
+    told = {"lm": lm, "codec": _codec(codec or {}), "speaker": data.get("speaker_encoder", {})}
+    return from_dict(ZonosConfig, told, CONFIG_FILE)
 
 
-def _condition(told: Mapping[str, Any]) -> Condition:
-    kind = TYPES[told["type"]]
-    high = float(told.get("max_val", 1.0))
-    return Condition(
-        name=told["name"],
-        kind=kind,
-        width=told.get("cond_dim") or told.get("input_dim", 1),
-        low=float(told.get("min_val", 0.0)),
-        high=high,
-        learned=told.get("uncond_type") == "learned",
-    )
+def _condition(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": told["name"],
+        "kind": TYPES[told["type"]],
+        "width": told.get("cond_dim") or told.get("input_dim", 1),
+        "low": told.get("min_val", 0.0),
+        "high": told.get("max_val", 1.0),
+        "learned": told.get("uncond_type") == "learned",
+    }
 
 
-def _codec(told: Mapping[str, Any]) -> DacConfig:
-    default = DacConfig()
-    return DacConfig(
-        sample_rate=told.get("sampling_rate", default.sample_rate),
-        encoder_width=told.get("encoder_hidden_size", default.encoder_width),
-        decoder_width=told.get("decoder_hidden_size", default.decoder_width),
-        strides=tuple(told.get("downsampling_ratios", default.strides)),
-        latent=told.get("hidden_size", default.latent),
-        codebooks=told.get("n_codebooks", default.codebooks),
-        codes=told.get("codebook_size", default.codes),
-        code_dim=told.get("codebook_dim", default.code_dim),
-    )
+def _codec(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `DacConfig` by the published ones."""
+    return {ours: told[theirs] for theirs, ours in CODEC_FIELDS.items() if theirs in told}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import torch
 
 from mamtra_cli.codecs.dac.codec import DacCodec
 from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
+from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos.cloning import clone
@@ -23,6 +25,7 @@ from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
 from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.manner import Manner as Settings
 from mamtra_cli.families.zonos.manner import manner_of
+from mamtra_cli.families.zonos.positions import USUAL_RATE, expected
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt
 from mamtra_cli.families.zonos.symbols import ROWS
 from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens
@@ -31,7 +34,6 @@ from mamtra_cli.voices.library import check_fit
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 PIECE_SECONDS = 12.0  # of speech that a piece of text should take at most
-USUAL_RATE = 15.0  # phones a second where nothing was said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +72,19 @@ class ZonosSpeaker:
     @cached_property
     def tokens(self) -> ZonosTokens:
         """The language model arranged for the token loop."""
-        return ZonosTokens(self.lm, self.config.codec.frame_rate)
+        return ZonosTokens(self.lm, self.config.sound.frame_rate)
 
     def plain_tokens(self) -> PlainTokens:
         """The language model as it is, for the token loop of a training."""
-        return PlainTokens(self.lm, self.config.codec.frame_rate)
+        return PlainTokens(self.lm, self.config.sound.frame_rate)
 
     @cached_property
-    def codec(self) -> DacCodec:
+    def codec(self) -> DacCodec | ResidualMelCodec:
         """Frames to sound."""
-        return DacCodec(cast(Dac, self.parts.part("codec")))
+        part = self.parts.part("codec")
+        return (
+            ResidualMelCodec(part) if isinstance(part, ResidualMel) else DacCodec(cast(Dac, part))
+        )
 
     def front_end(self, settings: Told | None) -> ZonosFrontEnd:
         """The front end of a language, or of given phones."""
@@ -107,7 +112,7 @@ class ZonosSpeaker:
             raise UsageError(
                 "this model does not follow instructions in words", "use `--set emotion=...`"
             )
-        manner = manner_of(self.config.lm, asked.told)
+        manner = manner_of(self.config.lm, asked.told, Settings(guidance=self.config.guidance))
         mode: Mode = "zero-shot" if voice.asked(asked) == "zero-shot" else "speaker"
         return Told(mode=mode, manner=manner)
 
@@ -121,7 +126,7 @@ class ZonosSpeaker:
     ) -> DelayScript:
         """The script of one piece."""
         settings = settings or self.settings(voice or self.default_voice())
-        rate = self.config.codec.frame_rate
+        rate = self.config.sound.frame_rate
         longest = ceil(self.config.max_seconds * rate)
         given: tuple[Frame, ...] = ()
         spoken = list(ids)
@@ -139,7 +144,7 @@ class ZonosSpeaker:
             ),
             longest if most is None else max(1, min(most, longest)),
             given,
-            expected=rate * len(ids) / _rate(settings),
+            expected=self._expected(ids, settings),
             scrambled=settings.manner.scrambled_tail,
         )
 
@@ -198,6 +203,12 @@ class ZonosSpeaker:
         voice = clone(self.parts, self.codec, clip, name, transcript=transcript, consent=consent)
         self.fits(voice)
         return voice
+
+    def _expected(self, ids: Sequence[int], settings: Told) -> float:
+        """Frames that a piece should take."""
+        rate = settings.manner.speaking_rate or USUAL_RATE
+        frames = expected(self.config.lm, ids, rate)
+        return self.config.sound.frame_rate * len(ids) / rate if frames is None else sum(frames)
 
     def _transcript(self, voice: Voice, settings: Told) -> list[int]:
         """Phones of what a clip says, in the language of the speech."""

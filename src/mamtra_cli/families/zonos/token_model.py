@@ -18,6 +18,7 @@ from mamtra_cli.backbone.decoding.caches import DecodeState
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.families.zonos.lm import ZonosLM, guided
 from mamtra_cli.families.zonos.manner import Manner, values
+from mamtra_cli.families.zonos.positions import positions
 from mamtra_cli.families.zonos.script import Prompt, Reads
 from mamtra_cli.layers.state import HybridState, KVState
 
@@ -44,7 +45,10 @@ def read(lm: ZonosLM, reads: Reads) -> tuple[Tensor, HybridState]:
     prefix = prefixes(lm, reads.prompt)
     columns = torch.tensor(reads.columns, device=prefix.device)[None]
     x = torch.cat((prefix, lm.embed(columns).expand(len(prefix), -1, -1)), dim=1)
-    out = lm.stack(x)
+    prompt = reads.prompt
+    places = positions(lm.config, prompt.ids, prompt.manner.speaking_rate, len(reads.columns))
+    at = None if places is None else torch.tensor(places, device=x.device)
+    out = lm.stack(x, positions=at)
     return mixed(lm, out.hidden[:, -1], reads.prompt.manner), out.state
 
 
