@@ -238,3 +238,9 @@ def test_rounded_ratio_keeps_its_count(n: int, a: int, b: int, strategy: str) ->
 def test_any_text_is_a_plan_or_a_plan_error(text: str, n: int) -> None:
     with contextlib.suppress(PlanError):
         assert LayerPlan.parse(text, n).n_layers == n
+
+
+def test_a_plan_of_attention_layers_leaves_the_others_where_they_are() -> None:
+    plan = LayerPlan.parse("1:1", 2).within("TNNTN")
+    assert (plan.kinds, plan.converted, plan.restored) == ("TNNMN", (3,), "TNNTN")
+    assert LayerPlan.parse("1:1", 2).within("TT").source == "1:1@block-begin"

@@ -62,8 +62,13 @@ class LayerPlan:
 
     @property
     def converted(self) -> tuple[int, ...]:
-        """Indices of all layers that are not full attention."""
-        return tuple(i for i, letter in enumerate(self.kinds) if letter != "T")
+        """Indices of the layers that stand where attention stood; not those a model had before."""
+        return tuple(i for i, letter in enumerate(self.kinds) if letter in replacing())
+
+    @property
+    def restored(self) -> str:
+        """The layers of the model before any was converted."""
+        return "".join("T" if letter in replacing() else letter for letter in self.kinds)
 
     @property
     def exact(self) -> bool:
@@ -89,6 +94,16 @@ class LayerPlan:
         kept, gone = len(self.attention), len(self.converted)
         common = gcd(kept, gone)
         return f"{kept // common}:{gone // common}"
+
+    def within(self, kinds: str) -> "LayerPlan":
+        """This plan as one of the attention layers of a model, whose other layers stay.
+
+        Args:
+            kinds: layers of the model, with as many T as this plan has layers.
+        """
+        own = iter(self.kinds)
+        laid = "".join(next(own) if kind == "T" else kind for kind in kinds)
+        return LayerPlan(kinds=laid, source=self.source if laid == self.kinds else "")
 
     def indices(self, kind: str) -> tuple[int, ...]:
         """Indices of the layers of one kind."""

@@ -288,7 +288,8 @@ def describe(
             "KL divergence": f"{check.kl:.4f}",
             "same most likely token": f"{check.agreement:.1%}",
         }
-    count, total = len(plan.converted), plan.n_layers
+    count = len(plan.converted)
+    total = count + len(plan.attention)
     ratio = "ratio-" + plan.ratio.replace(":", "-")
     facts = card.CardFacts(
         name=recipe.output.name if recipe.output else design.name,

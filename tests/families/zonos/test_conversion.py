@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tests.families.zonos.tiny import published_folder
 
 from mamtra_cli.engine.lessons.examples import write_examples
+from mamtra_cli.errors import PlanError
 from mamtra_cli.families import registry
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe, ProfileRecipe
@@ -76,6 +77,29 @@ def test_projections_of_a_converted_layer_are_the_teachers(teacher: Path, tmp_pa
     assert torch.equal(kept, published["backbone.layers.0.mixer.in_proj.weight"][32:48])
     gate = ours["backbone.layers.1.mlp.gate_proj.weight"]
     assert torch.equal(gate, published["backbone.layers.1.mlp.fc1.weight"][128:])
+
+
+def test_attention_of_the_published_hybrid_is_exchanged_and_its_own_layers_stay(
+    goldens: Path, teacher: Path, tmp_path: Path
+) -> None:
+    hybrid = published_folder(goldens, "hybrid", tmp_path / "hybrid")
+    recipe = replace(
+        of(teacher, output=tmp_path / "student"), teacher=str(hybrid), ratio="0:1", check_tokens=40
+    )
+    done = convert(recipe)
+    model = registry.open_model(tmp_path / "student")
+    assert model.config.lm.kinds == "MNN"
+    assert done.check is not None
+    assert "1 of its 1 attention layers" in (tmp_path / "student" / "README.md").read_text("utf-8")
+    before = registry.open_model(hybrid).tensors("lm")
+    after = model.tensors("lm")
+    own = [name for name in before if ".layers.1." in name or ".layers.2." in name]
+    assert own
+    assert all(torch.equal(before[name].float(), after[name].float()) for name in own)
+    with pytest.raises(PlanError, match="only 1 of the 3 layers are attention"):
+        convert(replace(recipe, ratio="1:1", placement="auto:swap", output=tmp_path / "auto"))
+    with pytest.raises(PlanError, match="is a hybrid already: MN2"):
+        convert(replace(recipe, teacher=str(tmp_path / "student"), output=tmp_path / "again"))
 
 
 def test_a_student_comes_nearer_by_lessons(teacher: Path, tmp_path: Path) -> None:

@@ -75,15 +75,26 @@ def choose_plan(
         report: hears of stages.
 
     Returns:
-        The plan as an explicit set of layers, and how it was chosen, if it was.
+        The plan as an explicit set of layers, and how it was chosen, if it was. Where a model has
+        other layers beside attention, a plan counts those of attention alone.
+
+    Raises:
+        PlanError: no such plan, or layers cannot be measured because not all are attention.
     """
-    text, depth = plan_text(recipe), teacher.model.stack.n_layers
+    layers = teacher.model.stack.plan
+    text, depth = plan_text(recipe), len(layers.attention)
     letter = letter_of(mixer.mixer)
     if not needs_scores(recipe):
         plan = LayerPlan.parse(text, depth, rounded=recipe.round)
         # M stands for "converted" where another mixer is asked for.
         kinds = plan.kinds.replace("M", letter)
-        return dataclasses.replace(plan, kinds=kinds), None
+        return dataclasses.replace(plan, kinds=kinds).within(layers.kinds), None
+    if depth < layers.n_layers:
+        raise PlanError(
+            f"only {depth} of the {layers.n_layers} layers are attention, and plans are measured "
+            "where all are",
+            "write the plan out, `--ratio 1:1` for example: it counts attention layers",
+        )
     request = read_auto(
         text, depth, rounded=recipe.round, letters="M" if letter == "M" else f"M{letter}"
     )

@@ -88,10 +88,11 @@ class Sizing:
         conversion, stack = self.family.conversion(self.config), self.facts.stack
         if conversion is None or stack is None:
             return None
-        plan = LayerPlan.parse(ratio, stack.n_layers)
+        before = stack.plan.restored
+        plan = LayerPlan.parse(ratio, len(LayerPlan(kinds=before).attention))
         if not plan.exact:
             return None
-        config = conversion.with_mixers(self.config, plan.kinds, {})
+        config = conversion.with_mixers(self.config, plan.within(before).kinds, {})
         return replace(self, name=f"{self.name} {ratio}", config=config)
 
     def ratios(self) -> Iterator[tuple[str, "Sizing"]]:
