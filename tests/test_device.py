@@ -15,6 +15,7 @@ from mamtra_cli.device import (
     bound_kernels,
     choose,
     fit_threads,
+    free_bytes,
 )
 from mamtra_cli.errors import UsageError
 
@@ -172,3 +173,8 @@ def test_number_of_kernels_kept_is_the_user_s_where_he_says_one(
     monkeypatch.delenv(KERNEL_CACHES[1], raising=False)
     bound_kernels()
     assert [os.environ[name] for name in KERNEL_CACHES] == ["7", str(KERNELS)]
+
+
+def test_free_memory_is_told_where_the_system_tells_it() -> None:
+    free = free_bytes(choose("cpu"))
+    assert free is None or 0 < free < 1 << 50

@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -67,6 +68,18 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compu
     kind, why_type = _choose_dtype(dtype, chosen)
     count = threads or torch.get_num_threads()
     return Compute(device=chosen, dtype=kind, threads=count, reason=f"{why}; {why_type}")
+
+
+def free_bytes(compute: Compute) -> int | None:
+    """Memory that more could be put into now; `None` where the system does not say."""
+    if compute.device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(compute.torch_device)[0])
+    try:
+        told = Path("/proc/meminfo").read_text("utf-8")
+    except OSError:
+        return None
+    found = re.search(r"MemAvailable:\s+(\d+) kB", told)
+    return None if found is None else int(found[1]) * 1024
 
 
 def fit_threads(compute: Compute, parameters: int, asked: int = 0) -> Compute:

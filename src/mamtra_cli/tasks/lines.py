@@ -17,6 +17,7 @@ from typing import Any
 from mamtra_cli import __version__
 from mamtra_cli.audio import AudioWriter, check_rate, choose_format
 from mamtra_cli.config import from_dict, reason, to_dict
+from mamtra_cli.engine.measuring.room import check_room
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.speech import SpeechOptions
@@ -61,6 +62,7 @@ def speak_file(
     Raises:
         DataError: the file is no JSON lines, or a line of it cannot be.
         OutputError: the folder cannot be written.
+        OutOfMemoryError: so many rows do not fit.
     """
     assert recipe.jsonl is not None
     if recipe.output_dir is None:
@@ -88,6 +90,8 @@ def speak_file(
     if recipe.sample_rate is not None:
         check_rate(format, recipe.sample_rate)
     engine.speaker.ready()
+    if left:
+        check_room(engine, min(recipe.rows, len(left)))
     voices = {name: engine.voice(name, recipe.voices) for name in {line.voice for line in left}}
     by_id = {line.id: line for line in left}
     started = time.perf_counter()
