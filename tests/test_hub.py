@@ -6,6 +6,7 @@ import pytest
 
 from mamtra_cli import hub
 from mamtra_cli.errors import ModelNotFoundError
+from mamtra_cli.events import Note
 from mamtra_cli.families import registry
 
 
@@ -20,6 +21,19 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, st
 
     monkeypatch.setattr(hub, "fetch", fetch)
     return calls
+
+
+def test_the_commit_behind_an_alias_that_fixes_none_is_told(
+    asked: list[tuple[str, str | None]],
+) -> None:
+    told: list[object] = []
+    loose = hub.Repository(alias="loose", name="org/loose", revision="main")
+    fixed = hub.Repository(alias="fixed", name="org/fixed", revision="0" * 40)
+    for name in ("fixed", "org/loose@main", "loose"):
+        hub.locate(name, [loose, fixed], report=told.append)
+    assert asked[-1] == ("org/loose", "main")
+    text = "`loose` is no fixed version: `org/loose@0123abcd` is the one used now"
+    assert told == [Note(text=text, warning=True)]
 
 
 def test_local_folder_is_taken_as_it_is(tmp_path: Path, asked: list[object]) -> None:

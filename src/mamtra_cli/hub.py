@@ -16,7 +16,7 @@ from typing import Any
 
 from mamtra_cli.config import nearest, reason
 from mamtra_cli.errors import HubError, MamtraError, ModelNotFoundError
-from mamtra_cli.events import Advance, Report, Stage, ignore
+from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.hub_guard import (
     HINT,
     install,
@@ -31,6 +31,7 @@ from mamtra_cli.publish import heal
 BUILT_IN = {name: Path(__file__).parent / "models" / name for name in ("mini", "mini-mvc")}
 MEGA = 1_000_000
 SLACK = 1 << 20  # bytes by which a download may pass what was announced
+COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 CONFIGS = ["*.json", "*.yaml", "README.md"]
@@ -44,7 +45,8 @@ class Repository:
     Attributes:
         alias: short name that users may write.
         name: org/name.
-        revision: the commit that is meant by the alias.
+        revision: the commit that is meant by the alias; a branch where none is known, of which
+            the user is told.
         wanted, unwanted: patterns of files, beside those of our own format.
         companions: others that are fetched along; a family finds them with `cached`.
     """
@@ -106,6 +108,13 @@ def locate(
         for other in known.companions if known.name == repo else ():
             files = [*repositories, other]
             fetch(other.name, other.revision, files, configs_only=configs_only, report=report)
+    if name in aliases and COMMIT.fullmatch(revision) is None:
+        report(
+            Note(
+                text=f"`{name}` is no fixed version: `{repo}@{folder.name}` is the one used now",
+                warning=True,
+            )
+        )
     return Located(folder=folder, name=repo, revision=folder.name)
 
 
