@@ -13,12 +13,11 @@ as the int8 weights, in the same run.
 
 import argparse
 import gc
-import json
 import time
 from collections.abc import Callable
-from datetime import date
 
 import torch
+from protocol import markdown, out_option, publish, record
 from torch import Tensor, nn
 
 from mamtra_cli.backbone.config import HybridConfig
@@ -28,8 +27,12 @@ from mamtra_cli.backbone.decoding.onnx_layers import build
 from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.hybrid import HybridStack
-from mamtra_cli.engine.measuring.meter import environment
 
+PROTOCOL = (
+    "Random weights at the published sizes, one thread, batch 1; milliseconds of processor time a "
+    "token, the least of the rounds, all sides taking turns in one process; in brackets against "
+    "transformers in bfloat16."
+)
 Step = Callable[[], object]
 WIDTH, LAYERS, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY = 896, 24, 14, 2, 64, 4864, 6564
 PARAMETERS = (
@@ -157,6 +160,7 @@ def main() -> None:
     parser.add_argument("--plans", default="T,TM,TMMM,TMMMMMMMMMMM")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--block", type=int, default=128)
+    out_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
@@ -179,23 +183,16 @@ def main() -> None:
         rows.append({"context": context, **measured(sides, options.rounds)})
         del sides
         gc.collect()
-    result = {
-        "date": date.today().isoformat(),
-        "environment": environment(torch.device("cpu")),
-        "unit": "ms of processor time a token, one thread, batch 1, minimum",
-        "rounds": options.rounds,
-        "block": options.block,
-        "rows": rows,
-    }
-    print(json.dumps(result))
     names = [name for name in rows[0] if name != "context"]
-    print("\n| step | " + " | ".join(f"{row['context']:,}" for row in rows) + " |")
-    print("|---|" + "---|" * len(rows))
-    for name in names:
-        cells = [
-            f"{row[name]:.1f} ({row['transformers bfloat16'] / row[name]:.1f}x)" for row in rows
+    table = [
+        [
+            name,
+            *(f"{row[name]:.1f} ({row['transformers bfloat16'] / row[name]:.1f}x)" for row in rows),
         ]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        for name in names
+    ]
+    kept = record("decode_step", PROTOCOL, rounds=options.rounds, block=options.block, rows=rows)
+    publish(kept, markdown(["step", *(f"{row['context']:,}" for row in rows)], table), options.out)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def measure(
         for part, found in cells.found.items()
         for key, numbers in found.items()
     ]
-    publish(record("gpu", PROTOCOL, rows, device), page(cells), out)
+    publish(record("gpu", PROTOCOL, device=device, rows=rows), page(cells), out)
     return out.with_suffix(".json")
 
 

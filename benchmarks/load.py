@@ -19,13 +19,17 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
-from mamtra_cli import __version__
+from protocol import markdown, out_option, publish, record
+
 from mamtra_cli.text import sentences
 
 RATE = 24_000
+PROTOCOL = (
+    "`mamtra serve` on loopback, sentences of mixed lengths, one caller at a time and then many at "
+    "once, some of whom hang up or send rubbish."
+)
 GARBAGE = (b"{", b"[]", b'{"input": 3}', b'{"input": "a", "speed": 99}', b"\xff" * 50)
 
 
@@ -113,6 +117,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--alone", type=float, default=30.0, help="seconds of one caller")
+    out_option(parser)
     options = parser.parse_args()
     command = [sys.executable, "-m", "mamtra_cli", "serve", options.model, "--port", "0"]
     server = subprocess.Popen([*command, "--warmup"], stderr=subprocess.PIPE, text=True)
@@ -151,8 +156,6 @@ def main() -> None:
     speed = {"alone": alone.audio / alone_seconds, "together": many.audio / many_seconds}
     quantiles = statistics.quantiles(many.first, n=20) if len(many.first) > 1 else [0.0] * 19
     result = {
-        "date": date.today().isoformat(),
-        "mamtra": __version__,
         "model": options.model,
         "clients": options.clients,
         "seconds": round(many_seconds, 1),
@@ -168,13 +171,19 @@ def main() -> None:
         "memory_last_third": late,
         "memory_growth": round(late / early - 1, 4) if early else 0.0,
     }
-    print(json.dumps(result))
-    print("\n| | alone | together |\n|---|---|---|")
-    print(f"| sound a second | {speed['alone']:.2f} s | {speed['together']:.2f} s |")
-    print(f"| first sound, median | {result['first_audio_alone']} s | {quantiles[9]:.2f} s |")
-    print(f"| first sound, 95th | | {quantiles[18]:.2f} s |")
-    print(f"| memory, last third over first | | {100 * result['memory_growth']:+.1f} % |")
-    print(f"| failures | | {len(many.failures)} |")
+    first = [result["first_audio_alone"], quantiles[9]]
+    table = [
+        ["sound a second, s", speed["alone"], speed["together"]],
+        ["first sound, median, s", *first],
+        ["first sound, 95th, s", None, quantiles[18]],
+        ["memory, last third over first, %", None, 100 * result["memory_growth"]],
+        ["failures", None, len(many.failures)],
+    ]
+    publish(
+        record("load", PROTOCOL, **result),
+        markdown(["", "alone", "together"], table),
+        options.out,
+    )
 
 
 if __name__ == "__main__":

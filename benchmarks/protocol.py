@@ -1,9 +1,10 @@
 """The form in which a measurement is kept: one JSON object, and a Markdown page beside it.
 
-A record says how it was measured, when, with what versions on what machine, and holds its rows.
-`publish` prints JSON, then Markdown, or writes both beside each other.
+A record says how it was measured, when, with what versions on what machine, and holds what came
+of it. `publish` prints JSON, then Markdown, or writes both beside each other.
 """
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -16,23 +17,19 @@ from mamtra_cli.engine.measuring.meter import environment
 
 
 def record(
-    name: str, protocol: str, rows: Sequence[Mapping[str, Any]], device: torch.device | None = None
+    name: str, protocol: str, *, device: torch.device | None = None, **found: Any
 ) -> dict[str, Any]:
     """A measurement as it is kept.
 
     Args:
         name: of the script.
         protocol: how it was measured, in a sentence.
-        rows: what came of it.
         device: that it ran on; the CPU if absent.
+        found: what came of it; `rows` where it is a table.
     """
-    return {
-        "name": name,
-        "protocol": protocol,
-        "date": date.today().isoformat(),
-        "environment": environment(device or torch.device("cpu")),
-        "rows": [dict(row) for row in rows],
-    }
+    where = environment(device or torch.device("cpu"))
+    facts = {"name": name, "protocol": protocol, "date": date.today().isoformat()}
+    return {**facts, "environment": where, **found}
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -51,6 +48,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def out_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--out`."""
+    parser.add_argument(
+        "--out", type=Path, help="write OUT.json and OUT.md in place of printing both"
+    )
 
 
 def publish(kept: Mapping[str, Any], text: str, out: Path | None = None) -> None:

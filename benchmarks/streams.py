@@ -16,19 +16,17 @@ step. Three questions:
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import torch
+from protocol import out_option, publish, record
 
 from mamtra_cli.backbone.decoding.caches import finish
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.decoding.streams import Streams
-from mamtra_cli.engine.measuring.meter import environment
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.scripts import plain_script
@@ -44,6 +42,10 @@ OPEN = GuardLimits(equal_run=1e6, loop_span=1e6, leak_run=1e6, min_share=0.0, ma
 PUBLISHED = Sampling(top_p=0.8, top_k=25, ras_window=10)
 VOCABULARY = 6564
 
+PROTOCOL = (
+    "One thread; processor time, the least of the rounds, all sides taking turns in one process, "
+    "sampling included."
+)
 Numbers = dict[str, Any]
 
 
@@ -183,7 +185,7 @@ def leaving(engine: Engine, rows: int, rounds: int) -> Numbers:
     return {"rows": rows, **best, "others_moved": bool(moved)}
 
 
-def markdown(found: Numbers) -> str:
+def tables(found: Numbers) -> str:
     """The results as tables."""
     lines = ["| streams | tokens/s | times one |", "|---|---|---|"]
     for rows, rate in found["streams"]["tokens_per_second"].items():
@@ -210,21 +212,18 @@ def main() -> None:
     parser.add_argument("--rows", default="1,4,16")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
+    out_option(parser)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     sizes = [int(rows) for rows in asked.rows.split(",")]
     engine = Engine.load("mini", device="cpu", dtype="float32", threads=1)
     found: Numbers = {
-        "date": date.today().isoformat(),
-        "environment": environment(torch.device("cpu")),
         "streams": rates(engine, sizes, asked.steps, asked.rounds),
         "choosing": choosing(sizes[-1], asked.rounds),
         "turns": turns(engine, 160, asked.rounds),
         "leaving": leaving(engine, sizes[-1], asked.rounds),
     }
-    print(json.dumps(found, indent=2))
-    print()
-    print(markdown(found))
+    publish(record("streams", PROTOCOL, **found), tables(found), asked.out)
 
 
 if __name__ == "__main__":

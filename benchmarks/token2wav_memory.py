@@ -12,18 +12,17 @@ everything at once, up to `--one-pass` seconds, and its formula beyond. mini by 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from protocol import markdown, out_option, publish, record
 
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions
-from mamtra_cli.engine.measuring.meter import environment
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
@@ -32,6 +31,7 @@ from mamtra_cli.families.cosyvoice2.official.flow import published_attention
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
 MB = 1_000_000
+PROTOCOL = "Bytes alive at most beside the weights, by the count of the allocator."
 RATE = 25
 
 
@@ -109,7 +109,6 @@ def measure(full: bool, lengths: list[float], limit: float, steps: int | None) -
         "weights_bytes": tensor_bytes(weights),
         "points": points,
         "spread_of_windows": max(windows) / min(windows) - 1,
-        "environment": environment(torch.device("cpu")),
     }
 
 
@@ -153,15 +152,14 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=1, help="of the solver; scratch does not depend on them"
     )
-    parser.add_argument("--json", type=Path)
+    out_option(parser)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     lengths = [float(part) for part in args.lengths.split(",")]
     found = measure(args.full_size, lengths, args.one_pass, args.steps)
-    text = json.dumps(found, indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    columns = ("seconds", "windows", "one_pass", "one_pass_formula")
+    table = [[point.get(name) for name in columns] for point in found["points"]]
+    publish(record("token2wav_memory", PROTOCOL, **found), markdown(columns, table), args.out)
     if args.plot:
         plot(found, args.plot)
 

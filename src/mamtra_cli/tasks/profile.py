@@ -261,6 +261,12 @@ def with_plans(
 ) -> ProfileResult:
     """The same with what a budget, a comparison and a plot ask for."""
     sizings = sizings_of(engines, recipe)
+    for sizing in sizings:
+        if sizing.measures is None and sizing.facts.stack is None:
+            raise UsageError(
+                f"no formula tells what `{sizing.name}` needs",
+                "leave out the plan: without it, `profile` measures the model",
+            )
     frames = frames_of(sizings[0], recipe)
     asked = "" if recipe.streams == AUTO or recipe.solve == "streams" else recipe.streams or "1"
     streams = int(asked) if asked else None

@@ -104,3 +104,4 @@ def test_measured_and_estimated_are_told_apart(teacher: Sizing) -> None:
     plan = planned(teacher, LONG, 1, Budget(total=10**10))
     assert "by formulas" in told(plan)
     assert "as measured here" in told(replace(plan, measured=True))
+    assert "its language model alone" in told(replace(plan, whole=False))

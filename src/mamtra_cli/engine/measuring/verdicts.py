@@ -23,6 +23,7 @@ class Plan:
         footprint: bytes.
         budget: what there is.
         pace: seconds of work for a second of sound, where they are known.
+        whole: the bytes are those of the whole pipeline, not of the language model alone.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Plan:
     footprint: Footprint
     budget: Budget
     pace: Pace | None = None
+    whole: bool = True
 
     @property
     def by_memory(self) -> int:
@@ -106,12 +108,14 @@ def planned(sizing: Sizing, frames: int, streams: int | None, budget: Budget) ->
         footprint=sizing.footprint(frames),
         budget=budget,
         pace=sizing.pace(frames),
+        whole=sizing.measures is not None,
     )
 
 
 def told(plan: Plan) -> str:
     """A plan in a sentence."""
     how = "as measured here" if plan.measured else "by formulas"
+    how += "" if plan.whole else ", its language model alone"
     room, each = gigabytes(plan.budget.room), f"of {plan.seconds:,.3g} s"
     if plan.streams is None:
         sentence = f"{plan.name}: {counted(plan.most)} {each} at once, {how}; "
