@@ -14,6 +14,7 @@ from mamtra_cli import recipes
 from mamtra_cli.cli.app import COMMANDS, app, run
 from mamtra_cli.cli.console import Console
 from mamtra_cli.cli.options import command
+from mamtra_cli.recipes.export import ExportRecipe
 from mamtra_cli.recipes.knob import Knob, check_bounds, knobs
 from mamtra_cli.recipes.serve import ServeRecipe
 from mamtra_cli.recipes.shared import Device
@@ -25,6 +26,7 @@ RECIPES = {
     "synth": recipes.SynthRecipe,
     "eval": recipes.EvalRecipe,
     "profile": recipes.ProfileRecipe,
+    "export": ExportRecipe,
     "push": recipes.PushRecipe,
     "doctor": recipes.DoctorRecipe,
     "serve": ServeRecipe,

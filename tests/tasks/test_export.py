@@ -1,5 +1,7 @@
 """`export` writes graphs that say what the modules say, into a folder that speaks."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,15 @@ def test_a_model_without_graphs_says_why_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(PlanError, match="HiFT"):
         export(ExportRecipe(model=str(tiny), output=tmp_path / "m"))
     assert not (tmp_path / "m").exists()
+
+
+def test_the_sample_program_runs_an_exported_folder_without_mamtra() -> None:
+    from mamtra_cli.hub import BUILT_IN
+
+    program = Path(__file__).parents[2] / "examples" / "onnx_program.py"
+    assert "import mamtra" not in program.read_text()
+    ran = subprocess.run(
+        [sys.executable, str(program), str(BUILT_IN["mini"])], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("mel (1, 80, 100), mean -")

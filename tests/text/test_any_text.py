@@ -33,7 +33,7 @@ def test_any_characters(text: str) -> None:
 
 
 def test_no_word_beside_a_number_is_taken_for_a_unit_or_a_date() -> None:
-    words = sorted(word for word in lexicon()._phones if len(word) > 3 and word.isalpha())[::23]
+    words = sorted(word for word in lexicon().words() if len(word) > 3 and word.isalpha())[::23]
     known = {"sept", "gals"}
     for word in words:
         assert f" {word} " in said(f"They saw 3 {word} today.") or word in known

@@ -26,12 +26,13 @@ def words(result: DoctorResult) -> list[str]:
         "python": f"{result.python} on {result.platform}",
         "device": f"{result.device} {result.dtype}, {result.threads} threads",
         "": result.reason,
-        "models": ", ".join(result.models) or "none built in",
+        "models": "" if result.models else "none built in",
     }
     packages = {name: version or "not installed" for name, version in result.packages.items()}
     return [
         f"mamtra {result.mamtra}",
         *facts(rows),
+        *facts(result.models),
         "packages",
         *facts(packages),
         "implementations",

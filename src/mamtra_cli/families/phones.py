@@ -8,7 +8,9 @@ Symbols are those of the festival voice the model learned from: `#` first pause,
 """
 
 import lzma
+import operator
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +43,10 @@ class Lexicon:
     """Words and their phones, with one line for each reading of a homograph."""
 
     def __init__(self, lines: str) -> None:
-        self._phones = dict(line.split("\t", 1) for line in lines.splitlines())
+        # Looked up by halves: a table of all words would take longer to make than a text to read.
+        self._lines = lines.splitlines()
+        if any(map(operator.gt, self._lines, self._lines[1:])):
+            self._lines.sort()
 
     @classmethod
     def load(cls, path: Path) -> "Lexicon":
@@ -60,19 +65,31 @@ class Lexicon:
             ) from error
 
     def __len__(self) -> int:
-        return len(self._phones)
+        return len(self._lines)
 
     def __contains__(self, word: object) -> bool:
-        return word in self._phones
+        return isinstance(word, str) and self._found(word) is not None
+
+    def words(self) -> list[str]:
+        """Every entry, homographs with their kind."""
+        return [line.partition("\t")[0] for line in self._lines]
 
     def find(self, word: str, kind: str = "") -> list[str] | None:
         """Phones of a word, of the reading `kind` (`n`, `v` or `j`) where there are several."""
-        phones = self._phones.get(f"{word}({kind})") or self._phones.get(word)
+        phones = self._found(f"{word}({kind})") or self._found(word)
         return phones.split() if phones is not None else None
 
     def readings(self, word: str) -> str:
         """Kinds of readings of a homograph, such as `nv`; `""` for all other words."""
-        return "".join(kind for kind in "njv" if f"{word}({kind})" in self._phones)
+        return "".join(kind for kind in "njv" if f"{word}({kind})" in self)
+
+    def _found(self, word: str) -> str | None:
+        """Phones of an entry."""
+        start = f"{word}\t"
+        place = bisect_left(self._lines, start)
+        if place < len(self._lines) and self._lines[place].startswith(start):
+            return self._lines[place][len(start) :]
+        return None
 
 
 class PhoneFrontEnd:

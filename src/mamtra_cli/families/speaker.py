@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mamtra_cli.codecs.base import Codec
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.script import Script, TokenModel
-from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Manner, Voice
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mamtra_cli.device import Compute
+    from mamtra_cli.voices.clip import Clip
 
 
 class Loaded(Protocol):
@@ -196,7 +196,7 @@ class Speaker(Protocol):
 
     def clone(
         self,
-        clip: Clip,
+        clip: "Clip",
         name: str,
         *,
         transcript: str = "",

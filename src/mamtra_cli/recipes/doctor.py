@@ -27,4 +27,4 @@ class DoctorResult:
     threads: int
     reason: str
     ops: dict[str, str]
-    models: tuple[str, ...]
+    models: dict[str, str]  # built-in ones, and how they are spoken

@@ -4,6 +4,7 @@ import platform
 from importlib import metadata
 
 from mamtra_cli import __version__, device
+from mamtra_cli.engine.light import Wishes, light_engine
 from mamtra_cli.hub import BUILT_IN
 from mamtra_cli.ops.dispatch import describe
 from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult
@@ -36,6 +37,7 @@ PACKAGES = (
 def doctor(recipe: DoctorRecipe) -> DoctorResult:
     """Look around, changing nothing."""
     compute = device.choose(recipe.device, recipe.dtype, recipe.threads)
+    wishes = Wishes(device=recipe.device, dtype=recipe.dtype, threads=recipe.threads)
     choices = describe(compute.torch_device, compute.torch_dtype)
     return DoctorResult(
         mamtra=__version__,
@@ -47,10 +49,18 @@ def doctor(recipe: DoctorRecipe) -> DoctorResult:
         threads=compute.threads,
         reason=compute.reason,
         ops={choice.op: f"{choice.implementation}: {choice.reason}" for choice in choices},
-        models=tuple(
-            name for name, folder in BUILT_IN.items() if (folder / "config.json").is_file()
-        ),
+        models={
+            name: road(name, wishes)
+            for name, folder in BUILT_IN.items()
+            if (folder / "config.json").is_file()
+        },
     )
+
+
+def road(name: str, wishes: Wishes) -> str:
+    """How `synth` speaks with a model by default, and why."""
+    light, reason = light_engine(name, wishes)
+    return f"spoken {'without' if light else 'with'} torch: {reason}"
 
 
 def version_of(package: str) -> str:

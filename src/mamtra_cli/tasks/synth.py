@@ -36,11 +36,11 @@ from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.segments import Script
 from mamtra_cli.text.signs import OnUnreadable, Sieve
 from mamtra_cli.text.written import read_written, readable
-from mamtra_cli.voices.clip import Clip, check_transcript, read_clip
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 if TYPE_CHECKING:
     from mamtra_cli.engine.model import Engine
+    from mamtra_cli.voices.clip import Clip
 
 log = logging.getLogger(__name__)
 STDOUT = "-"
@@ -319,8 +319,10 @@ def manner_of(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Manner:
     return Manner(mode="speaker" if recipe.speaker_only else mode, told=told)
 
 
-def _read(path: Path, text: str, report: Report) -> Clip:
+def _read(path: Path, text: str, report: Report) -> "Clip":
     """Read and judge a clip before the model is loaded."""
+    from mamtra_cli.voices.clip import check_transcript, read_clip
+
     limits = ClipLimits()
     clip = read_clip(path, limits)
     advice = clip.advice + (check_transcript(text, clip.facts, limits) if text.strip() else ())
@@ -329,7 +331,7 @@ def _read(path: Path, text: str, report: Report) -> Clip:
     return clip
 
 
-def _voice(engine: "Engine | LightEngine", recipe: SynthRecipe, clip: Clip | None) -> Voice:
+def _voice(engine: "Engine | LightEngine", recipe: SynthRecipe, clip: "Clip | None") -> Voice:
     if clip is None or recipe.clip is None:
         return engine.voice(recipe.voice, recipe.voices)
     return engine.speaker.clone(clip, recipe.clip.stem, transcript=recipe.clip_text)
