@@ -36,7 +36,8 @@ from pitch import track
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.families.cosyvoice2.cloning import FEATURE_RATE, speaker_vector, to_rate
 from mamtra_cli.features import fbank80

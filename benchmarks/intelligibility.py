@@ -163,7 +163,8 @@ def main() -> None:
 def speaker(name: str, voice: str, seed: int, temperature: float | None) -> Speaker:
     """Return a row that speaks texts with a model, one after the other, as `mamtra synth` does."""
     from mamtra_cli.engine.model import Engine
-    from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+    from mamtra_cli.engine.speaking.options import SpeechOptions
+    from mamtra_cli.engine.speaking.speech import speak
 
     engine = Engine.load(name)
     chosen = engine.voice(voice)

@@ -21,7 +21,8 @@ from mamtra_cli.engine.judging.metrics import plain_words, score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.measuring.meter import environment, resident_bytes
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.text import sentences
 
 RATE = 24_000

@@ -26,7 +26,8 @@ from mamtra_cli.engine.judging.faster_whisper import FasterWhisper
 from mamtra_cli.engine.judging.metrics import count
 from mamtra_cli.engine.judging.opinion import identities, open_opinions
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 
 SENTENCES = Path(__file__).parents[2] / "benchmarks" / "everyday_sentences.txt"
 Waves = list[np.ndarray]

@@ -11,7 +11,8 @@ import soundfile
 
 from mamtra_cli.engine.light import LightEngine, Wishes, light_engine, opened
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.hub import BUILT_IN
 
 pytest.importorskip("onnxruntime")

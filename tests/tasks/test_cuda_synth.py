@@ -24,7 +24,8 @@ from mamtra_cli.engine.judging.similarity import OwnEncoder
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.shards import read_rows
 from mamtra_cli.engine.speaking.arrival import speak_arriving
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_frames
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak_frames
 from mamtra_cli.families.cosyvoice2.family import FAMILY
 from mamtra_cli.families.cosyvoice2.official.token2wav import OfficialTokenToWave
 from mamtra_cli.recipes import (

@@ -65,7 +65,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
 ) -> None:
     source = written(tmp_path / "in.jsonl", *({"text": text} for text in TEXTS))
     speak_file(recipe(source, tmp_path / "whole"))
-    ended = speaking._joined
+    ended = speaking._ended
     count = 0
 
     def killed(*given: Any) -> Any:
@@ -75,7 +75,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
         return ended(*given)
 
-    monkeypatch.setattr(speaking, "_joined", killed)
+    monkeypatch.setattr(speaking, "_ended", killed)
     with pytest.raises(KeyboardInterrupt):
         speak_file(recipe(source, tmp_path / "out"))
     monkeypatch.undo()

@@ -18,7 +18,7 @@ from tests.tiny_model import write_tiny_model
 from mamtra_cli.audio import AudioWriter, Samples
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.decoding import guards
-from mamtra_cli.engine.speaking import hearing, scripted, speech
+from mamtra_cli.engine.speaking import hearing, scripted
 from mamtra_cli.errors import (
     AudioRejectedError,
     MamtraError,
@@ -117,7 +117,7 @@ def test_existing_output_needs_force(model: Path, tmp_path: Path) -> None:
 def test_refused_speech_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = speech.GuardLimits(max_share=0.01, slack=0)
+    strict = guards.GuardLimits(max_share=0.01, slack=0)
     monkeypatch.setattr("mamtra_cli.tasks.synth.GuardLimits", lambda **limits: strict)
     with pytest.raises(AudioRejectedError, match="after 2 attempts"):
         synth(recipe(model, tmp_path / "a.wav", retries=1))

@@ -20,7 +20,7 @@ from mamtra_cli.config import from_dict, reason, to_dict
 from mamtra_cli.engine.measuring.room import check_room
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
-from mamtra_cli.engine.speaking.speech import SpeechOptions
+from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.publish import written_whole

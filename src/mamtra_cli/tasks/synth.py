@@ -16,9 +16,9 @@ from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.light import LightEngine, Wishes, light_engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
+from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import speak_script
-from mamtra_cli.engine.speaking.speech import SpeechOptions
 from mamtra_cli.errors import (
     AudioRejectedError,
     CheckpointError,

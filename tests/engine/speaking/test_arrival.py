@@ -9,7 +9,8 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.speaking.arrival import speak_arriving, takes_turns
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import AudioRejectedError, TextError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.ops.sampling import Sampling

@@ -14,7 +14,8 @@ from tests.voices.test_clip import speech, write
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
 from mamtra_cli.families.cosyvoice2.bpe import (
     CONTROLS,

@@ -10,7 +10,9 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import Chunk, SpeechOptions, soft_edges, speak, speak_frames
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak, speak_frames
+from mamtra_cli.engine.speaking.utterances import Chunk
 from mamtra_cli.errors import AudioRejectedError, TextError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.ops.sampling import Sampling
@@ -152,18 +154,6 @@ def test_silent_speech_is_refused() -> None:
 def test_unspeakable_piece_is_told_before_any_sound(engine: Engine) -> None:
     with pytest.raises(TextError, match="cannot speak"):
         next(speak(engine, "fine. so far. \u4f60.", tiny_voice(), OPTIONS))
-
-
-@pytest.mark.parametrize("sizes", [[500], [3, 500, 2], [100] * 5, [50]], ids=str)
-def test_soft_edges_fade_both_ends_and_nothing_else(sizes: list[int]) -> None:
-    chunks = [Chunk(audio=torch.ones(size)) for size in sizes]
-    out = audio(list(soft_edges(chunks, 100)))
-    assert len(out) == sum(sizes)
-    if sum(sizes) > 200:
-        assert out[0] < 0.01
-        assert out[-1] < 0.01
-        assert torch.equal(out[100:-100], torch.ones(sum(sizes) - 200))
-        torch.testing.assert_close(out, out.flip(0))
 
 
 def test_known_tokens_are_spoken(engine: Engine) -> None:

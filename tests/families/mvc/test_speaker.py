@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import CheckpointError, PlanError, UsageError
 from mamtra_cli.families.registry import family
 from mamtra_cli.voices.clip import Clip, measure

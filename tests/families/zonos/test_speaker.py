@@ -12,7 +12,8 @@ from tests.families.zonos.tiny import CODEC, published_folder
 
 from mamtra_cli.engine.decoding.streams import Streams
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.zonos import front_end
 from mamtra_cli.families.zonos.speaker import ZonosSpeaker

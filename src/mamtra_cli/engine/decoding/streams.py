@@ -304,6 +304,8 @@ class Streams:
         if slots:
             with _inference():
                 self._batch = self.model.leave(self._batch, slots)
+        if not self._inside:
+            self._batch = None  # whoever comes next begins as alone, and nothing is held till then
         for row in rows:
             row.slot = row.held = None
 

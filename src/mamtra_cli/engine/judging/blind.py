@@ -22,7 +22,7 @@ from mamtra_cli.checkpoint import FolderWriter
 from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, speak_lines
-from mamtra_cli.engine.speaking.speech import SpeechOptions
+from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.ownership import Kind

@@ -20,7 +20,8 @@ from mamtra_cli.engine.decoding.loop import Utterance, decode, reseeded
 from mamtra_cli.engine.decoding.streams import Outcome
 from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak_frames
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak_frames
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
 from mamtra_cli.families.lessons import Example

@@ -19,7 +19,8 @@ from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.measuring.meter import metered, read_seconds, synchronise, timed
 from mamtra_cli.engine.measuring.planner import Pace
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import SpeechOptions, speak
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.families.measures import Request
 from mamtra_cli.live_bytes import tensor_bytes

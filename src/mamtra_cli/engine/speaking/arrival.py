@@ -11,14 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
-from mamtra_cli.engine.speaking.speech import (
+from mamtra_cli.engine.speaking.hearing import Edges, Hearing
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import pieces_of, speak_pieces
+from mamtra_cli.engine.speaking.utterances import (
+    EDGE_SECONDS,
     Chunk,
+    Piece,
     PieceReport,
-    SpeechOptions,
-    heard_events,
     rejected,
-    shaped,
-    speak_pieces,
 )
 from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import TextError
@@ -47,11 +48,11 @@ def speak_arriving(
     options = options or SpeechOptions()
     report(Stage(name="speaking", unit="pieces"))
     if takes_turns(engine):
-        yield from shaped(engine, _turns(engine, arriving, voice, options), options)
+        yield from _turns(engine, arriving, voice, options)
     else:
         settings = engine.speaker.settings(voice, options.manner)
-        pieces = _pieces(engine, arriving, settings, report)
-        yield from speak_pieces(engine, pieces, voice, options, report)
+        pieces = _pieces(engine, arriving, voice, settings, report)
+        yield from speak_pieces(engine, pieces, options, report)
 
 
 def takes_turns(engine: Talker) -> bool:
@@ -60,14 +61,13 @@ def takes_turns(engine: Talker) -> bool:
 
 
 def _pieces(
-    engine: Talker, arriving: Iterable[str], settings: Any, report: Report
-) -> Iterator[tuple[str, list[int]]]:
-    """Speakable pieces and their ids."""
-    speaker, some = engine.speaker, False
+    engine: Talker, arriving: Iterable[str], voice: Voice, settings: Any, report: Report
+) -> Iterator[Piece]:
+    """Pieces of the sentences that can be spoken."""
+    some = False
     for sentence in whole_sentences(arriving):
         try:
-            pieces = speaker.pieces(sentence, settings)
-            found = [(piece, speaker.encode(piece, settings)) for piece in pieces]
+            found = pieces_of(engine, sentence, voice, settings)
         except TextError as error:
             report(Note(text=f"left out: {error.message}", warning=True))
             continue
@@ -83,21 +83,29 @@ def _turns(
     voice: Voice,
     options: SpeechOptions,
 ) -> Iterator[Chunk]:
-    """Speak while the text arrives as one utterance; what was heard is never tried again."""
+    """Speak while the text arrives as one piece; what was heard is never tried again."""
     parts: list[str] = []
-    events = _turn_events(engine, arriving, voice, options, parts)
-    outcome = None
-    for part in heard_events(engine, events, voice, options):
-        if isinstance(part, Outcome):
-            outcome = part
-        else:
-            yield Chunk(audio=part)
-    assert outcome is not None
-    text = "".join(parts).strip()
-    if outcome.rejection is not None:
-        raise rejected(text, [outcome.rejection], heard=True)
-    done = PieceReport(text=text, tokens=len(outcome.frames), attempts=1)
-    yield Chunk(audio=engine.silence(0.0), piece=done)
+    speaker = engine.speaker
+    prompt = speaker.sound_prompt(voice, speaker.settings(voice, options.manner))
+    hearing = Hearing(speaker.codec, prompt, options.sound(), options.limits)
+    edges = Edges(round(EDGE_SECONDS * engine.sample_rate))
+
+    def chunk(audio: Any, piece: PieceReport | None = None) -> Chunk:
+        return Chunk(audio=(audio * options.volume).clip(-1, 1), piece=piece)
+
+    for event in _turn_events(engine, arriving, voice, options, parts):
+        for part in hearing.take(event):
+            if not isinstance(part, Outcome):
+                audio = edges.push(part)
+                if len(audio):
+                    yield chunk(audio)
+                continue
+            text = "".join(parts).strip()
+            if part.rejection is not None:
+                raise rejected(text, [part.rejection], heard=True)
+            report = PieceReport(text=text, tokens=len(part.frames), attempts=1)
+            yield chunk(edges.finish(), report)
+            return
 
 
 def _turn_events(

@@ -1,6 +1,6 @@
-"""From the events of one stream to its sound, step by step, and the edges of a piece.
+"""From the events of one stream to its sound, step by step or at its end, and the edges of a piece.
 
-Both take what comes and give what is ready, so one caller or many can drive them. Knows codecs and
+They take what comes and give what is ready, so one caller or many can drive them. Knows codecs and
 events; no models, no texts.
 """
 
@@ -25,7 +25,6 @@ class Hearing:
 
     Attributes:
         heard: whether sound has left.
-        over: whether the attempt has ended, well or refused.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class Hearing:
     ) -> None:
         self.codec = codec
         self.limits = limits
-        self.heard = self.over = False
+        self.heard = False
         self._prompt, self._options = prompt, options
         self._state: Any = None  # before the first frames
 
@@ -42,7 +41,8 @@ class Hearing:
         outcome = event.outcome
         found: list[Any] = []
         if self._state is None and outcome is not None and outcome.rejection is None:
-            return self._at_once(outcome)
+            # What comes in one part is made as where nothing is streamed.
+            return made_at_once(self.codec, self._prompt, self._options, self.limits, outcome)
         if self._state is None:
             self._state = self.codec.start(self._prompt, self._options)
         if event.frames:
@@ -51,29 +51,49 @@ class Hearing:
                 refused = check_finite(audio, "samples")
                 if refused is not None:
                     frames = () if outcome is None else outcome.frames
-                    return self._ended(found, Outcome(frames=frames, rejection=refused))
+                    return [*found, Outcome(frames=frames, rejection=refused)]
                 self.heard = True
                 found.append(audio)
         if outcome is None:
             return found
         if outcome.rejection is not None:
-            return self._ended(found, outcome)
+            return [*found, outcome]
         audio = self.codec.finish(self._state)
         refused = check_finite(audio, "samples") if self.heard else check_audio(audio, self.limits)
         if refused is None:
             found.append(audio)
-        return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
+        return [*found, Outcome(frames=outcome.frames, rejection=refused)]
 
-    def _at_once(self, outcome: Outcome) -> list[Any]:
-        """What comes in one part is made as where nothing is streamed."""
-        audio = self.codec.whole(outcome.frames, self._prompt, self._options)
-        refused = check_audio(audio, self.limits)
-        found: list[Any] = [] if refused is not None else [audio]
-        return self._ended(found, Outcome(frames=outcome.frames, rejection=refused))
 
-    def _ended(self, found: list[Any], outcome: Outcome) -> list[Any]:
-        self.over = True
-        return [*found, outcome]
+def made_at_once(
+    codec: Codec, prompt: Any, options: SoundOptions, limits: GuardLimits, outcome: Outcome
+) -> list[Any]:
+    """Sound (S,) of all frames, and the outcome; the latter alone where the sound is refused."""
+    audio = codec.whole(outcome.frames, prompt, options)
+    refused = check_audio(audio, limits)
+    return [Outcome(frames=outcome.frames, rejection=refused)] if refused else [audio, outcome]
+
+
+class Judging:
+    """The sound of one attempt at a piece, made and judged when all frames are there.
+
+    Arguments and attributes are those of `Hearing`.
+    """
+
+    heard = False
+
+    def __init__(
+        self, codec: Codec, prompt: Any, options: SoundOptions, limits: GuardLimits
+    ) -> None:
+        self._given = codec, prompt, options, limits
+
+    def take(self, event: Event) -> list[Any]:
+        """Sound (S,) and the outcome, where an event ends the stream."""
+        if event.outcome is None:
+            return []
+        if event.outcome.rejection is not None:
+            return [event.outcome]
+        return made_at_once(*self._given, event.outcome)
 
 
 class Edges:
@@ -84,7 +104,6 @@ class Edges:
 
     def __init__(self, ramp: int) -> None:
         self.ramp = ramp
-        self.begun = False
         rise = np.sin((np.arange(ramp) + 0.5) * (np.pi / 2 / max(ramp, 1))) ** 2
         self._rise = rise.astype(np.float32)
         self._held: Any = None
@@ -92,7 +111,6 @@ class Edges:
 
     def push(self, audio: Any) -> Any:
         """Samples (S,) that follow those before; those that are final come back."""
-        self.begun = True
         audio = audio if self._held is None else joined((self._held, audio))
         if self._first and len(audio) > self.ramp:
             rise = like(self._rise, audio)

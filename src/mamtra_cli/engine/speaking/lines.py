@@ -7,24 +7,15 @@ Knows no files.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from mamtra_cli.engine.decoding.guards import Rejection, check_audio
-from mamtra_cli.engine.decoding.loop import reseeded
-from mamtra_cli.engine.decoding.streams import ROWS, Outcome, Streams
-from mamtra_cli.engine.model import Engine
-from mamtra_cli.engine.speaking.speech import (
-    Chunk,
-    PieceReport,
-    SpeechOptions,
-    rejected,
-    shaped,
-    sound,
-    speak,
-)
+from mamtra_cli.engine.decoding.streams import ROWS
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import pieces_of
+from mamtra_cli.engine.speaking.utterances import Chunk, News, PieceReport, Utterances
+from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import MamtraError
+from mamtra_cli.ops.arrays import joined
 from mamtra_cli.text.signs import Sieve
 from mamtra_cli.voices.voice import Voice
 
@@ -48,26 +39,23 @@ class LineSound:
     """
 
     line: Line
-    audio: Tensor
+    audio: Any
     pieces: tuple[PieceReport, ...] = ()
     error: MamtraError | None = None
     skipped: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
-class _Work:
-    """A line under way: its pieces, and the sound of those that are good."""
+class _Spoken:
+    """A line under way: what it left out, and its sound so far."""
 
     line: Line
-    options: SpeechOptions
-    pieces: list[tuple[str, list[int]]]
-    sounds: dict[int, tuple[Tensor, PieceReport]] = field(default_factory=dict)
-    refused: dict[int, list[Rejection]] = field(default_factory=dict)
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...]
+    chunks: list[Chunk] = field(default_factory=list)
 
 
 def speak_lines(
-    engine: Engine,
+    engine: Talker,
     lines: Iterable[Line],
     options: SpeechOptions | None = None,
     *,
@@ -82,123 +70,50 @@ def speak_lines(
         rows: pieces spoken together.
     """
     options = options or SpeechOptions()
-    speaker = engine.speaker
-    if speaker.tokens is None:
-        yield from _one_by_one(engine, lines, options)
-        return
-    streams = Streams(speaker.tokens, rows=rows, limits=options.limits)
-    under_way: dict[int, tuple[_Work, int, int]] = {}
+    utterances = Utterances(engine, rows=rows, limits=options.limits)
+    under_way: dict[int, _Spoken] = {}
     waiting = iter(lines)
     more = True
-
-    def begin(work: _Work, number: int, attempt: int) -> None:
-        settings = speaker.settings(work.line.voice, options.manner)
-        script = speaker.begin(work.pieces[number][1], work.line.voice, settings)
-        seed = reseeded(work.line.seed + number, attempt)
-        stream = streams.add(script, options.sampling or engine.sampling, seed=seed)
-        under_way[stream] = (work, number, attempt)
-
-    while True:
-        while more and len(under_way) < rows:
+    while more or under_way:
+        while more and utterances.running + utterances.waiting < rows:
             line = next(waiting, None)
             if line is None:
                 more = False
                 break
-            work = _Work(
-                line=line,
-                options=replace(options, seed=line.seed, speed=line.speed),
-                pieces=[],
-            )
+            own = replace(options, seed=line.seed, speed=line.speed, stream=False)
             try:
-                told = speaker.settings(line.voice, options.manner)
-                readable, work.skipped = _readable(engine, line.text)
-                split = speaker.pieces(readable, told)
-                work.pieces = [(piece, speaker.encode(piece, told)) for piece in split]
+                text, skipped = _readable(engine, line.text)
+                settings = engine.speaker.settings(line.voice, options.manner)
+                pieces = pieces_of(engine, text, line.voice, settings)
             except MamtraError as error:
-                yield LineSound(line=line, audio=torch.zeros(0), error=error)
+                yield LineSound(line=line, audio=engine.silence(0.0), error=error)
                 continue
-            for number in range(len(work.pieces)):
-                begin(work, number, 0)
-        if not under_way:
-            return
-        for event in streams.step():
-            if event.outcome is None or event.id not in under_way:
-                continue
-            work, number, attempt = under_way.pop(event.id)
-            refused = _judged(engine, work, number, attempt, event.outcome)
-            if refused is not None and attempt < options.retries:
-                begin(work, number, attempt + 1)
-            elif refused is not None:
-                for stream in [s for s, (other, _, _) in under_way.items() if other is work]:
-                    streams.drop(stream)
-                    del under_way[stream]
-                failure = rejected(work.pieces[number][0], work.refused[number])
-                yield LineSound(line=work.line, audio=torch.zeros(0), error=failure)
-            elif len(work.sounds) == len(work.pieces):
-                yield _joined(engine, work)
+            id = utterances.add(own, together=True)
+            under_way[id] = _Spoken(line=line, skipped=skipped)
+            utterances.give(id, pieces)
+            utterances.close(id)
+        for news in utterances.step():
+            spoken = under_way[news.id]
+            if news.chunk is not None:
+                spoken.chunks.append(news.chunk)
+            if news.done:
+                yield _ended(engine, under_way.pop(news.id), news)
 
 
-def _judged(
-    engine: Engine, work: _Work, number: int, attempt: int, outcome: Outcome
-) -> Rejection | None:
-    """Make the sound of a piece and keep it if it is good, else say why it is not."""
-    speaker, options = engine.speaker, work.options
-    refused = outcome.rejection
-    if refused is None:
-        settings = speaker.settings(work.line.voice, options.manner)
-        prompt = speaker.sound_prompt(work.line.voice, settings)
-        audio = speaker.codec.whole(outcome.frames, prompt, sound(options, attempt))
-        refused = check_audio(audio, options.limits)
-        if refused is None:
-            before = work.refused.get(number, [])
-            told = PieceReport(
-                text=work.pieces[number][0],
-                tokens=len(outcome.frames),
-                attempts=len(before) + 1,
-                rejected=tuple(rejection.cause for rejection in before),
-            )
-            work.sounds[number] = (audio, told)
-    if refused is not None:
-        work.refused.setdefault(number, []).append(refused)
-    return refused
+def _ended(engine: Talker, spoken: _Spoken, news: News) -> LineSound:
+    """The whole sound of a line, or its error."""
+    if news.error is not None:
+        return LineSound(line=spoken.line, audio=engine.silence(0.0), error=news.error)
+    return LineSound(
+        line=spoken.line,
+        audio=joined([chunk.audio for chunk in spoken.chunks]),
+        pieces=tuple(chunk.piece for chunk in spoken.chunks if chunk.piece is not None),
+        skipped=spoken.skipped,
+    )
 
 
-def _joined(engine: Engine, work: _Work) -> LineSound:
-    """The pieces of a line one after the other, as `speak` joins them."""
-    gap = torch.zeros(round(work.options.silence * engine.sample_rate))
-    parts: list[Tensor] = []
-    for number in range(len(work.pieces)):
-        if number and len(gap):
-            parts.append(gap)
-        piece = [Chunk(audio=work.sounds[number][0])]
-        parts += [chunk.audio for chunk in shaped(engine, piece, work.options)]
-    pieces = tuple(work.sounds[number][1] for number in range(len(work.pieces)))
-    return LineSound(line=work.line, audio=torch.cat(parts), pieces=pieces, skipped=work.skipped)
-
-
-def _readable(engine: Engine, text: str) -> tuple[str, tuple[str, ...]]:
+def _readable(engine: Talker, text: str) -> tuple[str, tuple[str, ...]]:
     """A text without the signs that cannot be read, and these with their names."""
     sieve = Sieve(engine.front_end.unreadable)
     clear = sieve.take(text)
     return clear, tuple(f"{sign} ({name})" for sign, name, _ in sieve.news())
-
-
-def _one_by_one(
-    engine: Engine, lines: Iterable[Line], options: SpeechOptions
-) -> Iterator[LineSound]:
-    """For models whose frames are not drawn one by one: there is no loop to share."""
-    for line in lines:
-        own = replace(options, seed=line.seed, speed=line.speed, stream=False)
-        try:
-            text, skipped = _readable(engine, line.text)
-            chunks = list(speak(engine, text, line.voice, own))
-        except MamtraError as error:
-            yield LineSound(line=line, audio=torch.zeros(0), error=error)
-            continue
-        pieces = tuple(chunk.piece for chunk in chunks if chunk.piece is not None)
-        yield LineSound(
-            line=line,
-            audio=torch.cat([chunk.audio for chunk in chunks]),
-            pieces=pieces,
-            skipped=skipped,
-        )

@@ -5,10 +5,12 @@ script of one plain segment is spoken as `speak` speaks its text, sample for sam
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from mamtra_cli.engine.speaking.speech import Chunk, SpeechOptions, speak_pieces
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import pieces_of, speak_pieces
+from mamtra_cli.engine.speaking.utterances import Chunk, Piece
 from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
@@ -16,16 +18,6 @@ from mamtra_cli.text.segments import Script
 from mamtra_cli.voices.voice import Manner, Voice
 
 SLOWEST, FASTEST = 0.25, 4.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """Pieces of one voice and rate with their ids; none for a pause."""
-
-    pieces: tuple[tuple[str, list[int]], ...] = ()
-    pause: float = 0.0
-    voice: str = ""
-    rate: float = 1.0
 
 
 def speak_script(
@@ -48,44 +40,33 @@ def speak_script(
         TextError: there are no words, or some that cannot be spoken.
         AudioRejectedError: a piece was refused after every retry.
     """
-    known: dict[str, tuple[Voice, Manner]] = {}
+    known: dict[str, tuple[Voice, Any]] = {}
 
-    def settings(name: str) -> Any:
+    def settings(name: str) -> tuple[Voice, Any]:
         if name not in known:
-            known[name] = voices(name)
-        return engine.speaker.settings(*known[name])
+            voice, manner = voices(name)
+            known[name] = voice, engine.speaker.settings(voice, manner)
+        return known[name]
 
-    parts = list(_parts(engine, script, settings, options))
-    if not known:
+    pieces, silence = _pieces(engine, script, settings, options)
+    if not pieces:
         raise TextError("the text is empty", "give a sentence to speak")
-    report(Stage(name="speaking", total=sum(len(p.pieces) for p in parts), unit="pieces"))
-    spoken, silence = 0, 0.0
-    for part in parts:
-        if part.pause:
-            silence += part.pause
-            continue
-        if spoken and not silence:
-            silence = options.silence
-        if silence:
-            yield Chunk(audio=engine.silence(silence))
-            silence = 0.0
-        voice, manner = known[part.voice]
-        manner_of = replace(
-            options, seed=options.seed + spoken, speed=options.speed * part.rate, manner=manner
-        )
-        yield from speak_pieces(engine, part.pieces, voice, manner_of, report)
-        spoken += len(part.pieces)
-    if silence:
-        yield Chunk(audio=engine.silence(silence))
+    report(Stage(name="speaking", total=len(pieces), unit="pieces"))
+    yield from speak_pieces(engine, pieces, options, report, silence)
 
 
-def _parts(
-    engine: Talker, script: Script, settings: Callable[[str], Any], options: SpeechOptions
-) -> Iterator[_Part]:
-    """Segments with their pieces encoded; words of signs only are none."""
+def _pieces(
+    engine: Talker,
+    script: Script,
+    settings: Callable[[str], tuple[Voice, Any]],
+    options: SpeechOptions,
+) -> tuple[list[Piece], float]:
+    """Pieces of all segments, and the silence after the last; words of signs only are none."""
+    pieces: list[Piece] = []
+    silence = 0.0
     for segment in script.segments:
         if segment.pause:
-            yield _Part(pause=segment.pause)
+            silence += segment.pause
             continue
         if not any(map(str.isalnum, segment.text)) and len(script.segments) > 1:
             continue
@@ -95,7 +76,10 @@ def _parts(
                 f"a rate of {segment.rate:g} at `--speed {options.speed:g}` is {speed:g}, outside "
                 f"{SLOWEST:g} to {FASTEST:g}"
             )
-        told = settings(segment.voice)
-        pieces = engine.speaker.pieces(segment.text, told)
-        encoded = tuple((piece, engine.speaker.encode(piece, told)) for piece in pieces)
-        yield _Part(pieces=encoded, voice=segment.voice, rate=segment.rate)
+        own = pieces_of(engine, segment.text, *settings(segment.voice))
+        own = [replace(piece, speed=segment.rate, sound_seed=len(pieces)) for piece in own]
+        if silence:
+            own[0] = replace(own[0], pause=silence)
+        silence = 0.0
+        pieces += own
+    return pieces, silence

@@ -1,0 +1,43 @@
+"""How to speak, whoever asks: the options of an utterance."""
+
+from dataclasses import dataclass, field
+
+from mamtra_cli.codecs.base import SoundOptions
+from mamtra_cli.engine.decoding.guards import GuardLimits
+from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.voices.voice import Manner
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions:
+    """How to speak.
+
+    Attributes:
+        sampling: how tokens are chosen; `None` for the model's own way.
+        seed: of everything random.
+        speed: 2 speaks twice as fast.
+        retries: new attempts for a piece that a guard refused.
+        silence: seconds between pieces.
+        max_seconds: longest piece; `None` for what its text allows.
+        steps: of the flow's solver; `None` for the model's.
+        volume: factor on the samples.
+        stream: hand sound out while the language model writes.
+        limits: what the guards tolerate.
+        manner: what of the voice the model is shown; `None` for the richest that both know.
+    """
+
+    sampling: Sampling | None = None
+    seed: int = 0
+    speed: float = 1.0
+    retries: int = 2
+    silence: float = 0.2
+    max_seconds: float | None = None
+    steps: int | None = None
+    volume: float = 1.0
+    stream: bool = False
+    limits: GuardLimits = field(default_factory=GuardLimits)
+    manner: Manner | None = None
+
+    def sound(self, attempt: int = 0) -> SoundOptions:
+        """How the frames of an attempt become sound."""
+        return SoundOptions(seed=self.seed + attempt, speed=self.speed, steps=self.steps)

@@ -1,0 +1,367 @@
+"""Utterances that one model has under way: pieces of text in, sound out.
+
+The one place that knows how pieces become sound: which is next, new attempts at what a guard
+refused, pauses and edges. Whoever speaks gives pieces when it has them, and takes the news of each
+step: `speak` has one utterance on one row, a file of lines has many whose pieces run together, a
+server's come and go. What an utterance sounds like does not depend on its company. Knows no
+callers, no files, and texts only as encoded pieces.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection
+from mamtra_cli.engine.decoding.loop import reseeded
+from mamtra_cli.engine.decoding.parts import Parts
+from mamtra_cli.engine.decoding.streams import ROWS, Event, Outcome, Streams
+from mamtra_cli.engine.speaking.hearing import Edges, Hearing, Judging
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.talker import Talker
+from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
+from mamtra_cli.families.script import Script
+from mamtra_cli.families.speaker import Made
+from mamtra_cli.voices.voice import Voice
+
+EDGE_SECONDS = 0.005
+HURRIED = 0.5  # share of the frames expected of a text below which a cap cannot be kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A text that is spoken at once.
+
+    Attributes:
+        text: as it is told.
+        ids: what the model reads of it.
+        voice: who says it.
+        settings: of the voice, as the model's `Speaker` resolved them.
+        speed: on top of the utterance's.
+        pause: seconds of silence before it; `None` for the utterance's, and none before the first.
+        sound_seed: added to the utterance's seed where frames become sound.
+    """
+
+    text: str
+    ids: Sequence[int]
+    voice: Voice
+    settings: Any
+    speed: float = 1.0
+    pause: float | None = None
+    sound_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceReport:
+    """How a piece was made; `rejected` names the guards that refused earlier attempts."""
+
+    text: str
+    tokens: int
+    attempts: int
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Samples (S,) float32, a tensor on the CPU or an array, as the engine makes them.
+
+    The last chunk of a piece carries its report.
+    """
+
+    audio: Any
+    piece: PieceReport | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One thing that a step did to an utterance.
+
+    Attributes:
+        id: of the utterance.
+        chunk: sound that follows what came before.
+        again: why an attempt at a piece was refused, and the piece, which is tried again.
+        done: whether the utterance has ended.
+        error: why, if not well; its sound so far is not taken back.
+    """
+
+    id: int
+    chunk: Chunk | None = None
+    again: tuple[Piece, Rejection] | None = None
+    done: bool = False
+    error: MamtraError | None = None
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """A piece under way."""
+
+    utterance: "_Utterance"
+    piece: Piece
+    number: int
+    refused: list[Rejection] = field(default_factory=list)
+    stream: int | None = None
+    sound: Hearing | Judging = field(init=False)
+    edges: Edges = field(init=False)
+    ready: list[Chunk] = field(default_factory=list)
+    good: bool = False
+
+
+@dataclass(kw_only=True)
+class _Utterance:
+    """Pieces that were not begun, and those whose sound has not all left, in order."""
+
+    id: int
+    options: SpeechOptions
+    together: bool
+    closed: bool = False
+    tail: float = 0.0
+    line: deque[Piece] = field(default_factory=deque)
+    begun: int = 0
+    works: deque[_Work] = field(default_factory=deque)
+
+
+class Utterances:
+    """See the module docstring.
+
+    Args:
+        engine: the model.
+        rows: pieces spoken together at most.
+        limits: what the guards tolerate of frames.
+    """
+
+    def __init__(
+        self, engine: Talker, *, rows: int = ROWS, limits: GuardLimits | None = None
+    ) -> None:
+        self.engine = engine
+        tokens = engine.speaker.tokens
+        self._loop = Parts() if tokens is None else Streams(tokens, rows=rows, limits=limits)
+        self._ids = count()
+        self._open: dict[int, _Utterance] = {}
+        self._works: dict[int, _Work] = {}
+        self._news: list[News] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` would do something; if not, all wait for pieces, or none is there."""
+        return bool(self._news) or self._loop.busy
+
+    @property
+    def running(self) -> int:
+        """Pieces that are being spoken."""
+        return self._loop.running
+
+    @property
+    def waiting(self) -> int:
+        """Pieces in line for a row."""
+        return self._loop.waiting
+
+    def add(self, options: SpeechOptions, *, together: bool = False) -> int:
+        """Begin an utterance; returns its id.
+
+        Args:
+            options: how; everything but `sampling`, `manner` and what pieces say is heeded here.
+            together: begin its pieces as soon as they are given, not one after the other. Sound
+                leaves in their order all the same.
+        """
+        utterance = _Utterance(id=next(self._ids), options=options, together=together)
+        self._open[utterance.id] = utterance
+        return utterance.id
+
+    def give(self, id: int, pieces: Iterable[Piece]) -> None:
+        """More of an utterance; nothing where it has ended, of which the next step has news."""
+        utterance = self._open.get(id)
+        if utterance is not None:
+            utterance.line.extend(pieces)
+            self._go_on(utterance)
+
+    def close(self, id: int, silence: float = 0.0) -> None:
+        """No more of an utterance, but seconds of silence at its end; as `give` where it ended."""
+        utterance = self._open.get(id)
+        if utterance is not None:
+            utterance.closed, utterance.tail = True, silence
+            self._go_on(utterance)
+
+    def drop(self, id: int) -> None:
+        """Forget an utterance at once, with all that is kept of it."""
+        self._forget(self._open[id])
+        self._news = [news for news in self._news if news.id != id]
+
+    def __contains__(self, id: int) -> bool:
+        """Whether an utterance has neither ended nor been dropped."""
+        return id in self._open
+
+    def step(self) -> list[News]:
+        """Draw one frame for every piece under way, and make the sound that it completes."""
+        if self._loop.busy:
+            for event in self._loop.step():
+                work = self._works.get(event.id)
+                if work is not None:  # else its utterance was refused in this very step
+                    self._take(work, event)
+        news, self._news = self._news, []
+        return news
+
+    def _go_on(self, utterance: _Utterance) -> None:
+        """Begin what can be begun, or end the utterance."""
+        while utterance.line and (utterance.together or not utterance.works):
+            try:
+                self._begin(utterance, utterance.line.popleft())
+            except MamtraError as error:
+                self._end(utterance, error)
+                return
+        if utterance.closed and not utterance.works:
+            self._end(utterance)
+
+    def _begin(self, utterance: _Utterance, piece: Piece) -> None:
+        """Begin a piece, with the pause before it."""
+        work = _Work(utterance=utterance, piece=piece, number=utterance.begun)
+        utterance.begun += 1
+        utterance.works.append(work)
+        pause = piece.pause
+        if pause is None:
+            pause = utterance.options.silence if work.number else 0.0
+        self._say(work, self.engine.silence(pause))
+        self._try(work)
+
+    def _try(self, work: _Work) -> None:
+        """Begin an attempt at a piece."""
+        engine, speaker = self.engine, self.engine.speaker
+        piece, options, attempt = work.piece, work.utterance.options, len(work.refused)
+        sound = replace(
+            options, seed=options.seed + piece.sound_seed, speed=options.speed * piece.speed
+        ).sound(attempt)
+        prompt = speaker.sound_prompt(piece.voice, piece.settings)
+        seed = reseeded(options.seed + work.number, attempt)
+        if isinstance(self._loop, Streams):
+            sampling = options.sampling or engine.sampling
+            work.stream = self._loop.add(self._script(piece, options), sampling, seed=seed)
+        else:
+            work.stream = self._loop.add(self._made(piece, options, seed))
+        kind = Hearing if options.stream else Judging
+        work.sound = kind(speaker.codec, prompt, sound, options.limits)
+        work.edges = Edges(round(EDGE_SECONDS * engine.sample_rate))
+        self._works[work.stream] = work
+
+    def _script(self, piece: Piece, options: SpeechOptions) -> Script:
+        """The script of a piece, which may not be capped where it cannot be said."""
+        rate, most = self.engine.facts.frame_rate, None
+        if options.max_seconds is not None:
+            most = max(1, round(options.max_seconds * rate))
+        script = self.engine.speaker.begin(piece.ids, piece.voice, piece.settings, most=most)
+        expected = script.expected or 0.0
+        if most is not None and most < HURRIED * expected:
+            raise UsageError(
+                f"`--max-seconds {options.max_seconds:g}` is too short for a piece of text that "
+                f"takes about {expected / rate:.1f} s",
+                "give more seconds, or a shorter text",
+            )
+        return script
+
+    def _made(self, piece: Piece, options: SpeechOptions, seed: int) -> Iterator[Made]:
+        """Frames of a piece where there is no token loop."""
+        if options.max_seconds is not None:
+            raise UsageError(
+                "`--max-seconds`: this model says outright how long a text takes", "leave it out"
+            )
+        return self.engine.speaker.made(
+            piece.ids,
+            piece.voice,
+            piece.settings,
+            seed=seed,
+            speed=options.speed * piece.speed,
+            stream=options.stream,
+        )
+
+    def _take(self, work: _Work, event: Event) -> None:
+        """Make the sound of an event, and go on where it ends the attempt."""
+        for part in work.sound.take(event):
+            if not isinstance(part, Outcome):
+                self._say(work, work.edges.push(part))
+                continue
+            del self._works[event.id]
+            work.stream = None
+            if event.outcome is None:
+                self._loop.drop(event.id)
+            if part.rejection is None:
+                self._finish(work, part)
+            else:
+                self._refuse(work, part.rejection)
+
+    def _finish(self, work: _Work, outcome: Outcome) -> None:
+        """End a piece that is good, and let out the sound of those that waited for it."""
+        report = PieceReport(
+            text=work.piece.text,
+            tokens=len(outcome.frames),
+            attempts=len(work.refused) + 1,
+            rejected=tuple(rejection.cause for rejection in work.refused),
+        )
+        self._say(work, work.edges.finish(), report)
+        work.good = True
+        works = work.utterance.works
+        while works and works[0].good:
+            works.popleft()
+            if works:
+                self._news += [News(id=work.utterance.id, chunk=chunk) for chunk in works[0].ready]
+                works[0].ready.clear()
+        self._go_on(work.utterance)
+
+    def _refuse(self, work: _Work, rejection: Rejection) -> None:
+        """Try a piece again, or give its utterance up; what was heard is not tried again."""
+        work.refused.append(rejection)
+        heard = work.sound.heard
+        if heard or len(work.refused) > work.utterance.options.retries:
+            self._end(work.utterance, rejected(work.piece.text, work.refused, heard=heard))
+            return
+        self._news.append(News(id=work.utterance.id, again=(work.piece, rejection)))
+        self._try(work)
+
+    def _say(self, work: _Work, audio: Any, report: PieceReport | None = None) -> None:
+        """Let sound out when it is its turn; samples (S,)."""
+        if not len(audio) and report is None:
+            return
+        audio = (audio * work.utterance.options.volume).clip(-1, 1)
+        chunk = Chunk(audio=audio, piece=report)
+        if work.utterance.works[0] is work:
+            self._news.append(News(id=work.utterance.id, chunk=chunk))
+        else:
+            work.ready.append(chunk)
+
+    def _end(self, utterance: _Utterance, error: MamtraError | None = None) -> None:
+        """The last news of an utterance."""
+        self._forget(utterance)
+        if error is None and utterance.tail:
+            chunk = Chunk(audio=self.engine.silence(utterance.tail))
+            self._news.append(News(id=utterance.id, chunk=chunk))
+        self._news.append(News(id=utterance.id, done=True, error=error))
+
+    def _forget(self, utterance: _Utterance) -> None:
+        """Let go of an utterance and free its rows."""
+        del self._open[utterance.id]
+        for work in utterance.works:
+            if work.stream is not None:
+                del self._works[work.stream]
+                self._loop.drop(work.stream)
+
+
+def rejected(
+    piece: str, refused: Sequence[Rejection], *, heard: bool = False
+) -> AudioRejectedError:
+    """The error that ends a piece after its last attempt; `heard` if it had begun."""
+    last = refused[-1].detail
+    if heard:
+        return AudioRejectedError(
+            f"no good speech for `{shortened(piece)}`: {last}; what has begun to be heard is not "
+            "tried again",
+            hint="leave out the streaming: pieces are then judged and tried again before anybody "
+            "hears them; or try another `--seed`",
+        )
+    attempts = "attempt" if len(refused) == 1 else "attempts"
+    return AudioRejectedError(
+        f"no good speech for `{shortened(piece)}` after {len(refused)} {attempts}: {last}",
+        hint="try another `--seed`, a lower `--temperature`, or `--retries 5`",
+    )
+
+
+def shortened(piece: str) -> str:
+    """The start of a piece, for messages."""
+    return piece if len(piece) <= 40 else piece[:37] + "..."
