@@ -206,6 +206,27 @@ def test_a_student_is_told_beside_its_teacher_part_by_part(
     assert "by formulas; of it" in text
 
 
+def test_a_budget_is_kept_by_the_model_that_was_named_else_by_any(model: Path) -> None:
+    asked = ProfileRecipe(budget="4GB", streams="64", seq=4096, device="auto")
+    found = profile(asked)
+    fit = [sentence for sentence in found.verdict if ": yes, " in sentence]
+    assert 0 < len(fit) < len(found.verdict)
+    assert missed(asked, found) is None
+    named = ProfileRecipe(model=str(model), budget="241MB", streams="900", estimate=True)
+    error = missed(named, profile(named))
+    assert error is not None
+    assert error.exit_code == 3
+
+
+def test_a_card_that_is_not_here_is_counted_in_its_type(model: Path) -> None:
+    rows = {
+        device: {row.stage: row.values for row in profile(recipe).rows}
+        for device in ("cpu", "cuda")
+        for recipe in [ProfileRecipe(model=str(model), estimate=True, device=device)]
+    }
+    assert rows["cuda"]["weights"]["bytes"] * 2 == rows["cpu"]["weights"]["bytes"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -18,15 +18,7 @@ from mamtra_cli.engine.measuring.meter import environment, metered, peak_bytes
 from mamtra_cli.engine.measuring.planner import LIBRARIES, Budget
 from mamtra_cli.engine.measuring.plots import draw_plan
 from mamtra_cli.engine.measuring.sizing import Sizing
-from mamtra_cli.engine.measuring.verdicts import (
-    Plan,
-    compared,
-    least_ratio,
-    longest_speech,
-    planned,
-    remedies,
-    told,
-)
+from mamtra_cli.engine.measuring.verdicts import Answer, Plan, answer, answered, compared
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
@@ -47,8 +39,6 @@ BUILT_IN = "mini"
 RATIO = "1:1"
 RATIOS = ("1:0", "1:1", "1:3", "1:11")
 SEQ = 1024  # positions where nothing is said
-Answer = tuple[list[Plan], str, bool]
-"""Plans, a sentence, and whether the budget is kept."""
 
 
 def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
@@ -62,7 +52,7 @@ def profile(recipe: ProfileRecipe, report: Report = ignore) -> ProfileResult:
     first = engines[0]
     planning = bool(recipe.budget or recipe.plot)
     only_memory = recipe.savings or recipe.imitate_official
-    abstract = planning and not recipe.model and is_card(first, recipe)
+    abstract = first.device.type == "cpu" and is_card(first, recipe)
     measuring = not (recipe.estimate or only_memory or (planning and not recipe.model))
     rows: list[ProfileRow] = []
     for engine in engines:
@@ -261,54 +251,47 @@ def with_plans(
 ) -> ProfileResult:
     """The same with what a budget, a comparison and a plot ask for."""
     sizings = sizings_of(engines, recipe)
-    for sizing in sizings:
-        if sizing.measures is None and sizing.facts.stack is None:
-            raise UsageError(
-                f"no formula tells what `{sizing.name}` needs",
-                "leave out the plan: without it, `profile` measures the model",
-            )
+    known = all(sizing.known for sizing in sizings)
+    if not known and (recipe.budget or recipe.plot):
+        raise UsageError(
+            "no formula tells what a model without a language model needs",
+            "leave out `--budget` and `--plot`: `profile` measures it",
+        )
     frames = frames_of(sizings[0], recipe)
     asked = "" if recipe.streams == AUTO or recipe.solve == "streams" else recipe.streams or "1"
     streams = int(asked) if asked else None
     budget = Budget.parse(recipe.budget, recipe.reserve) if recipe.budget else None
     answers: list[Answer] = []
     if budget is not None:
-        known = [e for e in engines if measuring and e.family.measures(e.config) is not None]
-        for engine, sizing in zip(known, sizings, strict=False):
-            report(Stage(name="measuring", detail=f"{engine.name}, memory of a stream"))
-            plan = measured_plan(engine, sizing, frames, streams, budget)
-            answers.append(([plan], told(plan), plan.kept))
+        for engine, sizing in zip(engines, sizings, strict=False):
+            if measuring and sizing.measures is not None and recipe.solve in ("", "streams"):
+                report(Stage(name="measuring", detail=f"{engine.name}, memory of a stream"))
+                answers.append(answered(measured_plan(engine, sizing, frames, streams, budget)))
         answers += [answer(sizing, frames, streams, budget, recipe.solve) for sizing in sizings]
     if recipe.plot:
         draw_plan(recipe.plot, sizings, frames, streams or 1, budget)
     rows = [
         ProfileRow(model=plan.name, stage=stage, measured=plan.measured, values=values)
-        for plans, _, _ in answers
-        for plan in plans
+        for found in answers
+        for plan in found.plans
         for stage, values in plan.numbers().items()
     ]
-    beside = [compared(sizings[0], sizings[1], frames, streams or 1)] if recipe.compare else []
+    verdict = [found.sentence for found in answers]
+    if recipe.compare and known:
+        verdict.insert(0, compared(sizings[0], sizings[1], frames, streams or 1))
     return replace(
         result,
         rows=(*result.rows, *rows),
-        verdict=(*beside, *(sentence for _, sentence, _ in answers)),
-        missed=tuple(sentence for _, sentence, kept in answers if not kept),
+        verdict=tuple(verdict),
+        missed=missed_of(answers, sizings[0].name if recipe.model else ""),
     )
 
 
-def answer(sizing: Sizing, frames: int, streams: int | None, budget: Budget, solve: str) -> Answer:
-    """What one model's formulas say."""
-    if solve == "ratio":
-        return least_ratio(sizing, frames, streams or 1, budget)
-    if solve == "seq":
-        plan, sentence, kept = longest_speech(sizing, streams or 1, budget)
-        return ([] if plan is None else [plan]), sentence, kept
-    plan = planned(sizing, frames, streams, budget)
-    sentence = told(plan)
-    if not plan.fits:
-        helps = remedies(plan, sizing, frames)
-        sentence += f". What would fit: {', '.join(helps)}" if helps else ". Nothing here would fit"
-    return [plan], sentence, plan.kept
+def missed_of(answers: list[Answer], model: str) -> tuple[str, ...]:
+    """What tells that a budget is not kept: by the model that was named, or else by all."""
+    asked = [found for found in answers if not model or found.model == model]
+    over = tuple(found.sentence for found in asked if not found.kept)
+    return over if model or len(over) == len(asked) else ()
 
 
 def measured_plan(
@@ -361,13 +344,14 @@ def frames_of(sizing: Sizing, recipe: ProfileRecipe) -> int:
 
 def is_card(engine: Engine, recipe: ProfileRecipe) -> bool:
     """Whether it is about a GPU: the one here, the one asked for, or whichever the reader has."""
-    named = recipe.device.startswith("cuda") or engine.device.type == "cuda"
-    return named or (not recipe.model and recipe.device != "cpu")
+    if recipe.device.startswith("cuda") or engine.device.type == "cuda":
+        return True
+    return bool(recipe.budget or recipe.plot) and not recipe.model and recipe.device != "cpu"
 
 
 def precision_of(engine: Engine, recipe: ProfileRecipe) -> costs.Precision:
-    """Bytes per element of a model as it runs here, or would on the device asked for."""
-    if recipe.dtype == "auto" and is_card(engine, recipe) and (recipe.budget or recipe.plot):
+    """Bytes per element of a model as it runs here, or would on a GPU that is not here."""
+    if recipe.dtype == "auto" and is_card(engine, recipe) and engine.device.type == "cpu":
         return costs.Precision()
     return costs.Precision.of(engine.compute.torch_dtype.itemsize)
 

@@ -8,6 +8,7 @@ from mamtra_cli.backbone.costs import Precision
 from mamtra_cli.engine.measuring.planner import Budget, Pace
 from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.engine.measuring.verdicts import (
+    answer,
     compared,
     least_ratio,
     longest_speech,
@@ -62,28 +63,35 @@ def test_streams_are_bound_by_memory_or_by_time(teacher: Sizing) -> None:
 
 def test_the_least_exchange_that_fits_is_found(teacher: Sizing) -> None:
     needed = {ratio: other.footprint(LONG).total(16) for ratio, other in teacher.ratios()}
-    budget = Budget(total=needed["1:3"])
-    plans, sentence, kept = least_ratio(teacher, LONG, 16, budget)
-    assert kept
-    assert plans[-1].name == "teacher 1:3"
-    assert all(not plan.fits for plan in plans[:-1])
-    assert "no smaller exchange" in sentence
-    plans, sentence, kept = least_ratio(teacher, LONG, 16, Budget(total=10**9))
-    assert not kept
-    assert "no exchange of layers fits" in sentence
-    assert "nothing need be exchanged" in least_ratio(teacher, LONG, 1, Budget(total=10**11))[1]
+    found = least_ratio(teacher, LONG, 16, Budget(total=needed["1:3"]))
+    assert found.kept
+    assert found.plans[-1].name == "teacher 1:3"
+    assert all(not plan.fits for plan in found.plans[:-1])
+    assert "no smaller exchange" in found.sentence
+    found = answer(teacher, LONG, 16, Budget(total=10**9), "ratio")
+    assert not found.kept
+    assert "no exchange of layers fits" in found.sentence
+    enough = answer(teacher, LONG, 1, Budget(total=10**11), "ratio")
+    assert "nothing need be exchanged" in enough.sentence
+
+
+def test_ratios_are_those_that_fit_the_depth() -> None:
+    config = FAMILY.config_class()
+    shallow = replace(config, lm=replace(config.lm, n_layers=4))
+    sizing = Sizing(name="shallow", family=FAMILY, config=shallow, precision=Precision())
+    assert [ratio for ratio, _ in sizing.ratios()] == ["1:0", "1:1", "1:3", "0:1"]
 
 
 def test_the_longest_speech_fits_and_no_longer_one(teacher: Sizing) -> None:
     budget = Budget(total=2 * 10**9)
-    plan, sentence, kept = longest_speech(teacher, 16, budget)
-    assert kept
-    assert plan is not None
+    found = longest_speech(teacher, 16, budget)
+    assert found.kept
+    plan = found.plans[0]
     frames = round(25 * plan.seconds)
     assert teacher.footprint(frames).total(16) <= budget.room
     assert teacher.footprint(frames + 1).total(16) > budget.room
-    assert f"{plan.positions:,} positions" in sentence
-    assert longest_speech(teacher, 16, Budget(total=10**9))[2] is False
+    assert f"{plan.positions:,} positions" in found.sentence
+    assert not answer(teacher, 1, 16, Budget(total=10**9), "seq").kept
 
 
 def test_positions_are_those_asked_for(teacher: Sizing) -> None:

@@ -12,6 +12,7 @@ from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.engine.measuring import planner
 from mamtra_cli.engine.measuring.planner import Footprint, Pace
+from mamtra_cli.errors import PlanError
 from mamtra_cli.families.base import Facts, Family
 from mamtra_cli.families.measures import Measures, Needs, Request
 
@@ -49,6 +50,11 @@ class Sizing:
         """What is known of its pipeline."""
         return self.family.measures(self.config)
 
+    @property
+    def known(self) -> bool:
+        """Whether formulas tell anything of its bytes."""
+        return self.measures is not None or self.facts.stack is not None
+
     def request(self, frames: int) -> Request:
         """So many frames after the voice prompt."""
         rate = self.facts.frame_rate
@@ -84,13 +90,14 @@ class Sizing:
         return replace(self, name=f"{self.name} in bfloat16", precision=costs.Precision())
 
     def exchanged(self, ratio: str) -> "Sizing | None":
-        """The same with other layers; `None` where there are none to exchange."""
+        """The same with other layers; `None` where there are none, or not so many."""
         conversion, stack = self.family.conversion(self.config), self.facts.stack
         if conversion is None or stack is None:
             return None
         before = stack.plan.restored
-        plan = LayerPlan.parse(ratio, len(LayerPlan(kinds=before).attention))
-        if not plan.exact:
+        try:
+            plan = LayerPlan.parse(ratio, len(LayerPlan(kinds=before).attention))
+        except PlanError:
             return None
         config = conversion.with_mixers(self.config, plan.within(before).kinds, {})
         return replace(self, name=f"{self.name} {ratio}", config=config)

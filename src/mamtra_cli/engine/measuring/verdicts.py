@@ -93,6 +93,16 @@ class Plan:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What comes of a question about a model: plans, a sentence, and whether a budget is kept."""
+
+    model: str
+    plans: tuple[Plan, ...]
+    sentence: str
+    kept: bool
+
+
 def _floats(counts: Mapping[str, int]) -> dict[str, float]:
     return {name: float(count) for name, count in counts.items()}
 
@@ -155,35 +165,66 @@ def remedies(plan: Plan, sizing: Sizing, frames: int) -> list[str]:
     return found
 
 
-def least_ratio(
-    sizing: Sizing, frames: int, streams: int, budget: Budget
-) -> tuple[list[Plan], str, bool]:
-    """Plans at every ratio, the one that exchanges least and fits in a sentence, and whether."""
+def answered(plan: Plan, sentence: str = "") -> Answer:
+    """One plan as an answer."""
+    return Answer(model=plan.name, plans=(plan,), sentence=sentence or told(plan), kept=plan.kept)
+
+
+def answer(
+    sizing: Sizing, frames: int, streams: int | None, budget: Budget, solve: str = ""
+) -> Answer:
+    """What formulas say of one model.
+
+    Args:
+        sizing: the model.
+        frames: of each utterance.
+        streams: utterances at once; `None` for as many as there may be.
+        budget: what there is.
+        solve: `ratio` or `seq` to look for what fits; else whether this does.
+    """
+    if solve == "ratio":
+        return least_ratio(sizing, frames, streams or 1, budget)
+    if solve == "seq":
+        return longest_speech(sizing, streams or 1, budget)
+    plan = planned(sizing, frames, streams, budget)
+    if plan.fits:
+        return answered(plan)
+    helps = ", ".join(remedies(plan, sizing, frames))
+    return answered(plan, f"{told(plan)}. What would fit: {helps or 'nothing that is known here'}")
+
+
+def least_ratio(sizing: Sizing, frames: int, streams: int, budget: Budget) -> Answer:
+    """Plans at every ratio, up to the one that exchanges least and fits."""
     plans: list[Plan] = []
+
+    def found(sentence: str, kept: bool) -> Answer:
+        return Answer(model=sizing.name, plans=tuple(plans), sentence=sentence, kept=kept)
+
     for ratio, other in sizing.ratios():
         plan = planned(other, frames, streams, budget)
         plans.append(plan)
         if plan.fits:
             smaller = f"no smaller exchange than {ratio} fits"
-            why = smaller if plans[1:] else "nothing need be exchanged"
-            return plans, f"{told(plan)}; {why}", True
+            return found(
+                f"{told(plan)}; {smaller if plans[1:] else 'nothing need be exchanged'}", True
+            )
     if not plans:
-        return [], f"{sizing.name}: there are no layers to exchange", False
+        return found(f"{sizing.name}: there are no layers to exchange", False)
     least = min(plans, key=lambda plan: plan.total)
-    return plans, f"no exchange of layers fits. {told(least)}", False
+    return found(f"no exchange of layers fits. {told(least)}", False)
 
 
-def longest_speech(sizing: Sizing, streams: int, budget: Budget) -> tuple[Plan | None, str, bool]:
-    """The plan of the longest utterances that fit, in a sentence, and whether there is one."""
+def longest_speech(sizing: Sizing, streams: int, budget: Budget) -> Answer:
+    """The plan of the longest utterances that fit."""
     frames = planner.longest(lambda count: sizing.footprint(count).total(streams) <= budget.room)
-    if frames == 0:
-        plan = planned(sizing, 1, streams, budget)
-        return plan, f"not even the shortest speech fits. {told(plan)}", False
     if frames is None:
-        return None, f"{sizing.name}: of any length, nothing here grows with it", True
-    plan = planned(sizing, frames, streams, budget)
+        sentence = f"{sizing.name}: of any length, nothing here grows with it"
+        return Answer(model=sizing.name, plans=(), sentence=sentence, kept=True)
+    plan = planned(sizing, max(frames, 1), streams, budget)
+    if not frames:
+        return answered(plan, f"not even the shortest speech fits. {told(plan)}")
     words = f"{counted(streams)} of up to {plan.seconds:,.0f} s ({plan.positions:,} positions)"
-    return plan, f"{sizing.name}: {words} fit into {gigabytes(budget.room)}, by formulas", True
+    return answered(plan, f"{sizing.name}: {words} fit into {gigabytes(budget.room)}, by formulas")
 
 
 def compared(model: Sizing, reference: Sizing, frames: int, streams: int) -> str:
