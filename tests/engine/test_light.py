@@ -93,5 +93,7 @@ def test_a_graph_of_other_weights_is_not_used(tmp_path: Path) -> None:
     engine, reason = opened(folder, "other")
     assert engine is None
     assert "other weights" in reason
+    (folder / "lm.onnx").write_bytes(b"no graph")
+    assert "`lm.onnx` does not open" in opened(folder, "other")[1]
     (folder / "lm.onnx").unlink()
     assert "no `lm.onnx`" in opened(folder, "other")[1]

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.stored_weights import WEIGHTS, mark
 from mamtra_cli.checkpoint import CONFIG, SUFFIX, read_json, read_model_folder
-from mamtra_cli.config import from_dict
-from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.config import from_dict, reason
+from mamtra_cli.errors import CheckpointError, MamtraError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
 from mamtra_cli.families.base import Facts
@@ -112,7 +112,13 @@ def opened(
         return None, f"the folder has no `{missing[0]}{GRAPH}`: mamtra export MODEL --to onnx"
     engine = LightEngine(folder, name, family, config, threads)
     for graph, part in graphs.items():
-        if not engine.fits(graph, part):
+        try:
+            fits = engine.fits(graph, part)
+        except MamtraError:
+            raise
+        except Exception as error:  # onnxruntime has one class an error code, all private
+            return None, f"`{graph}{GRAPH}` does not open: {reason(error)}"
+        if not fits:
             return None, f"`{graph}{GRAPH}` belongs to other weights: export the model again"
     report(Stage(name="loading", detail=name))
     return engine, "graphs are in the folder"
