@@ -33,13 +33,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 
 from pitch import track
 
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import AudioRejectedError
-from mamtra_cli.families.cosyvoice2.cloning import FEATURE_RATE, speaker_vector, to_rate
+from mamtra_cli.families.cosyvoice2.cloning import speaker_vector, to_rate
 from mamtra_cli.features import fbank80
 from mamtra_cli.text import sentences
 from mamtra_cli.voices.clip import read_clip
@@ -111,7 +112,7 @@ def say(engine: Engine, texts: Sequence[str], voice: Voice, manner: Manner) -> l
 
 def cepstra(wave: torch.Tensor, rate: int) -> np.ndarray:
     """Mean cepstra of the louder frames of samples (S,): (CEPSTRA,)."""
-    bank = fbank80(to_rate(wave, rate, FEATURE_RATE)).double().numpy()
+    bank = fbank80(to_rate(wave, rate, LISTENING_RATE)).double().numpy()
     level = bank.mean(axis=1) * 10 / np.log(10)
     bank = bank[level > level.max() - LOUD]
     bins = bank.shape[1]
@@ -133,7 +134,7 @@ def judges(engine: Engine, references: Waves) -> dict[str, Callable[[torch.Tenso
     rate = engine.sample_rate
 
     def vector(wave: torch.Tensor) -> np.ndarray:
-        found = speaker_vector(engine, to_rate(wave, rate, FEATURE_RATE)).double().numpy()
+        found = speaker_vector(engine, to_rate(wave, rate, LISTENING_RATE)).double().numpy()
         return np.asarray(found / np.linalg.norm(found))
 
     vectors = np.stack([np.mean([vector(w) for w in references[s]], axis=0) for s in SPEAKERS])

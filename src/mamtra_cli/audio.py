@@ -24,6 +24,7 @@ from mamtra_cli.config import nearest, reason
 from mamtra_cli.errors import AudioError, OutputError, UsageError
 from mamtra_cli.publish import begin, end, settle
 
+LISTENING_RATE = 16_000  # Hz: what recognisers and encoders of speech were made for
 FORMATS = ("wav", "flac", "mp3", "opus")
 RAW = "raw"
 CODECS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}

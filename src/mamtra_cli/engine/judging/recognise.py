@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine import seeds
 from mamtra_cli.engine.judging.metrics import plain_words
 from mamtra_cli.engine.model import Engine
@@ -29,7 +30,6 @@ from mamtra_cli.errors import DataError, MissingDependencyError, TextError, Usag
 from mamtra_cli.families.base import Pronouncing
 from mamtra_cli.text.sentences import closed
 
-RATE = 16_000
 GRAMMAR = 8000  # built-in sentences that teach the recogniser the word order
 ACOUSTIC = "en-us/en-us"
 PACKAGED = ("whisper-base", "whisper-tiny.en")
@@ -167,7 +167,7 @@ class WordRecogniser:
                 hmm=pocketsphinx.get_model_path(ACOUSTIC),
                 dict=str(words),
                 lm=str(model),
-                samprate=float(RATE),
+                samprate=float(LISTENING_RATE),
                 loglevel="FATAL",
             )
         self.about: Mapping[str, str] = {
@@ -214,8 +214,8 @@ class WordRecogniser:
 
         if wave.ndim != 1:
             raise ValueError(f"expected a mono wave (T,), got {wave.shape}")
-        if rate != RATE:
-            wave = soxr.resample(wave, rate, RATE)
+        if rate != LISTENING_RATE:
+            wave = soxr.resample(wave, rate, LISTENING_RATE)
         samples = (np.clip(wave, -1.0, 1.0) * 32767.0).astype("<i2")
         if not samples.any():
             # The decoder would put some word into digital silence.

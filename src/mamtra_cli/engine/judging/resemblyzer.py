@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.packaged import Source, find_weights
-from mamtra_cli.engine.judging.similarity import RATE, Vector, narrow
+from mamtra_cli.engine.judging.similarity import Vector, narrow
 from mamtra_cli.errors import ModelNotFoundError
 from mamtra_cli.features import slaney_filters
 
@@ -46,7 +47,7 @@ class Resemblyzer:
                 module.load_state_dict(own)
         except Exception as error:
             raise ModelNotFoundError(f"`{path}` holds no weights of Resemblyzer") from error
-        self._filters = slaney_filters(RATE, N_FFT, BANDS, 0.0, RATE / 2)
+        self._filters = slaney_filters(LISTENING_RATE, N_FFT, BANDS, 0.0, LISTENING_RATE / 2)
         self.about: Mapping[str, str] = {"name": "Resemblyzer", **about, "independent": "yes"}
 
     @torch.inference_mode()

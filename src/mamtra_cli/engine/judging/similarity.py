@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mamtra_cli.audio import resample
+from mamtra_cli.audio import LISTENING_RATE, resample
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine.judging.pretrained import find_pretrained
 from mamtra_cli.engine.judging.seed_tts import Sentence
@@ -30,7 +30,6 @@ from mamtra_cli.features import fbank80
 from mamtra_cli.recording import read_audio
 from mamtra_cli.voices.voice import Voice
 
-RATE = 16_000
 OWN = "speaker_encoder"
 CAMPLUS = "campplus.onnx"
 INSTALL = "pip install 'mamtra-cli[eval]'"
@@ -160,7 +159,9 @@ class WavLM:
     @torch.inference_mode()
     def embed(self, wave: Vector, rate: int) -> Vector:
         """A vector (D,) for a wave."""
-        read = self._extractor(narrow(wave, rate), sampling_rate=RATE, return_tensors="pt")
+        read = self._extractor(
+            narrow(wave, rate), sampling_rate=LISTENING_RATE, return_tensors="pt"
+        )
         found = self._model(read.input_values.to(self._device)).embeddings[0]
         vector: Vector = found.float().cpu().numpy()
         return vector
@@ -258,7 +259,7 @@ def reference_vector(
 ) -> Vector | Unavailable:
     """What a voice should sound like to an encoder: its clip, or the vector of its file."""
     if sentence.prompt_audio is not None:
-        return encoder.embed(read_audio(sentence.prompt_audio, RATE), RATE)
+        return encoder.embed(read_audio(sentence.prompt_audio, LISTENING_RATE), LISTENING_RATE)
     if not encoder.reads_voices:
         return Unavailable(reason=f"voice `{voice.name}` has no clip to compare with")
     vector: Vector = voice.embedding.float().cpu().numpy()
@@ -278,7 +279,7 @@ def narrow(wave: Vector, rate: int) -> Vector:
     """A mono wave (T,) at 16 kHz."""
     if wave.ndim != 1:
         raise ValueError(f"expected a mono wave (T,), got {wave.shape}")
-    return np.ascontiguousarray(resample(wave, rate, RATE), np.float32)
+    return np.ascontiguousarray(resample(wave, rate, LISTENING_RATE), np.float32)
 
 
 def import_transformers() -> Any:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.pretrained import find_pretrained
 from mamtra_cli.engine.judging.similarity import import_transformers, narrow
 from mamtra_cli.errors import ModelNotFoundError
 
-RATE = 16_000
 WINDOW = 30  # seconds read at once
 BATCH = 8
 LANGUAGES = {"en": "english", "zh": "chinese"}
@@ -63,7 +63,7 @@ class Whisper:
         """Give the words of each wave."""
         ready = [narrow(wave, rate) for wave in waves]
         texts = [""] * len(ready)
-        short = [place for place, wave in enumerate(ready) if len(wave) <= WINDOW * RATE]
+        short = [place for place, wave in enumerate(ready) if len(wave) <= WINDOW * LISTENING_RATE]
         for start in range(0, len(short), BATCH):
             part = short[start : start + BATCH]
             heard = self._listen([ready[place] for place in part], long=False)
@@ -78,7 +78,11 @@ class Whisper:
         # A batch is padded to the window, so a wave is heard alike in any company.
         how = {"truncation": False, "padding": "longest"} if long else {}
         read = self._processor(
-            waves, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True, **how
+            waves,
+            sampling_rate=LISTENING_RATE,
+            return_tensors="pt",
+            return_attention_mask=True,
+            **how,
         )
         ids = self._model.generate(
             read.input_features.to(self._device),

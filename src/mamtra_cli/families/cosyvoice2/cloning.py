@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import decode_sequence, first
@@ -25,8 +26,6 @@ from mamtra_cli.model_rate import to_rate
 from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Voice
-
-FEATURE_RATE = 16_000
 
 
 def clone(
@@ -55,7 +54,7 @@ def clone(
     if transcript and not text:
         raise TextError("the transcript holds nothing to speak", "write down what the clip says")
     wave = torch.from_numpy(clip.samples)
-    narrow = to_rate(wave, clip.rate, FEATURE_RATE)
+    narrow = to_rate(wave, clip.rate, LISTENING_RATE)
     tokens = speech_tokens(parts, narrow)
     mel = _mel(parts, to_rate(wave, clip.rate, parts.config.mel.sample_rate))
     ratio = parts.config.flow.encoder.upsample

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mamtra_cli.audio import Samples
+from mamtra_cli.audio import LISTENING_RATE, Samples
 from mamtra_cli.features import fbank80, logmel128
 
 HOP = 160
@@ -32,7 +32,7 @@ class TokenEncoder:
         frames: padded frames of a batch at most; a longer clip goes alone.
     """
 
-    rate = 16_000
+    rate = LISTENING_RATE
     least = 400  # one frame of the filter bank
 
     def __init__(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame, MuToWave
@@ -39,7 +40,6 @@ from mamtra_cli.voices.library import check_fit
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 LONGEST_PIECE = 7.0  # seconds of speech that a piece of text should take at most
-FEATURE_RATE = 16_000
 REFERENCE_FRAMES = 150  # of a reference that is heard at once, as in training
 LEAST_FRAMES = 8
 
@@ -252,6 +252,6 @@ class MVCSpeaker:
             raise AudioError("the clip is too short to hear a voice in")
         whole = max(1, len(mel) // REFERENCE_FRAMES)
         styles = [self.conditioner.style(part[None])[0] for part in mel.tensor_split(whole)]
-        narrow = fbank80(to_rate(wave, rate, FEATURE_RATE)[None], subtract_mean=True)
+        narrow = fbank80(to_rate(wave, rate, LISTENING_RATE)[None], subtract_mean=True)
         speaker = self.parts.part("speaker_encoder")(narrow.to(self.parts.device))[0]
         return torch.cat((speaker, torch.stack(styles).mean(0))).float().cpu().clone()

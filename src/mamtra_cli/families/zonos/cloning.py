@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.codecs.dac.codec import DacCodec
 from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
 from mamtra_cli.errors import AudioError
 from mamtra_cli.families.speaker import Loaded
-from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SAMPLE_RATE, SpeakerEncoder, clip_mels
+from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SpeakerEncoder, clip_mels
 from mamtra_cli.model_rate import to_rate
 from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.voices.clip import Clip
@@ -33,7 +34,9 @@ def voice_vector(encoder: SpeakerEncoder, wave: Tensor) -> Tensor:
         raise AudioError("the clip is too short to tell a voice from", "give some seconds")
     place = encoder.lda.weight.device
     with torch.inference_mode():
-        found: Tensor = encoder(clip_mels(wave, SAMPLE_RATE, encoder.config.n_mels)[None].to(place))
+        found: Tensor = encoder(
+            clip_mels(wave, LISTENING_RATE, encoder.config.n_mels)[None].to(place)
+        )
     return found[0].float().cpu().clone()
 
 
@@ -61,7 +64,7 @@ def clone(
     text = parts.front_end.prompt_ids(transcript) if transcript else []
     wave = torch.from_numpy(clip.samples)
     vector = voice_vector(
-        cast(SpeakerEncoder, parts.part("speaker")), to_rate(wave, clip.rate, SAMPLE_RATE)
+        cast(SpeakerEncoder, parts.part("speaker")), to_rate(wave, clip.rate, LISTENING_RATE)
     )
     frames = codec.encode(to_rate(wave, clip.rate, codec.sample_rate)) if text else []
     facts = VoiceFacts(

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mamtra_cli.audio import Samples
+from mamtra_cli.audio import LISTENING_RATE, Samples
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.residual_mel.model import ResidualMel
-from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SAMPLE_RATE, SpeakerEncoder, clip_mels
+from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SpeakerEncoder, clip_mels
 
 
 class FrameEncoder:
@@ -28,7 +28,7 @@ class FrameEncoder:
         self.speaker = speaker
         self.rate = codec.config.sample_rate
         # Half a window of the speaker encoder is mirrored at each end.
-        self.least = -(-(N_FFT // 2 + 1) * self.rate // SAMPLE_RATE) + 1
+        self.least = -(-(N_FFT // 2 + 1) * self.rate // LISTENING_RATE) + 1
 
     def encode(
         self, waves: Sequence[Samples]

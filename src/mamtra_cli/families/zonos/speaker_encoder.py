@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.families.zonos.config import SpeakerConfig
 from mamtra_cli.features import resample_sinc
 
-SAMPLE_RATE = 16_000
 N_FFT, WINDOW, HOP = 512, 400, 160
 LOG_FLOOR = 1e-6
 SIMAM_LAMBDA = 1e-4
@@ -35,7 +35,7 @@ def clip_mels(wave: Tensor, rate: int, n_mels: int = 80) -> Tensor:
     Returns:
         (..., n_mels, 1 + S16 // 160) float32.
     """
-    wave = resample_sinc(wave, rate, SAMPLE_RATE)
+    wave = resample_sinc(wave, rate, LISTENING_RATE)
     if wave.shape[-1] <= N_FFT // 2:
         raise ValueError(f"clip of shape {tuple(wave.shape)} needs {N_FFT // 2 + 1} samples")
     flat = wave.reshape(-1, wave.shape[-1])
@@ -53,10 +53,10 @@ def clip_mels(wave: Tensor, rate: int, n_mels: int = 80) -> Tensor:
 def htk_filters(n_mels: int) -> Tensor:
     """Triangles of height one on the HTK mel scale up to 8 kHz: (n_mels, N_FFT // 2 + 1)."""
     with torch.inference_mode(False):
-        top = 2595.0 * math.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
+        top = 2595.0 * math.log10(1.0 + LISTENING_RATE / 2 / 700.0)
         mels = torch.linspace(0.0, top, n_mels + 2)
         edges = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-        bins = torch.linspace(0, SAMPLE_RATE // 2, N_FFT // 2 + 1)
+        bins = torch.linspace(0, LISTENING_RATE // 2, N_FFT // 2 + 1)
         widths = edges.diff()
         slopes = edges[:, None] - bins[None]  # (n_mels + 2, bins)
         falling = slopes[2:] / widths[1:, None]
