@@ -1,7 +1,8 @@
 """Events of a task as talk on stderr.
 
-One live line where stderr is a terminal, otherwise one plain line a stage and one every thirty
-seconds; nothing at all with `--quiet` or `--json` but warnings. Knows events, not tasks.
+One live line where stderr is a terminal, otherwise one plain line a stage, one as soon as it can be
+told how long it takes, and one every thirty seconds; nothing at all with `--quiet` or `--json` but
+warnings. Knows events, not tasks.
 """
 
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from mamtra_cli.events import Advance, Event, Metrics, Note, Stage
 
 EVERY = 30.0
+LONG = 10.0  # seconds of a stage from which on it is told before
 NAME = 8
 
 
@@ -29,7 +31,7 @@ class Progress:
         self.live = show and sys.stderr.isatty()
         self.stage: Stage | None = None
         self.done = 0.0
-        self.last = 0.0
+        self.began = self.last = 0.0
         self.bar: Any = None
         self.task: Any = None
 
@@ -61,7 +63,8 @@ class Progress:
         self.close()
         if not self.show:
             return
-        self.stage, self.done, self.last = stage, 0.0, time.monotonic()
+        self.stage, self.done = stage, 0.0
+        self.began = self.last = time.monotonic()
         if stage.total is None or not self.live:
             unit = stage.unit.removesuffix("s") if stage.total == 1 else stage.unit
             length = f"{stage.total:g} {unit}" if stage.total is not None else ""
@@ -91,12 +94,19 @@ class Progress:
             self.bar.update(self.task, advance=amount)
             return
         now = time.monotonic()
-        if self.stage is None or not self.show or now - self.last < EVERY:
+        if self.stage is None or not self.show:
+            return
+        left = 0.0
+        if self.stage.total is not None and self.done:
+            left = (now - self.began) * max(self.stage.total / self.done - 1, 0)
+        first = self.last == self.began and left > LONG
+        if now - self.last < EVERY and not first:
             return
         self.last = now
         total = f"/{self.stage.total:g}" if self.stage.total is not None else ""
         unit = f" {self.stage.unit}" if self.stage.unit else ""
-        self._line(f"{self.stage.name:<{NAME}} {self.done:g}{total}{unit}", True)
+        about = f", about {duration(left)} left" if left > LONG else ""
+        self._line(f"{self.stage.name:<{NAME}} {self.done:g}{total}{unit}{about}", True)
 
     def _line(self, text: str, wanted: bool) -> None:
         if not wanted:
@@ -106,6 +116,14 @@ class Progress:
         else:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours in a word or two."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def brief(values: Mapping[str, float]) -> str:

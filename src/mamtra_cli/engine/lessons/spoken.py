@@ -17,7 +17,8 @@ from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.text.sentences import closed
 
 ROWS = 32
-FIRST_GUESS = 64  # sentences spoken to learn how long a sentence is
+FIRST_GUESS = 64  # sentences spoken at most to learn how long a sentence is
+SHORTEST = 30  # tokens of a short sentence
 
 
 def make_pairs(
@@ -81,7 +82,7 @@ def make_tokens(
     """
     made: list[Example] = []
     said = count = 0
-    batch = FIRST_GUESS
+    batch = min(FIRST_GUESS, max(8, tokens // SHORTEST))
     while said < tokens:
         sentences = texts(seed + seeds.LESSONS, count + batch)[count:]
         if not sentences:

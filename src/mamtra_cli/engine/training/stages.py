@@ -41,7 +41,6 @@ from mamtra_cli.recipes.distill import DistillRecipe
 
 ALIGN, OWN, CACHE, BOARD = "align", "own", "teacher", "tensorboard"
 STAGES = {ALIGN: "alignment", "": "training", OWN: "own speech"}
-SHORT = 5  # the warm-up takes at most this part of a run
 NEW = ".mixer."
 PRECISIONS = ("auto", "float32", "bfloat16")
 CALIBRATIONS = ("", "ls", "gain", "scalar")
@@ -311,7 +310,8 @@ class Run:
             steps=recipe.steps,
             lr=recipe.lr,
             lr_rest=recipe.lr_rest,
-            warmup=min(recipe.warmup, recipe.steps // SHORT),  # a short run is not all warm-up
+            # Not shortened for a short run: see docs/distillation.md, First steps.
+            warmup=recipe.warmup,
             weight_decay=recipe.weight_decay,
             clip=recipe.clip,
             accumulate=passes,
