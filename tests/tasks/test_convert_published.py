@@ -226,6 +226,18 @@ def test_section_made_by_other_code_is_refused_at_once(copy: Path) -> None:
             convert(of(copy, copy.parent / "s"))
 
 
+@pytest.mark.parametrize("name", ["llm.pt", "flow.pt"])
+@pytest.mark.parametrize("dtype", ["keep", "bfloat16"])
+def test_weight_that_is_not_finite_is_refused(copy: Path, name: str, dtype: str) -> None:
+    tensors = torch.load(copy / name, weights_only=True)
+    weak = next(key for key in tensors if key.endswith(("q_proj.weight", "encoder_proj.weight")))
+    tensors[weak][0, 0] = float("nan")
+    torch.save(tensors, copy / name)
+    with pytest.raises(CheckpointError, match=f"`{weak}` holds values that are not finite"):
+        convert(of(copy, copy.parent / "s", dtype=dtype))
+    assert [path.name for path in copy.parent.iterdir()] == ["standin"]
+
+
 def test_part_is_read_from_the_file_that_is_named(copy: Path, tmp_path: Path) -> None:
     other = torch.load(copy / "llm.pt", weights_only=True)
     other[NORM] = other[NORM] + 1

@@ -4,7 +4,7 @@ Unchanged tensors stream from the teacher's file to the student's, so writing co
 file and not a second model. Knows folders and tensor names; nothing of how a student was made.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,16 +67,29 @@ def stored_tensors(
         teacher: the model it was made from.
         changes: what it has of its own.
         storage: one of `tensors.STORAGES`.
+
+    Raises:
+        CheckpointError: a weight is not finite.
     """
     source, part, fresh = teacher.source, teacher.conversion.part, storage
     if storage == "keep":
-        yield from source.stored(part, changes.kept)
+        yield from finite(source.stored(part, changes.kept))
         fresh = REDUCED.get(source.kinds(part)[queries(teacher)], "float32")
     else:
-        for name, value in source.open(part).stream(changes.kept):
+        for name, value in finite(source.open(part).stream(changes.kept)):
             yield from encode(name, value, storage)
-    for name, value in changes.fresh.items():
+    for name, value in finite(changes.fresh.items()):
         yield from encode(name, value, fresh)
+
+
+def finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Pass tensors on by name; one that holds NaN or infinity is a CheckpointError."""
+    for name, value in tensors:
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(
+                f"`{name}` holds values that are not finite", "fetch or make the model again"
+            )
+        yield name, value
 
 
 def queries(teacher: Model) -> str:
@@ -93,7 +106,8 @@ def copy_rest(teacher: Model, writer: FolderWriter) -> None:
     """Copy what is not rewritten; parts and speakers of a published folder get our format.
 
     Raises:
-        CheckpointError: the speakers cannot be read, or two of them cannot be told apart.
+        CheckpointError: the speakers cannot be read, or two of them cannot be told apart, or a
+            weight is not finite.
     """
     for name, path in companions(teacher).items():
         writer.copy(path, name)
@@ -103,4 +117,4 @@ def copy_rest(teacher: Model, writer: FolderWriter) -> None:
             raise CheckpointError(f"two speakers of `{teacher.folder}` become `{path.name}`")
         save_voice(voice, path)
     for part in teacher.source.rest(teacher.conversion.part):
-        writer.write_tensors(f"{part}{SUFFIX}", teacher.open(part).stream(dtype=None))
+        writer.write_tensors(f"{part}{SUFFIX}", finite(teacher.open(part).stream(dtype=None)))
