@@ -1,7 +1,8 @@
 """Commands in forks of one process that has imported everything, and what they leave.
 
 Each runs in a folder of its own, may be killed or limited, and is watched: exit code, output, time
-and memory. POSIX only.
+and memory. A fork is killed by time, or by its own hand at one of the moments in which it touches
+a file: those are few, and most moments of a command are none. POSIX only.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,23 +20,28 @@ LIMIT = 30.0  # seconds until a command counts as hung
 TALK = 5000  # characters of a message
 CODES = (0, 1, 2, 3, 130)
 PRECIOUS = "precious.txt"
+CHANGES = ("rename", "remove", "link", "symlink", "mkdir", "rmdir", "truncate")  # of `os`
 QUICK = ("--calibrate", "none", "--check-tokens", "0")  # of a conversion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """How a command ended: its exit code (negative for a signal), what it said, seconds, growth."""
+    """How a command ended: its exit code (negative for a signal), what it said, seconds, growth.
+
+    `verbose`: it was asked for tracebacks.
+    """
 
     code: int
     said: str
     seconds: float
     grown: int
     hung: bool
+    verbose: bool = False
 
     @property
     def fault(self) -> str:
         """What is wrong with this end, whatever the command was; "" for nothing."""
-        if "Traceback" in self.said or "bug in mamtra" in self.said:
+        if "bug in mamtra" in self.said or (not self.verbose and "Traceback" in self.said):
             return "traceback"
         if self.code and len(self.said) > TALK:
             return "long message"
@@ -66,6 +72,8 @@ def mamtra(
     folder: Path,
     *,
     kill_after: float | None = None,
+    kill_at: int | None = None,
+    alone: bool = False,
     limits: dict[int, int] | None = None,
     limit: float = LIMIT,
 ) -> Ran:
@@ -75,6 +83,8 @@ def mamtra(
         args: the command line.
         folder: where it runs.
         kill_after: seconds after which it is killed.
+        kill_at: how many times it may touch a file until it is killed.
+        alone: in a process of its own, not in a fork.
         limits: resource limits, by number.
         limit: seconds until it counts as hung.
     """
@@ -83,7 +93,7 @@ def mamtra(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = os.fork()
     if not child:
-        start(args, folder, output, limits or {})
+        start(args, folder, output, limits or {}, kill_at=kill_at, alone=alone)
     wait = limit if kill_after is None else min(limit, kill_after)
     while time.monotonic() - began < wait:
         ended, status, usage = os.wait4(child, os.WNOHANG)
@@ -100,10 +110,49 @@ def mamtra(
         seconds=seconds,
         grown=max(0, usage.ru_maxrss - before) << 10,
         hung=kill_after is None and seconds >= limit,
+        verbose="-v" in args or "--verbose" in args,
     )
 
 
-def start(args: Sequence[str], folder: Path, output: Path, limits: dict[int, int]) -> None:
+def touches(args: Sequence[str], folder: Path) -> int:
+    """Run a command to its end, and return how often it touched a file."""
+    told = folder.parent / f"{folder.name}.touches"
+    child = os.fork()
+    if not child:
+        seen = _counting(lambda count: None)
+        start(args, folder, told, {}, ended=lambda: told.write_text(str(seen[0])))
+    os.waitpid(child, 0)
+    return int(told.read_text() or 0)
+
+
+def _counting(heard: Callable[[int], object]) -> list[int]:
+    """Count what changes files in this process from here on; `heard` is called with the count."""
+    seen = [0]
+
+    def hook(event: str, values: tuple[object, ...]) -> None:
+        if event == "open":
+            flags = values[2]
+            changes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+        else:
+            changes = event.startswith("os.") and event[3:] in CHANGES
+        if changes:
+            seen[0] += 1
+            heard(seen[0])
+
+    sys.addaudithook(hook)
+    return seen
+
+
+def start(
+    args: Sequence[str],
+    folder: Path,
+    output: Path,
+    limits: dict[int, int],
+    *,
+    kill_at: int | None = None,
+    alone: bool = False,
+    ended: Callable[[], object] = lambda: None,
+) -> None:
     """Be the fork that runs a command line; never returns."""
     code = 99
     try:
@@ -113,6 +162,8 @@ def start(args: Sequence[str], folder: Path, output: Path, limits: dict[int, int
         os.dup2(null, 0)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        if alone:
+            os.execv(sys.executable, [sys.executable, "-m", "mamtra_cli", *args])
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -120,9 +171,12 @@ def start(args: Sequence[str], folder: Path, output: Path, limits: dict[int, int
             resource.setrlimit(number, (value, value))
         from mamtra_cli.cli.app import run
 
+        if kill_at is not None:
+            _counting(lambda count: count >= kill_at and os.kill(os.getpid(), signal.SIGKILL))
         code = run(list(args))
         sys.stdout.flush()
         sys.stderr.flush()
+        ended()
     except BaseException as error:
         os.write(2, f"Traceback: {error!r}"[:300].encode(errors="replace"))
     finally:

@@ -11,7 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.forks import PRECIOUS, QUICK, Ran, Tally, digest, fresh, leftovers, mamtra, start
+from faults.forks import (
+    PRECIOUS,
+    QUICK,
+    Ran,
+    Tally,
+    digest,
+    fresh,
+    leftovers,
+    mamtra,
+    start,
+    touches,
+)
+
+ALONE = 25  # one kill of so many is of a process of its own
+ROUND = 5  # kills of a command before the next one's turn
 
 SAID = "hello there my good old friends, how are you all today"  # in the clips
 
@@ -69,35 +83,72 @@ def writers(model: Path, data: Path, clips: Path) -> list[Writer]:
 
 
 def kills(found: list[Writer], count: int, chance: random.Random, folder: Path) -> Iterator[Tally]:
-    """Kill each command at a random moment, look, and let it end."""
-    for writer in found:
-        tally = Tally(name=f"kill -9: {writer.name}")
-        home = fresh(folder, "plain")
-        first = mamtra(writer.args, home, limit=120)
+    """Kill each command, look, and let it end.
+
+    Half of the kills come after a random time, half where it is about to change a file; tallies
+    come in small rounds, so that what was tried is known however the campaign ends.
+    """
+    plain: dict[str, tuple[Ran, str, int]] = {}
+    for number in range(count):
+        writer = found[number // ROUND % len(found)]
+        if writer.name not in plain:
+            home = fresh(folder, "plain")
+            ran = mamtra(writer.args, home, limit=120)
+            new = digest(home / writer.target)
+            plain[writer.name] = ran, new, touches(writer.args, fresh(folder, "counted"))
+        if number % ROUND == 0:
+            tally = Tally(name=f"kill -9: {writer.name}")
+        first, new, moments = plain[writer.name]
         if first.code:
             tally.add("does not run", first.said[-200:])
+        else:
+            tally.add(*killed(writer, first.seconds, new, moments, number, chance, folder))
+        if number % ROUND == ROUND - 1 or number == count - 1:
             yield tally
-            continue
-        new = digest(home / writer.target)
-        for number in range(max(1, count // len(found))):
-            home = fresh(folder, f"kill{number}")
-            before = ""
-            if writer.old:
-                make_old(home / writer.target)
-                before = digest(home / writer.target)
-            mamtra(writer.args, home, kill_after=chance.uniform(0, 1.1 * first.seconds))
-            tally.add(*after_kill(writer, home, before, new))
-            end = finish(writer, home)
-            if end.code:
-                tally.add("does not end after it", end.said[-200:])
-            elif left := leftovers(home):
-                tally.add("leftovers", ", ".join(left))
-            elif not writer.timed and digest(home / writer.target) != new:
-                tally.add("ends in other bytes", writer.name)
-            if (home / PRECIOUS).read_text() != "mine":
-                tally.add("lost", PRECIOUS)
-            shutil.rmtree(home)
-        yield tally
+
+
+def killed(
+    writer: Writer,
+    seconds: float,
+    new: str,
+    moments: int,
+    number: int,
+    chance: random.Random,
+    folder: Path,
+) -> tuple[str, str]:
+    """Kill a command once; what is wrong then, or after its next run, and where.
+
+    Args:
+        writer: the command.
+        seconds, new, moments: time, outcome and file changes of an unbroken run.
+        number: of the kill.
+        chance: where it comes.
+        folder: to work in.
+    """
+    home = fresh(folder, f"kill{number}")
+    before = ""
+    if writer.old:
+        make_old(home / writer.target)
+        before = digest(home / writer.target)
+    if number % ALONE == ALONE - 1:
+        mamtra(writer.args, home, kill_after=chance.uniform(0, 3 + 2 * seconds), alone=True)
+    elif number % 2:
+        mamtra(writer.args, home, kill_at=chance.randint(1, moments), limit=120)
+    else:
+        mamtra(writer.args, home, kill_after=chance.uniform(0, 1.1 * seconds))
+    wrong, where = after_kill(writer, home, before, new)
+    end = finish(writer, home)
+    if not wrong and end.code:
+        wrong, where = "does not end after it", end.said[-200:]
+    left = leftovers(home)
+    if not wrong and left:
+        wrong, where = "leftovers", ", ".join(left)
+    if not wrong and not writer.timed and digest(home / writer.target) != new:
+        wrong, where = "ends in other bytes", writer.name
+    if (home / PRECIOUS).read_text() != "mine":
+        wrong, where = "lost", PRECIOUS
+    shutil.rmtree(home)
+    return wrong, where
 
 
 def finish(writer: Writer, home: Path) -> Ran:

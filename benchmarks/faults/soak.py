@@ -1,0 +1,100 @@
+"""A server that answers many callers of every kind, and what it holds afterwards."""
+
+import http.client
+import json
+import os
+import random
+import re
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from faults.forks import Tally, fresh, start
+
+WARM = 100  # requests until its memory counts
+GROWTH = 0.02
+PATIENCE = 120.0
+
+
+def soak(count: int, model: Path, chance: random.Random, folder: Path) -> Iterator[Tally]:
+    """Send requests, good and bad, to one server; its memory must end where it began."""
+    home = fresh(folder, "soak")
+    output = folder / "soak.said"
+    child = os.fork()
+    if not child:
+        args = ["serve", str(model), "--port", "0", "--voices", str(home), "--threads", "1"]
+        start(args, home, output, {})
+    tally = Tally(name="soak")
+    try:
+        port = _port(output)
+        for _ in range(WARM):
+            _ask(port, chance)
+        before = _resident(child)
+        for _ in range(count):
+            status = _ask(port, chance)
+            tally.add(f"status {status}" if status >= 500 and status != 503 else "")
+        grown = _resident(child) / before - 1
+        if grown > GROWTH:
+            tally.wrong[f"grew by {100 * grown:.1f} %"] = 1
+        tally.shown.append(f"{before >> 20} MB, then {100 * grown:+.2f} %")
+    finally:
+        os.kill(child, signal.SIGINT)
+        os.waitpid(child, 0)
+    if "Traceback" in output.read_text(errors="replace"):
+        tally.wrong["traceback"] = 1
+    yield tally
+
+
+def _port(output: Path) -> int:
+    """Where the server listens, once it says so."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", output.read_text(errors="replace"))
+        if found:
+            return int(found[1])
+        time.sleep(0.1)
+    raise TimeoutError(output.read_text(errors="replace")[-500:])
+
+
+def _resident(process: int) -> int:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _ask(port: int, chance: random.Random) -> int:
+    """One request of a kind drawn by chance; its status."""
+    text = " ".join(chance.choices(("hello", "there", "12", "Dr.", "🎉", "good"), k=5)) + "."
+    speech = "/v1/audio/speech"
+    body: object = {"input": text, "seed": chance.randrange(1000)}
+    path = speech
+    match chance.randrange(8):
+        case 0 | 1:
+            body = {**body, "response_format": chance.choice(("wav", "pcm", "mp3", "flac"))}  # type: ignore[dict-item]
+        case 2:
+            body = {**body, "stream_format": "sse"}  # type: ignore[dict-item]
+        case 3:
+            body = {**body, "voice": "nobody"}  # type: ignore[dict-item]
+        case 4:
+            body = [{}] * chance.randrange(50)
+        case 5:
+            body = {"input": "x" * chance.randrange(100_000)}
+        case 6:
+            path, body = f"{speech}/batch", {"inputs": [text, "", text]}
+        case _:
+            path, body = chance.choice(("/healthz", "/metrics", "/v1/models", "/nowhere")), None
+    raw = None if body is None else json.dumps(body).encode()
+    if raw and chance.random() < 0.1:
+        raw = chance.randbytes(200)
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        line.request("GET" if raw is None else "POST", path, raw)
+        answer = line.getresponse()
+        if chance.random() < 0.1:
+            answer.read(100)  # and hang up
+        else:
+            answer.read()
+        return answer.status
+    finally:
+        line.close()
