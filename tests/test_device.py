@@ -121,6 +121,17 @@ def test_threads_are_applied_only_when_asked() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+
+
+@pytest.mark.usefixtures("eight")
+def test_threads_are_at_most_one_a_processor() -> None:
+    assert choose("cpu", threads=1000).threads == 8
+
+
+@pytest.mark.usefixtures("eight")
 def test_small_model_runs_on_one_thread_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -104,7 +104,8 @@ def outcome(run: Any, args: list[str]) -> str:
     said = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="replace", write_through=True)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stderr = said
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, SECONDS, HUNG)
     try:
         code = run(args)

@@ -53,8 +53,8 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compu
     Args:
         device: auto, cpu, cuda or cuda:1.
         dtype: auto, float32, bfloat16 or float16.
-        threads: CPU threads; 0 keeps torch's choice, which heeds `OMP_NUM_THREADS`; see
-            `fit_threads`.
+        threads: CPU threads, at most one a processor; 0 keeps torch's choice, which heeds
+            `OMP_NUM_THREADS`; see `fit_threads`.
 
     Raises:
         UsageError: there is no such device or type, or no machine for so many threads.
@@ -66,7 +66,10 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Compu
         )
     chosen, why = _choose_device(device)
     kind, why_type = _choose_dtype(dtype, chosen)
-    count = threads or torch.get_num_threads()
+    here = os.cpu_count() or threads
+    if threads > here:
+        why = f"{why}; {here} threads of {threads}, one a processor"
+    count = min(threads, here) or torch.get_num_threads()
     return Compute(device=chosen, dtype=kind, threads=count, reason=f"{why}; {why_type}")
 
 

@@ -94,6 +94,8 @@ def locate(
         return Located(folder=folder, name=name)
     if name and not os.path.exists(name):
         heal(Path(name))
+    if os.path.isfile(name):
+        raise ModelNotFoundError(f"`{name}` is a file", f"name its folder, `{Path(name).parent}`")
     if os.path.isdir(name):
         return Located(folder=Path(name), name=name)
     aliases = {known.alias: f"{known.name}@{known.revision}" for known in repositories}

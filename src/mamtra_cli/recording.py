@@ -6,6 +6,7 @@ Files and pipes, bounded before they are unfolded. Knows nothing of speech.
 import io
 import shlex
 import shutil
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -69,6 +70,9 @@ def decode(data: bytes, name: str, *, longest: float | None = None) -> tuple[Sam
     """
     import soundfile
 
+    if missing_bytes(data) < 0:  # the recorder was stopped before it wrote the length
+        at = data.index(b"data", 12) + 4
+        data = data[:at] + struct.pack("<I", len(data) - at - 4) + data[at + 4 :]
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             seconds, rate = file.frames / file.samplerate, int(file.samplerate)
@@ -86,6 +90,21 @@ def decode(data: bytes, name: str, *, longest: float | None = None) -> tuple[Sam
     if not bool(np.isfinite(samples).all()):
         raise AudioError(f"`{name}` holds samples that are not finite")
     return samples, rate
+
+
+def missing_bytes(data: bytes) -> int:
+    """How much less than its header says a WAV file holds; below 0 where that says 0 of some.
+
+    A length of all ones is what streams write that do not know it.
+    """
+    at = data.find(b"data", 12, 4096)
+    if data[:4] != b"RIFF" or at < 0 or len(data) < at + 8:
+        return 0
+    (told,) = struct.unpack_from("<I", data, at + 4)
+    there = len(data) - at - 8
+    if told == 0:
+        return -there
+    return max(told - there, 0) if told < 0xFFFF_FF00 else 0
 
 
 def _through_ffmpeg(data: bytes, name: str, cause: str, longest: float | None) -> bytes:

@@ -244,3 +244,21 @@ def test_syllables_count_by_script() -> None:
     assert syllables("12") == 2
     assert syllables("abcdef") == 2
     assert syllables("!? ") == 0
+
+
+def test_float_clip_beyond_full_scale_is_scaled_down(tmp_path: Path) -> None:
+    loud = speech() / np.abs(speech()).max() * 2
+    clip = read_clip(write(tmp_path / "a.wav", loud))
+    assert float(np.abs(clip.samples).max()) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 10**9], ids=["no-length", "cut"])
+def test_wav_without_its_length_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+    path = write(tmp_path / "a.wav", speech())
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"data") + 4
+    raw[at : at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(raw)
+    clip = read_clip(path)
+    assert clip.facts.seconds == pytest.approx(4.0)
+    assert any("cut off" in line for line in clip.advice) == (size > 0)

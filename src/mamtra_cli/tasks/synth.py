@@ -143,6 +143,9 @@ def synth(
                 samples += len(chunk.audio)
                 if chunk.piece is not None:
                     pieces.append(chunk.piece)
+                    if chunk.piece.cut:
+                        told = f"`{chunk.piece.text[:40]}` found no end and was cut"
+                        report(Note(text=f"{told} at {chunk.piece.tokens} tokens", warning=True))
         except AudioRejectedError as error:
             # No seed mends a weight; looked for only where speech was refused.
             weight = engine.broken_weight()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mamtra_cli.audio import Samples
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.recipes.voice import ClipFacts, ClipLimits
-from mamtra_cli.recording import decode, mix_down, read_file
+from mamtra_cli.recording import decode, missing_bytes, mix_down, read_file
 from mamtra_cli.voices.activity import Activity, measure_activity, network_share
 
 FRAME_SECONDS = 0.02
@@ -47,12 +47,16 @@ def read_clip(path: Path, limits: ClipLimits | None = None) -> Clip:
     limits = limits or ClipLimits()
     data = read_file(path)
     samples, rate = decode(data, str(path), longest=limits.max_seconds)
+    # Floats beyond full scale are loud, not clipped.
+    samples = (samples / max(1.0, float(np.abs(samples).max()))).astype(np.float32)
     facts = measure(samples, rate, hashlib.sha256(data).hexdigest())
     refuse(facts, limits, f"`{path}`")
     level = centred(samples)
     found = measure_activity(level, rate)
     refuse_other_sounds(found, network_share(level, rate), limits, f"`{path}`")
     advice = advise(facts, limits)
+    if missing_bytes(data) > 0:
+        advice += (f"`{path}` is cut off: its header tells of more than it holds",)
     if found.snr < limits.good_snr:
         advice += (
             f"the clip is noisy: speech is {found.snr:.0f} dB above the rest, and that is "

@@ -117,6 +117,7 @@ def test_short_text_without_an_end_is_cut_and_a_long_one_refused(stream: bool) -
     def tokens(text: str, options: SpeechOptions) -> int:
         piece = list(speak(engine, text, tiny_voice(), options))[-1].piece
         assert piece is not None
+        assert piece.cut
         return piece.tokens
 
     long = "a sentence of so many letters that it would take a long time."

@@ -4,6 +4,7 @@ They take what comes and give what is ready, so one caller or many can drive the
 events; no models, no texts.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Hearing:
         refused = check_finite(audio, "samples") if self.heard else check_audio(audio, self.limits)
         if refused is None:
             found.append(audio)
-        return [*found, Outcome(frames=outcome.frames, rejection=refused)]
+        return [*found, replace(outcome, rejection=refused)]
 
 
 def made_at_once(
@@ -71,7 +72,7 @@ def made_at_once(
     """Sound (S,) of all frames, and the outcome; the latter alone where the sound is refused."""
     audio = codec.whole(outcome.frames, prompt, options)
     refused = check_audio(audio, limits)
-    return [Outcome(frames=outcome.frames, rejection=refused)] if refused else [audio, outcome]
+    return [replace(outcome, rejection=refused)] if refused else [audio, outcome]
 
 
 class Judging:

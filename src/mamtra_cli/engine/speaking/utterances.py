@@ -54,12 +54,18 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class PieceReport:
-    """How a piece was made; `rejected` names the guards that refused earlier attempts."""
+    """How a piece was made.
+
+    Attributes:
+        rejected: guards that refused earlier attempts.
+        cut: it found no end, and was kept up to its longest length.
+    """
 
     text: str
     tokens: int
     attempts: int
     rejected: tuple[str, ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +300,7 @@ class Utterances:
             tokens=len(outcome.frames),
             attempts=len(work.refused) + 1,
             rejected=tuple(rejection.cause for rejection in work.refused),
+            cut=outcome.cut,
         )
         self._say(work, work.edges.finish(), report)
         work.good = True
