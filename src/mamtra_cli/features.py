@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamtra_cli.audio import LISTENING_RATE
-
 
 def mel24k(
     wave: Tensor,
@@ -54,7 +52,7 @@ def mel24k(
 def logmel128(
     wave: Tensor,
     *,
-    sample_rate: int = LISTENING_RATE,
+    sample_rate: int = 16_000,
     n_fft: int = 400,
     hop: int = 160,
     n_mels: int = 128,
@@ -86,7 +84,7 @@ def logmel128(
 def fbank80(
     wave: Tensor,
     *,
-    sample_rate: int = LISTENING_RATE,
+    sample_rate: int = 16_000,
     frame: int = 400,
     hop: int = 160,
     n_fft: int = 512,
