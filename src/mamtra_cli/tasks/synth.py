@@ -27,6 +27,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Event, Note, Report, ignore
+from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.voice import ClipLimits
@@ -96,13 +97,7 @@ def synth(
     engine.speaker.ready()
     loaded = time.perf_counter()
     options = SpeechOptions(
-        sampling=engine.sampling_with(
-            temperature=recipe.temperature,
-            top_p=recipe.top_p,
-            top_k=recipe.top_k,
-            min_p=recipe.min_p,
-            greedy=recipe.greedy,
-        ),
+        sampling=_sampling(engine, recipe),
         seed=recipe.seed,
         speed=recipe.speed,
         retries=recipe.retries,
@@ -320,6 +315,20 @@ def manner_of(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Manner:
     if recipe.zero_shot:
         mode = "zero-shot"
     return Manner(mode="speaker" if recipe.speaker_only else mode, told=told)
+
+
+def _sampling(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Sampling:
+    """How tokens are chosen, as asked.
+
+    Raises:
+        UsageError: the model draws none.
+    """
+    names = ("temperature", "top_p", "top_k", "min_p", "greedy")
+    asked = {name: getattr(recipe, name) for name in names}
+    given = [name.replace("_", "-") for name, value in asked.items() if value]
+    if given and engine.speaker.tokens is None:
+        raise UsageError(f"`--{given[0]}`: this model draws no tokens", "leave it out")
+    return engine.sampling_with(**asked)
 
 
 def _read(path: Path, text: str, report: Report) -> "Clip":

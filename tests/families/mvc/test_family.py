@@ -1,15 +1,18 @@
 """Family `mvc` through the commands: measured, scored, published whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.families.mvc.tiny import write_tiny_mvc
 
 from mamtra_cli.checkpoint import read_model_folder
-from mamtra_cli.recipes import EvalRecipe, ProfileRecipe, PushRecipe
+from mamtra_cli.errors import UsageError
+from mamtra_cli.recipes import EvalRecipe, ProfileRecipe, PushRecipe, SynthRecipe
 from mamtra_cli.tasks.evaluate import evaluate
 from mamtra_cli.tasks.profile import profile
 from mamtra_cli.tasks.push import files_of, push, standalone
+from mamtra_cli.tasks.synth import synth
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +45,10 @@ def test_push_takes_shared_files_along(folder: Path) -> None:
     with standalone(read_model_folder(folder)) as whole:
         assert whole.shares is None
         assert "source_filter.safetensors" in files_of(whole, ())[0]
+
+
+def test_what_asks_for_tokens_is_refused(folder: Path, tmp_path: Path) -> None:
+    recipe = SynthRecipe(text="One.", model=str(folder), output=str(tmp_path / "a.wav"))
+    for wish in ({"greedy": True}, {"temperature": 0.5}, {"max_seconds": 2.0}):
+        with pytest.raises(UsageError, match="this model"):
+            synth(replace(recipe, **wish))  # type: ignore[arg-type]
