@@ -131,7 +131,7 @@ def difference_of(student: Scored, teacher: Scored, size: int, *, rounds: int = 
     sums = np.zeros((2, size))
     for place, pair in enumerate(zip(student.records, teacher.records, strict=True)):
         if not any(record.refused for record in pair):
-            sums[:, place % size] += [record.tokens for record in pair]
+            sums[:, place % size] += [record.seconds for record in pair]
     length = measured({"length_to_teacher": Ratio(above=sums[0], below=sums[1])}, rounds)
     by_seed = tuple(
         a - b for a, b in zip(student.scores.by_seed, teacher.scores.by_seed, strict=True)
