@@ -27,7 +27,6 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Event, Note, Report, ignore
-from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.voice import ClipLimits
@@ -41,6 +40,7 @@ from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 if TYPE_CHECKING:
     from mamtra_cli.engine.model import Engine
+    from mamtra_cli.ops.sampling import Sampling
     from mamtra_cli.voices.clip import Clip
 
 log = logging.getLogger(__name__)
@@ -317,7 +317,7 @@ def manner_of(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Manner:
     return Manner(mode="speaker" if recipe.speaker_only else mode, told=told)
 
 
-def _sampling(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Sampling:
+def _sampling(engine: "Engine | LightEngine", recipe: SynthRecipe) -> "Sampling":
     """How tokens are chosen, as asked.
 
     Raises:
