@@ -6,6 +6,8 @@ import numpy as np
 
 from mamtra_cli.engine.speaking.studio import Order, Spoken
 from mamtra_cli.errors import ModelNotFoundError, TextError
+from mamtra_cli.text.reading import Piece, Reading, Word
+from mamtra_cli.text.word_times import TimedWord
 
 RATE = 24_000
 STEP = RATE // 10
@@ -40,6 +42,11 @@ class FakeStudio:
         if order.text is not None and not order.text.strip():
             raise TextError("the text is empty", "give a sentence to speak")
         return len(order.text or "") / 10
+
+    def read(self, order: Order) -> Reading:
+        self.check(order)
+        words = tuple(Word(word=word) for word in (order.text or "").split())
+        return Reading(pieces=(Piece(text=order.text or "", words=words),))
 
     def add(self, order: Order) -> int:
         self.count += 1
@@ -91,7 +98,11 @@ class FakeStudio:
             humming = self.inside[id]
             if humming.made >= len(humming.text):
                 del self.inside[id]
-                events.append(Spoken(id=id, seconds=humming.made / 10, done=True))
+                words = [TimedWord(word=humming.text, start=0.0, end=humming.made / 10)]
+                told = {"text": humming.text, "words": words * humming.order.words}
+                facts = {"tokens": 2, "attempts": 1}
+                seconds = humming.made / 10
+                events.append(Spoken(id=id, seconds=seconds, done=True, **told, **facts))
                 continue
             humming.made += 1
             error = TextError("no good speech") if "\u2603" in humming.text else None

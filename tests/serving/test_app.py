@@ -24,6 +24,7 @@ from tests.serving.server import served
 
 from mamtra_cli.serving.app import Settings
 from mamtra_cli.serving.desk import Limits
+from mamtra_cli.serving.requests import FIELDS
 
 TEXT = "Ten signs."
 
@@ -84,6 +85,28 @@ def test_events_carry_the_sound_and_its_length(host: str) -> None:
     assert events[-1] == {"type": "speech.audio.done", "seconds": 1.0}
 
 
+def test_times_come_where_they_are_asked_for(host: str) -> None:
+    fields = {"response_format": "f32", "stream_format": "sse", "timestamps": True}
+    body = speech(host, **fields)[1].decode()
+    events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: ")]
+    sound = b"".join(base64.b64decode(e["audio"]) for e in events if "audio" in e)
+    assert np.frombuffer(sound, "<f4").max() == pytest.approx(0.3, rel=0.01)
+    (piece,) = [e for e in events if e["type"] == "speech.piece"]
+    assert (piece["start"], piece["end"], piece["text"]) == (0.0, 1.0, TEXT)
+    assert piece["words"] == [{"word": TEXT, "start": 0.0, "end": 1.0}]
+    items = [{"input": TEXT, "timestamps": timed} for timed in (True, False)]
+    data = json.loads(ask(host, "POST", "/v1/audio/speech/batch", {"items": items})[1])["data"]
+    assert data[0]["pieces"][0]["words"] == piece["words"]
+    assert "pieces" not in data[1]
+
+
+def test_a_text_is_shown_without_being_spoken(host: str) -> None:
+    status, body, _ = ask(host, "POST", "/v1/audio/reading", {"input": "Two words"})
+    assert status == 200
+    words = [word["word"] for word in json.loads(body)["pieces"][0]["words"]]
+    assert words == ["Two", "words"]
+
+
 def test_a_batch_gives_each_item_its_sound_or_its_error(host: str) -> None:
     items = [{"input": TEXT, "response_format": "pcm"}, {"input": 3}, {"input": "no \u2603"}]
     status, body, _ = ask(host, "POST", "/v1/audio/speech/batch", {"items": items})
@@ -112,6 +135,11 @@ def test_a_batch_gives_each_item_its_sound_or_its_error(host: str) -> None:
         ({"input": "a", "voice": "../../etc/passwd"}, 400, "no name of a voice"),
         ({"input": "a", "speed": 9}, 400, "`speed`"),
         ({"input": "a", "speed": True}, 400, "wrong type"),
+        ({"input": "a", "tags": 1}, 400, "`tags`"),
+        ({"input": "a", "lexicon": "no entry"}, 400, "is no entry"),
+        ({"input": "a", "lexicon": {"a": 3}}, 400, "said by no text"),
+        ({"input": "a", "lexicon": {"a": "/k"}}, 400, "phones stand as"),
+        ({"input": "a", "on_unreadable": "drop"}, 400, "`on_unreadable`"),
         ({"input": "a", "sped": 1}, 400, "unknown field `sped`"),
         ({"input": "a", "response_format": "wma"}, 400, "`response_format`"),
         ({"input": "a", "model": "other"}, 404, "no model `other`"),
@@ -134,10 +162,7 @@ VALUES = st.recursive(
 )
 BODIES = st.fixed_dictionaries(
     {},
-    optional={
-        name: VALUES
-        for name in ("input", "voice", "speed", "seed", "response_format", "stream_format", "zz")
-    },
+    optional={name: VALUES for name in (*FIELDS, "zz")},
 )
 
 
@@ -146,7 +171,7 @@ BODIES = st.fixed_dictionaries(
 )
 @given(body=BODIES | VALUES | st.binary(max_size=40))
 def test_no_body_is_an_internal_error(host: str, body: Any) -> None:
-    for path in ("/v1/audio/speech", "/v1/audio/speech/batch"):
+    for path in ("/v1/audio/speech", "/v1/audio/speech/batch", "/v1/audio/reading"):
         assert ask(host, "POST", path, body)[0] < 500
 
 

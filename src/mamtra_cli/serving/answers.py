@@ -5,8 +5,11 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
+from mamtra_cli.config import to_dict
+from mamtra_cli.engine.speaking.studio import Spoken
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.serving.desk import BusyError
+from mamtra_cli.text.subtitles import cues
 
 STATUS = {
     "usage": 400,
@@ -40,6 +43,22 @@ class TooLargeError(MamtraError):
 def error_words(error: MamtraError) -> dict[str, Any]:
     """An error as clients of OpenAI read it, and its hint."""
     return {"message": error.message, "hint": error.hint, "code": error.code, "type": "error"}
+
+
+def piece_words(event: Spoken, begun: float) -> dict[str, Any]:
+    """A piece that has ended: text and seconds, its words if they are known, and its subtitles."""
+    assert event.text is not None
+    start, end = round(begun, 3), round(event.seconds, 3)
+    return {
+        "text": event.text,
+        "start": start,
+        "end": end,
+        "words": [to_dict(word) for word in event.words],
+        "cues": [to_dict(cue) for cue in cues(event.text, start, end, event.words)],
+        "tokens": event.tokens,
+        "attempts": event.attempts,
+        "rejected": list(event.rejected),
+    }
 
 
 def told(error: Exception) -> JSONResponse:

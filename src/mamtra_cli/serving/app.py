@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route, WebSocketRoute
 
 from mamtra_cli import __version__
+from mamtra_cli.config import to_dict
 from mamtra_cli.engine.speaking.studio import Spoken
 from mamtra_cli.errors import MamtraError, ModelNotFoundError, UsageError
 from mamtra_cli.serving.answers import (
@@ -30,6 +31,7 @@ from mamtra_cli.serving.answers import (
     TooLargeError,
     answer_error,
     error_words,
+    piece_words,
     told,
 )
 from mamtra_cli.serving.desk import Desk, Visit
@@ -87,6 +89,7 @@ def make_app(desk: Desk, metrics: Metrics, settings: Settings) -> Starlette:
         Route("/v1/audio/voices", face.voices),
         Route("/v1/audio/voices", face.new_voice, methods=["POST"]),
         Route("/v1/audio/speech", face.speech, methods=["POST"]),
+        Route("/v1/audio/reading", face.reading, methods=["POST"]),
         Route("/v1/audio/speech/batch", face.batch, methods=["POST"]),
         WebSocketRoute("/v1/audio/speech/stream", face.socket),
     ]
@@ -186,6 +189,14 @@ class _Face:
         media = "text/event-stream" if sse else MEDIA[asked.format]
         return StreamingResponse(made, media_type=media, headers=headers)
 
+    async def reading(self, request: Request) -> Response:
+        """The words and phones that would be said for a text."""
+        self._check_key(request)
+        asked = read_speech(read_json(await self._body(request)), most=self.settings.max_characters)
+        found = await self.desk.ask(lambda studio: studio.read(asked.order))
+        self.metrics.answered("reading", 200)
+        return JSONResponse(to_dict(found))
+
     async def batch(self, request: Request) -> Response:
         """Speak many texts: JSON with the sounds in base64, or a zip where it is accepted."""
         self._check_key(request)
@@ -238,10 +249,13 @@ class _Face:
         wanted, opened = item, encoder
 
         async def spoken() -> dict[str, Any]:
-            parts, seconds = [], 0.0
+            parts, pieces, seconds, begun = [], [], 0.0, 0.0
             try:
                 async for event in visit:
                     seconds = event.seconds
+                    if event.text is not None:
+                        pieces.append(piece_words(event, begun))
+                        begun = seconds
                     if event.audio is not None:
                         parts.append(opened.push(event.audio))
                 parts.append(opened.finish())
@@ -251,7 +265,9 @@ class _Face:
             finally:
                 visit.leave()
             audio = base64.b64encode(b"".join(parts)).decode()
-            facts = {"seconds": round(seconds, 3), "sample_rate": rate}
+            facts: dict[str, Any] = {"seconds": round(seconds, 3), "sample_rate": rate}
+            if wanted.order.words:
+                facts["pieces"] = pieces
             return {"index": number, "format": wanted.format, **facts, "audio": audio}
 
         return spoken
@@ -315,13 +331,18 @@ async def _sse(
     visit: Visit, first: Spoken, events: AsyncIterator[Spoken], encoder: StreamEncoder
 ) -> AsyncIterator[str]:
     """The sound as events, the last of which says how much it was."""
-    seconds = first.seconds
+    seconds, begun = first.seconds, 0.0
     try:
         event: Spoken | None = first
         while event is not None:
             seconds = event.seconds
             if event.audio is not None and (encoded := encoder.push(event.audio)):
                 yield _event(type="speech.audio.delta", audio=base64.b64encode(encoded).decode())
+            if visit.order.words and event.skipped:
+                yield _event(type="speech.skipped", signs=list(event.skipped))
+            if visit.order.words and event.text is not None:
+                yield _event(type="speech.piece", **piece_words(event, begun))
+                begun = seconds
             try:
                 event = None if event.done else await anext(events, None)
             except MamtraError as error:

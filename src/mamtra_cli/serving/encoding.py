@@ -19,6 +19,7 @@ from mamtra_cli.errors import MissingDependencyError, UsageError
 MEDIA = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
+    "f32": "audio/pcm; encoding=float32",
     "flac": "audio/flac",
     "mp3": "audio/mpeg",
     "opus": "audio/ogg; codecs=opus",
@@ -67,6 +68,8 @@ def open_encoder(name: str, rate: int, tags: dict[str, str]) -> StreamEncoder:
         return _Ffmpeg(rate, ["-f", "adts", "-c:a", "aac"])
     if name in CODECS:
         return _Libsndfile(name, rate, tags)
+    if name == "f32":
+        return _Floats()
     return _Plain(wav_header(rate, tags, None) if name == "wav" else b"")
 
 
@@ -83,6 +86,19 @@ class _Plain:
     def finish(self) -> bytes:
         header, self._header = self._header, b""
         return header
+
+    def abandon(self) -> None:
+        return
+
+
+class _Floats:
+    """32-bit little-endian floats as they are: for programs that encode themselves."""
+
+    def push(self, samples: Samples) -> bytes:
+        return samples.astype("<f4").tobytes()
+
+    def finish(self) -> bytes:
+        return b""
 
     def abandon(self) -> None:
         return

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mamtra_cli.engine.speaking.studio import Order
 from mamtra_cli.errors import MamtraError, UsageError
+from mamtra_cli.serving.answers import piece_words
 from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.requests import FIELDS, check_kind, order_fields, read_json
@@ -125,8 +126,7 @@ async def _speak(socket: WebSocket, visit: Visit, encoder: StreamEncoder) -> Non
         for sign in event.skipped:
             await socket.send_json({"type": "skipped", "sign": sign})
         if event.text is not None:
-            piece = {"type": "piece", "text": event.text}
-            await socket.send_json({**piece, "start": round(seconds, 3), "end": event.seconds})
+            await socket.send_json({"type": "piece", **piece_words(event, seconds)})
             seconds = event.seconds
     if rest := encoder.finish():
         await socket.send_bytes(rest)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.errors import MamtraError
+from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import OnUnreadable
+from mamtra_cli.text.word_times import TimedWord
 
 Samples = NDArray[np.float32]
 
@@ -57,6 +59,9 @@ class Spoken:
         id: of the utterance.
         audio: (S,) float32 samples that follow those before; `None` for none.
         text: the piece that these samples end, if they end one.
+        words: of that piece, with their seconds in the whole utterance; none where nobody asked or
+            the model cannot tell.
+        tokens, attempts, rejected: how that piece was made.
         seconds: of speech so far.
         skipped: signs that could not be read.
         done: nothing follows.
@@ -66,6 +71,10 @@ class Spoken:
     id: int
     audio: Samples | None = None
     text: str | None = None
+    words: Sequence[TimedWord] = ()
+    tokens: int = 0
+    attempts: int = 0
+    rejected: Sequence[str] = ()
     seconds: float = 0.0
     skipped: Sequence[str] = ()
     done: bool = False
@@ -111,6 +120,14 @@ class Studio(Protocol):
 
         Raises:
             MamtraError: the voice is not there, the text holds nothing that can be spoken.
+        """
+        ...
+
+    def read(self, order: Order) -> Reading:
+        """What would be said, without saying it.
+
+        Raises:
+            MamtraError: as `check`.
         """
         ...
 
