@@ -1,6 +1,7 @@
 """`synth` and its text: signs that cannot be read, other rules, and the reading without speech."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,27 @@ def test_a_tag_that_cannot_be_is_told(model: Path, tmp_path: Path, text: str, me
 def test_tags_may_be_read_as_text(model: Path) -> None:
     reading = show(recipe(model, Path("-"), text="a [pause:1s]", tags=False))
     assert reading.pieces[0].spoken == "a , pause , one second ."
+
+
+@pytest.mark.parametrize("arriving", [None, ["One two. [pause:1s] ", "Three."]])
+def test_words_and_subtitles_stand_where_they_are_said(
+    model: Path, tmp_path: Path, arriving: list[str] | None
+) -> None:
+    wanted = recipe(
+        model,
+        tmp_path / "a.wav",
+        text="One two. [pause:1s] Three.",
+        srt=tmp_path / "a.srt",
+        vtt=tmp_path / "a.vtt",
+        text_stream=arriving is not None,
+    )
+    result = synth(wanted, arriving=arriving)
+    assert [piece.text.strip() for piece in result.spoken] == ["One two.", "Three."]
+    words = [word for piece in result.spoken for word in piece.words]
+    assert [word.word for word in words] == ["one", "two", "three"]
+    assert all(one.end <= two.start for one, two in pairwise(words))
+    first, second = result.spoken
+    assert second.start - first.end == pytest.approx(1.0, abs=0.01)
+    assert second.end == pytest.approx(result.seconds, abs=0.01)
+    assert (tmp_path / "a.srt").read_text().count("-->") == 2
+    assert (tmp_path / "a.vtt").read_text().startswith("WEBVTT")

@@ -35,6 +35,8 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
       $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
       $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
+      $ mamtra synth "At once." --server http://127.0.0.1:8880 --play
+      $ mamtra synth -i talk.txt -o talk.mp3 --srt talk.srt
       $ mamtra synth --jsonl lines.jsonl -d spoken
       $ llm Hi | mamtra synth --text-stream --raw -o - | aplay -f S16_LE -r 24000
     """
@@ -59,14 +61,25 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
         arriving = read_arriving()
     elif recipe.input_file is None and recipe.text in ("", STDIN):
         recipe = replace(recipe, text=read_stdin(wanted=recipe.text == STDIN))
-    from mamtra_cli.tasks.synth import synth as run
-
-    result = run(recipe, console.report, arriving)
+    result = _run(recipe, console, arriving)
     if recipe.output == STDOUT:
         for line in words(result):
             console.report(Note(text=line))
     else:
         console.result(result, words(result))
+
+
+def _run(recipe: SynthRecipe, console: Console, arriving: Iterator[str] | None) -> SynthResult:
+    """Speak here, or by a server."""
+    if recipe.server:
+        if arriving is not None:
+            raise UsageError("`--text-stream` and `--server` are both given", "give one of them")
+        from mamtra_cli.tasks.remote import synth_remote
+
+        return synth_remote(recipe, console.report)
+    from mamtra_cli.tasks.synth import synth as run
+
+    return run(recipe, console.report, arriving)
 
 
 def show_text(recipe: SynthRecipe, console: Console) -> None:
@@ -123,11 +136,11 @@ def words(result: SynthResult) -> list[str]:
     """Return what was made, where, and the numbers."""
     rows = {
         "audio": f"{result.seconds:.2f} s at {result.sample_rate} Hz, voice {result.voice} "
-        f"({result.mode}), seed {result.seed}",
+        f"({result.mode or result.device}), seed {result.seed}",
         "speed": f"RTF {result.rtf:.2f} ({result.compute_seconds:.2f} s), first audio after "
         f"{result.first_audio_seconds:.2f} s, loading {result.load_seconds:.2f} s",
     }
     if result.rejected:
         counts = ", ".join(f"{cause} {n}x" for cause, n in Counter(result.rejected).items())
         rows["guards"] = f"{len(result.rejected)} attempts refused: {counts}"
-    return [result.output, *facts(rows)]
+    return [*filter(None, [result.output]), *facts(rows)]

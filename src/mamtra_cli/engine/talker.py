@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from mamtra_cli.families.base import Facts
     from mamtra_cli.families.front_end import FrontEnd
     from mamtra_cli.families.speaker import Speaker
     from mamtra_cli.ops.sampling import Sampling
+    from mamtra_cli.voices.voice import Voice
 
 
 class Talker(Protocol):
@@ -32,6 +34,10 @@ class Talker(Protocol):
 
     @property
     def front_end(self) -> "FrontEnd": ...
+
+    def voice(self, name: str = "", library: "Path | None" = None) -> "Voice":
+        """A voice of the model or of the user's library, "" for the first."""
+        ...
 
     def saying(self, phones: "Mapping[str, tuple[str, ...]]") -> AbstractContextManager[None]:
         """Say words by given phones for a while."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mamtra_cli.text.word_times import TimedPiece
+
 
 @dataclass(frozen=True, kw_only=True)
 class LineRecord:
@@ -15,6 +17,8 @@ class LineRecord:
     tokens: int = 0
     attempts: int = 0
     skipped: tuple[str, ...] = ()  # signs that could not be read, with their names
+    subtitles: str = ""  # relative to the output folder
+    spoken: tuple[TimedPiece, ...] = ()  # with the words and their times, where they were asked for
     error: str = ""  # what refused the line, in words
     hint: str = ""
 

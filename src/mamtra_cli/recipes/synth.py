@@ -17,6 +17,7 @@ from mamtra_cli.recipes.shared import (
     Threads,
     Voices,
 )
+from mamtra_cli.text.word_times import TimedPiece
 
 _output = partial(Knob, panel=OUTPUT)
 _voice = partial(Knob, panel="Voice")
@@ -64,7 +65,16 @@ class SynthRecipe:
         bool,
         _output("Speak stdin while it arrives, each sentence as soon as it is complete."),
     ] = False
+    play: Annotated[bool, _output("Play the sound, by sounddevice or the system's player.")] = False
     force: Force = False
+    server: Annotated[
+        str,
+        _voice(
+            "Let a running `mamtra serve` speak, and load nothing here.",
+            "URL",
+            env="MAMTRA_SERVER",
+        ),
+    ] = ""
     model: Annotated[
         str,
         _voice(
@@ -185,6 +195,11 @@ class SynthRecipe:
             words=("own", "published", "none"),
         ),
     ] = "own"
+    words: Annotated[
+        bool, _text("Tell with --json when each word is said, where the model knows.")
+    ] = False
+    srt: Annotated[Path | None, _output("Subtitles to write, as SubRip.", "FILE")] = None
+    vtt: Annotated[Path | None, _output("Subtitles to write, as WebVTT.", "FILE")] = None
     show_text: Annotated[
         bool, _text("Print what would be said, words and phones, and speak nothing.")
     ] = False
@@ -210,6 +225,11 @@ class SynthRecipe:
     threads: Threads = 0
     seed: Seed = 0
 
+    @property
+    def timed(self) -> bool:
+        """Whether the times of words are wanted."""
+        return self.words or self.srt is not None or self.vtt is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynthResult:
@@ -233,3 +253,4 @@ class SynthResult:
     skipped: tuple[dict[str, str], ...] = ()  # signs left out: sign, name, sentence
     warnings: tuple[str, ...] = ()  # all that was told as a warning
     device: str = ""
+    spoken: tuple[TimedPiece, ...] = ()  # in order

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,13 +24,17 @@ from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
-from mamtra_cli.publish import written_whole
+from mamtra_cli.publish import write_whole, written_whole
 from mamtra_cli.recipes.lines import LineRecord, LinesResult
 from mamtra_cli.recipes.synth import SynthRecipe
 from mamtra_cli.text.encoding import read_text
+from mamtra_cli.text.respelling import Respelling
+from mamtra_cli.text.signs import policy_of
+from mamtra_cli.text.subtitles import FORMATS, subtitles
+from mamtra_cli.voices.voice import Voice
 
 RESULTS = "results.jsonl"
-FIELDS = ("id", "text", "voice", "seed", "speed", "output")
+FIELDS = ("id", "text", "voice", "seed", "speed", "output", "subtitles")
 NAME = re.compile(r"[^\w.-]+")
 SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
 """Which task of an array this is, how many there are, and the number of the first."""
@@ -45,6 +50,7 @@ class Wanted:
     seed: int
     speed: float
     output: str
+    subtitles: str
 
 
 def speak_file(
@@ -67,6 +73,13 @@ def speak_file(
     assert recipe.jsonl is not None
     if recipe.output_dir is None:
         raise UsageError("`--jsonl` writes many files", "name a folder for them: `-d out`")
+    if recipe.srt is not None or recipe.vtt is not None:
+        raise UsageError(
+            "`--srt` and `--vtt` name one file, and `--jsonl` has many lines",
+            'give lines a field: "subtitles": "a.vtt"; or add `--words`',
+        )
+    lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
+    policy = policy_of(recipe.on_unreadable)
     format = choose_format(recipe.format, "")
     share = shard_of(recipe.shard)
     wanted = [line for i, line in enumerate(read_lines(recipe, format)) if i % share[1] == share[0]]
@@ -92,7 +105,13 @@ def speak_file(
     engine.speaker.ready()
     if left:
         check_room(engine, min(recipe.rows, len(left)))
-    voices = {name: engine.voice(name, recipe.voices) for name in {line.voice for line in left}}
+
+    @cache
+    def voice(name: str) -> Voice:
+        return engine.voice(name, recipe.voices)
+
+    for name in {line.voice for line in left}:
+        voice(name)  # one that is not there is told before anything is spoken
     by_id = {line.id: line for line in left}
     started = time.perf_counter()
     report(Stage(name="speaking", total=len(left), unit="lines"))
@@ -105,14 +124,19 @@ def speak_file(
                 Line(
                     id=line.id,
                     text=line.text,
-                    voice=voices[line.voice],
+                    voice=voice(line.voice),
                     seed=line.seed,
                     speed=line.speed,
+                    tags=recipe.tags,
+                    lexicon=lexicon,
+                    on_unreadable=policy,
+                    words=recipe.words or bool(line.subtitles),
                 )
                 for line in left
             ),
             _options(engine, recipe),
             rows=recipe.rows,
+            voices=voice,
         ):
             record = _write(engine, recipe, by_id[made.line.id], made, folder, format)
             results.write(_dumped(record))
@@ -151,14 +175,21 @@ def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
         line = _line(text, where)
         id = str(line.get("id", f"{number:06d}"))
         output = line.get("output") or f"{NAME.sub('_', id)[:100]}.{format}"
-        place = PurePosixPath(output)
-        if place.is_absolute() or ".." in place.parts or "\\" in output or place.name == RESULTS:
-            raise DataError(f"`output` of {where} leads out of the folder", "name a file in it")
-        if id in ids or output in outputs:
-            what = f"id `{id}`" if id in ids else f"output `{output}`"
-            raise DataError(f"{where} repeats the {what}", "give every line its own")
+        subtitles = line.get("subtitles", "")
+        if id in ids:
+            raise DataError(f"{where} repeats the id `{id}`", "give every line its own")
         ids.add(id)
-        outputs.add(output)
+        for field, name in (("output", output), ("subtitles", subtitles)):
+            place = PurePosixPath(name)
+            if place.is_absolute() or ".." in place.parts or "\\" in name or place.name == RESULTS:
+                raise DataError(
+                    f"`{field}` of {where} leads out of the folder", "name a file in it"
+                )
+            if name and name in outputs:
+                raise DataError(f"{where} repeats the {field} `{name}`", "give every line its own")
+            outputs.add(name)
+        if subtitles and PurePosixPath(subtitles).suffix[1:] not in FORMATS:
+            raise DataError(f"`subtitles` of {where} is no .srt or .vtt file")
         yield Wanted(
             id=id,
             text=line["text"],
@@ -166,6 +197,7 @@ def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
             seed=line.get("seed", recipe.seed),
             speed=float(line.get("speed", recipe.speed)),
             output=output,
+            subtitles=subtitles,
         )
 
 
@@ -181,7 +213,8 @@ def _line(text: str, where: str) -> dict[str, Any]:
     if unknown:
         known = f"known: {', '.join(FIELDS)}"
         raise DataError(f"{where} has an unknown field `{unknown[0]}`", known)
-    kinds: dict[str, Any] = {"voice": str, "output": str, "seed": int, "speed": (int, float)}
+    kinds: dict[str, Any] = {name: str for name in ("voice", "output", "subtitles")}
+    kinds |= {"seed": int, "speed": (int, float)}
     for name, kind in kinds.items():
         if name in line and (isinstance(line[name], bool) or not isinstance(line[name], kind)):
             raise DataError(f"`{name}` of {where} is of the wrong type")
@@ -272,6 +305,10 @@ def _write(
         force=True,
     ) as writer:
         writer.write(made.audio.numpy())
+    if line.subtitles:
+        path = folder / line.subtitles
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, subtitles(made.spoken, path.suffix[1:]), replace=True)
     return LineRecord(
         id=line.id,
         output=line.output,
@@ -281,4 +318,6 @@ def _write(
         tokens=sum(piece.tokens for piece in made.pieces),
         attempts=sum(piece.attempts for piece in made.pieces),
         skipped=made.skipped,
+        subtitles=line.subtitles,
+        spoken=made.spoken if recipe.words else (),
     )

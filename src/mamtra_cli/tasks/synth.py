@@ -2,23 +2,22 @@
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mamtra_cli import __version__
-from mamtra_cli.audio import RAW, AudioWriter, check_output, check_rate, choose_format
+from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.light import LightEngine, Wishes, light_engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.reading import reading_of
-from mamtra_cli.engine.speaking.scripted import speak_script
+from mamtra_cli.engine.speaking.scripted import Reader, speak_read
+from mamtra_cli.engine.speaking.utterances import PieceReport, piece_at
 from mamtra_cli.errors import (
     AudioRejectedError,
     CheckpointError,
@@ -27,14 +26,17 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Event, Note, Report, ignore
+from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.voice import ClipLimits
+from mamtra_cli.sink import STDOUT, sound_sink
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
-from mamtra_cli.text.segments import Script
-from mamtra_cli.text.signs import OnUnreadable, Sieve
+from mamtra_cli.text.signs import Sieve, policy_of
+from mamtra_cli.text.subtitles import subtitles
+from mamtra_cli.text.word_times import TimedPiece
 from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from mamtra_cli.voices.clip import Clip
 
 log = logging.getLogger(__name__)
-STDOUT = "-"
 MOST_TOLD = 8  # different signs of one part of a text that are told one by one
 
 
@@ -68,14 +69,18 @@ def synth(
     text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
     if not text.strip() and not recipe.text_stream:
         raise TextError("the text is empty", "give a sentence to speak")
-    script = Script(segments=()) if recipe.text_stream else _script(text, recipe)
+    lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
+    script = read_written("" if recipe.text_stream else text, tags=recipe.tags, lexicon=lexicon)
     format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
-    target = sys.stdout.buffer if recipe.output == STDOUT else Path(recipe.output)
-    if isinstance(target, Path):
+    if recipe.output not in ("", STDOUT):
+        target = Path(recipe.output)
         if recipe.clip is not None and target.resolve() == recipe.clip.resolve():
             raise OutputError("the output is the clip itself", "name another file with `-o`")
         # Told before the model is loaded.
         check_output(target, force=recipe.force)
+    for path in (recipe.srt, recipe.vtt):
+        if path is not None:
+            check_output(path, force=recipe.force)
     if recipe.sample_rate is not None:
         check_rate(format, recipe.sample_rate)
     clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
@@ -83,10 +88,9 @@ def synth(
     report, warnings = _remembering(report)
     engine = _engine(recipe, report)
     engine.use_rules(recipe.text_rules)
-    sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
+    sieve = Sieve(engine.front_end.unreadable, policy_of(recipe.on_unreadable))
     script = readable(script, sieve)
     _tell(sieve, report)
-    engine.use_phones(script.given.phones)
     voice = _voice(engine, recipe, clip)
     asked = manner_of(engine, recipe)
     manner = engine.speaker.settings(voice, asked)
@@ -109,38 +113,46 @@ def synth(
         limits=_limits(recipe),
         manner=asked,
     )
+    reader = Reader(
+        engine,
+        lambda name: (engine.voice(name, recipe.voices) if name else voice, asked),
+        speed=recipe.speed,
+        tags=recipe.tags,
+        lexicon=lexicon,
+        words=recipe.timed,
+    )
     comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
     first: float | None = None
-    pieces, samples = [], 0
-    with AudioWriter(
-        target,
-        sample_rate=engine.sample_rate,
+    pieces: list[PieceReport] = []
+    spoken: list[TimedPiece] = []
+    samples = 0
+    with sound_sink(
+        recipe.output,
+        play=recipe.play,
+        rate=engine.sample_rate,
         format=format,
         output_rate=recipe.sample_rate,
-        tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
+        comment=comment,
         force=recipe.force,
-    ) as writer:
+    ) as write:
         if recipe.text_stream:
             parts = [text] if arriving is None else arriving
             clear = (_sieved(part, sieve, report) for part in parts)
-            chunks = speak_arriving(engine, clear, voice, options, report)
+            chunks = speak_arriving(engine, clear, voice, options, report, reader)
         else:
-
-            def speaker(name: str) -> tuple[Voice, Manner]:
-                return engine.voice(name, recipe.voices) if name else voice, asked
-
-            chunks = speak_script(engine, script, speaker, options, report)
+            chunks = speak_read(reader, reader.pieces(script), options, report)
         try:
             for chunk in chunks:
                 if first is None:
                     first = time.perf_counter()
-                writer.write(np.asarray(chunk.audio))
+                write(np.asarray(chunk.audio))
                 samples += len(chunk.audio)
                 if chunk.piece is not None:
                     pieces.append(chunk.piece)
                     if chunk.piece.cut:
                         told = f"`{chunk.piece.text[:40]}` found no end and was cut"
                         report(Note(text=f"{told} at {chunk.piece.tokens} tokens", warning=True))
+                    spoken.append(piece_at(chunk.piece, samples / engine.sample_rate))
         except AudioRejectedError as error:
             # No seed mends a weight; looked for only where speech was refused.
             weight = engine.broken_weight()
@@ -151,6 +163,9 @@ def synth(
                 "make the model again, or fetch it again",
             ) from error
     ended = time.perf_counter()
+    for path, format in ((recipe.srt, "srt"), (recipe.vtt, "vtt")):
+        if path is not None:
+            write_whole(path, subtitles(spoken, format), replace=recipe.force)
     seconds = samples / engine.sample_rate
     return SynthResult(
         output=recipe.output,
@@ -171,12 +186,13 @@ def synth(
         skipped=tuple(asdict(sign) for sign in sieve.skipped()),
         warnings=tuple(warnings),
         device=str(engine.device),
+        spoken=tuple(spoken),
     )
 
 
 def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
     """The model on the road without torch where that serves, else with it; `-v` tells which."""
-    beyond = {"--clip": recipe.clip, "--part": recipe.part}
+    beyond = {"--clip": recipe.clip, "--part": recipe.part, "times of words": recipe.timed}
     wishes = Wishes(
         device=recipe.device,
         dtype=recipe.dtype,
@@ -218,23 +234,11 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
 
     engine = Engine.load(recipe.model, device="cpu", lean=True, report=report)
     engine.use_rules(recipe.text_rules)
-    sieve = Sieve(engine.front_end.unreadable, _policy(recipe))
-    script = readable(_script(text, recipe), sieve)
+    sieve = Sieve(engine.front_end.unreadable, policy_of(recipe.on_unreadable))
+    lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
+    script = readable(read_written(text, tags=recipe.tags, lexicon=lexicon), sieve)
     _tell(sieve, report)
     return reading_of(engine, script, sieve.skipped())
-
-
-def _script(text: str, recipe: SynthRecipe) -> Script:
-    """The text in segments, with the words of the lexicon respelled."""
-    lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
-    return read_written(text, tags=recipe.tags, lexicon=lexicon)
-
-
-def _policy(recipe: SynthRecipe) -> OnUnreadable:
-    policy = recipe.on_unreadable
-    if policy not in get_args(OnUnreadable):
-        raise UsageError(f"`--on-unreadable {policy}`", "it is skip, spell or refuse")
-    return cast(OnUnreadable, policy)
 
 
 def _limits(recipe: SynthRecipe) -> GuardLimits:
@@ -281,7 +285,7 @@ def _remembering(report: Report) -> tuple[Report, list[str]]:
 
 def check(recipe: SynthRecipe) -> None:
     """Refuse what cannot be, before anything is loaded."""
-    if not recipe.output:
+    if not recipe.output and not recipe.play:
         raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
     if recipe.input_file is not None and recipe.text:
         raise UsageError("a text and `--input-file` are both given", "give one of them")

@@ -56,10 +56,17 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """A text in segments, and the words of it whose phones are given."""
+    """A text in segments.
+
+    Attributes:
+        segments: in order.
+        given: words of it whose phones are given.
+        voice: who would say what follows.
+    """
 
     segments: tuple[Segment, ...]
     given: Given = field(default_factory=Given)
+    voice: str = ""
 
 
 def seconds(written: str, where: str) -> float:

@@ -8,9 +8,9 @@ nothing is dropped in silence. Which signs are unreadable is the business of the
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
-from mamtra_cli.errors import TextError
+from mamtra_cli.errors import TextError, UsageError
 
 OnUnreadable = Literal["skip", "spell", "refuse"]
 KEPT = frozenset("£€¥₹₩₽₺₪₫₴₦₱฿°¢–×÷±≈≠≤≥√µΩ→←⇒")
@@ -174,6 +174,17 @@ def script_of(character: str) -> str:
 def sign_name(character: str) -> str:
     """The name of a sign in small letters, `thumbs up sign`; its number where it has none."""
     return unicodedata.name(character, f"character U+{ord(character):04X}").lower()
+
+
+def policy_of(word: str) -> OnUnreadable:
+    """What becomes of unreadable signs, by its word.
+
+    Raises:
+        UsageError: there is no such word.
+    """
+    if word not in get_args(OnUnreadable):
+        raise UsageError(f"`--on-unreadable {word}`", "it is skip, spell or refuse")
+    return cast(OnUnreadable, word)
 
 
 class Sieve:

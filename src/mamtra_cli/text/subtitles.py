@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
 
-from mamtra_cli.text.word_times import TimedWord
+from mamtra_cli.text.word_times import TimedPiece, TimedWord
 
 LONGEST = 84  # characters of a cue: two lines of 42
 FORMATS = ("srt", "vtt")
@@ -69,6 +69,12 @@ def _cut(written: list[str], begins: dict[int, float], first: int) -> int:
     late = [place for place in marked if place > half] or possible
     # Where no word of the cue is known to begin, it grows until one is.
     return late[-1] if late else min((p for p in begins if p > fitting), default=len(written))
+
+
+def subtitles(pieces: Iterable[TimedPiece], format: str) -> str:
+    """The subtitles of pieces, `srt` or `vtt`."""
+    shown = (cue for one in pieces for cue in cues(one.text, one.start, one.end, one.words))
+    return srt(shown) if format == "srt" else vtt(shown)
 
 
 def srt(found: Iterable[Cue]) -> str:

@@ -26,11 +26,15 @@ STRENGTHS = {
 }
 
 
-def parse(text: str) -> Script:
+def parse(text: str, voice: str = "") -> Script:
     """Read the tags of a text.
 
     A word with its sound in slashes, `[Kokoro](/.../)`, is read as the word: sounds of another
     alphabet are not known here.
+
+    Args:
+        text: as it was written.
+        voice: who speaks until a tag says otherwise.
 
     Raises:
         TextError: a tag that cannot be, with its line and what it was.
@@ -40,10 +44,10 @@ def parse(text: str) -> Script:
 
         return parse_ssml(text)
     if "[" not in text and "<" not in text:
-        return Script(segments=joined([Segment(text=text)]))
+        return Script(segments=joined([Segment(text=text, voice=voice)]), voice=voice)
     segments: list[Segment] = []
     given = Given()
-    voice, start = "", 0
+    start = 0
     for tag in _TAG.finditer(text):
         segments.append(Segment(text=text[start : tag.start()], voice=voice))
         start = tag.end()
@@ -65,7 +69,7 @@ def parse(text: str) -> Script:
             word = given.add(phones, " ".join(phones))
             segments.append(Segment(text=word, voice=voice))
     segments.append(Segment(text=text[start:], voice=voice))
-    return Script(segments=joined(segments), given=given)
+    return Script(segments=joined(segments), given=given, voice=voice)
 
 
 def _break(attributes: str, where: str) -> float:

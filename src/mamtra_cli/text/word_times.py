@@ -17,6 +17,24 @@ class TimedWord:
     end: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimedPiece:
+    """A piece of a text as it was written, and its seconds; its words where they are known."""
+
+    text: str
+    start: float
+    end: float
+    words: tuple[TimedWord, ...] = ()
+
+
+def ending(text: str, words: Iterable[TimedWord], seconds: float, end: float) -> TimedPiece:
+    """A piece of so many seconds that ends there; its words are in seconds of its own."""
+    start = end - seconds
+    return TimedPiece(
+        text=text, start=round(start, 3), end=round(end, 3), words=later(words, start)
+    )
+
+
 def timed(
     spans: Iterable[tuple[str, int]], counts: Sequence[int], seconds: float
 ) -> tuple[TimedWord, ...]:

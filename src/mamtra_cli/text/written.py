@@ -8,18 +8,21 @@ from mamtra_cli.text.signs import Sieve, refusal
 from mamtra_cli.text.tags import parse
 
 
-def read_written(text: str, *, tags: bool = True, lexicon: Respelling | None = None) -> Script:
+def read_written(
+    text: str, *, tags: bool = True, lexicon: Respelling | None = None, voice: str = ""
+) -> Script:
     """The script of a text.
 
     Args:
         text: as it was written.
         tags: obey the tags in it; otherwise they are words.
         lexicon: how some words are said.
+        voice: who speaks until a tag says otherwise.
 
     Raises:
         TextError: a tag that cannot be.
     """
-    script = parse(text) if tags else Script(segments=(Segment(text=text),))
+    script = parse(text, voice) if tags else Script(segments=(Segment(text=text),))
     if lexicon is None:
         return script
     segments = tuple(

@@ -13,7 +13,8 @@ from typing import Any
 from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.speech import pieces_of, speak_pieces
+from mamtra_cli.engine.speaking.scripted import Reader
+from mamtra_cli.engine.speaking.speech import speak_pieces
 from mamtra_cli.engine.speaking.utterances import (
     EDGE_SECONDS,
     Chunk,
@@ -36,11 +37,20 @@ def speak_arriving(
     voice: Voice,
     options: SpeechOptions | None = None,
     report: Report = ignore,
+    reader: Reader | None = None,
 ) -> Iterator[Chunk]:
     """Speak a text while it arrives, in turns where the model can, else by sentences.
 
     A sentence that cannot be spoken is told and left out: what a program writes is not known
     before, and what was said cannot be taken back.
+
+    Args:
+        engine: the model.
+        arriving: parts of the text.
+        voice: who speaks.
+        options: how.
+        report: hears of pieces, of refused attempts and of what is left out.
+        reader: of sentences; `None` for one that obeys no tags. In turns none are obeyed.
 
     Raises:
         AudioRejectedError: a piece was refused after every retry.
@@ -50,9 +60,10 @@ def speak_arriving(
     if takes_turns(engine):
         yield from _turns(engine, arriving, voice, options)
     else:
-        settings = engine.speaker.settings(voice, options.manner)
-        pieces = _pieces(engine, arriving, voice, settings, report)
-        yield from speak_pieces(engine, pieces, options, report)
+        reader = reader or Reader(engine, lambda name: (voice, options.manner), tags=False)
+        yield from speak_pieces(engine, _pieces(reader, arriving, report), options, report)
+        if reader.silence:
+            yield Chunk(audio=engine.silence(reader.silence))
 
 
 def takes_turns(engine: Talker) -> bool:
@@ -60,18 +71,16 @@ def takes_turns(engine: Talker) -> bool:
     return engine.facts.learned.turns
 
 
-def _pieces(
-    engine: Talker, arriving: Iterable[str], voice: Voice, settings: Any, report: Report
-) -> Iterator[Piece]:
+def _pieces(reader: Reader, arriving: Iterable[str], report: Report) -> Iterator[Piece]:
     """Pieces of the sentences that can be spoken."""
     some = False
     for sentence in whole_sentences(arriving):
         try:
-            found = pieces_of(engine, sentence, voice, settings)
+            found = reader.part(sentence)
         except TextError as error:
             report(Note(text=f"left out: {error.message}", warning=True))
             continue
-        some = True
+        some = some or bool(found)
         yield from found
     if not some:
         raise TextError(*EMPTY)

@@ -5,42 +5,57 @@ is good, so short ones overtake long ones. What a text sounds like does not depe
 Knows no files.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from mamtra_cli.engine.decoding.streams import ROWS
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.speech import pieces_of
-from mamtra_cli.engine.speaking.utterances import Chunk, News, PieceReport, Utterances
+from mamtra_cli.engine.speaking.scripted import Reader
+from mamtra_cli.engine.speaking.utterances import (
+    Chunk,
+    News,
+    PieceReport,
+    Utterances,
+    piece_at,
+)
 from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.ops.arrays import joined
-from mamtra_cli.text.signs import Sieve
+from mamtra_cli.text.respelling import Respelling
+from mamtra_cli.text.signs import OnUnreadable, Sieve
+from mamtra_cli.text.word_times import TimedPiece
 from mamtra_cli.voices.voice import Voice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A text to speak; `id` is the caller's."""
+    """A text to speak; `id` is the caller's. Attributes as of `studio.Order`."""
 
     id: str
     text: str
     voice: Voice
     seed: int = 0
     speed: float = 1.0
+    tags: bool = False
+    lexicon: Respelling | None = None
+    on_unreadable: OnUnreadable = "skip"
+    words: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineSound:
     """How a line ended: (S,) float32 samples and its pieces, or the error that refused it.
 
+    spoken: the pieces again, with their seconds.
     skipped: signs that could not be read, with their names.
     """
 
     line: Line
     audio: Any
     pieces: tuple[PieceReport, ...] = ()
+    spoken: tuple[TimedPiece, ...] = ()
     error: MamtraError | None = None
     skipped: tuple[str, ...] = ()
 
@@ -60,6 +75,7 @@ def speak_lines(
     options: SpeechOptions | None = None,
     *,
     rows: int = ROWS,
+    voices: Callable[[str], Voice] | None = None,
 ) -> Iterator[LineSound]:
     """Speak lines, `rows` pieces at a time; yields each as it ends.
 
@@ -68,7 +84,9 @@ def speak_lines(
         lines: read only as fast as there is room for them.
         options: how, but for seed and speed, which each line has.
         rows: pieces spoken together.
+        voices: those that the tags of a line may name; `None` for the model's.
     """
+    voices = voices or engine.voice
     options = options or SpeechOptions()
     utterances = Utterances(engine, rows=rows, limits=options.limits)
     under_way: dict[int, _Spoken] = {}
@@ -81,17 +99,18 @@ def speak_lines(
                 more = False
                 break
             own = replace(options, seed=line.seed, speed=line.speed, stream=False)
+            sieve = Sieve(engine.front_end.unreadable, line.on_unreadable)
+            reader = _reader(engine, line, voices, options)
             try:
-                text, skipped = _readable(engine, line.text)
-                settings = engine.speaker.settings(line.voice, options.manner)
-                pieces = pieces_of(engine, text, line.voice, settings)
+                pieces = reader.whole(line.text, sieve)
             except MamtraError as error:
                 yield LineSound(line=line, audio=engine.silence(0.0), error=error)
                 continue
             id = utterances.add(own, together=True)
+            skipped = tuple(f"{sign} ({name})" for sign, name, _ in sieve.news())
             under_way[id] = _Spoken(line=line, skipped=skipped)
             utterances.give(id, pieces)
-            utterances.close(id)
+            utterances.close(id, reader.silence)
         for news in utterances.step():
             spoken = under_way[news.id]
             if news.chunk is not None:
@@ -104,16 +123,26 @@ def _ended(engine: Talker, spoken: _Spoken, news: News) -> LineSound:
     """The whole sound of a line, or its error."""
     if news.error is not None:
         return LineSound(line=spoken.line, audio=engine.silence(0.0), error=news.error)
+    ends = accumulate(len(chunk.audio) / engine.sample_rate for chunk in spoken.chunks)
+    told = [(c.piece, end) for c, end in zip(spoken.chunks, ends, strict=True) if c.piece]
     return LineSound(
         line=spoken.line,
         audio=joined([chunk.audio for chunk in spoken.chunks]),
-        pieces=tuple(chunk.piece for chunk in spoken.chunks if chunk.piece is not None),
+        pieces=tuple(piece for piece, _ in told),
+        spoken=tuple(piece_at(piece, end) for piece, end in told),
         skipped=spoken.skipped,
     )
 
 
-def _readable(engine: Talker, text: str) -> tuple[str, tuple[str, ...]]:
-    """A text without the signs that cannot be read, and these with their names."""
-    sieve = Sieve(engine.front_end.unreadable)
-    clear = sieve.take(text)
-    return clear, tuple(f"{sign} ({name})" for sign, name, _ in sieve.news())
+def _reader(
+    engine: Talker, line: Line, voices: Callable[[str], Voice], options: SpeechOptions
+) -> Reader:
+    """Of the text of a line."""
+    return Reader(
+        engine,
+        lambda name: (voices(name) if name else line.voice, options.manner),
+        speed=line.speed,
+        tags=line.tags,
+        lexicon=line.lexicon,
+        words=line.words,
+    )

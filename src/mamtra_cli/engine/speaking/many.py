@@ -6,8 +6,8 @@ become complete. Knows no callers, only utterances by number.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from mamtra_cli.engine.measuring.planner import Footprint
 from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.speech import pieces_of
+from mamtra_cli.engine.speaking.reading import reading_of
+from mamtra_cli.engine.speaking.scripted import Reader
 from mamtra_cli.engine.speaking.studio import Order, Samples, Spoken
-from mamtra_cli.engine.speaking.utterances import News, Piece, Utterances
+from mamtra_cli.engine.speaking.utterances import News, Piece, PieceReport, Utterances
 from mamtra_cli.errors import MamtraError, TextError, UsageError
 from mamtra_cli.text.arriving import Sentences
+from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.signs import Sieve
+from mamtra_cli.text.word_times import later
+from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.library import library_folder
 from mamtra_cli.voices.voice import Manner, Voice, names_in
 
@@ -35,8 +39,7 @@ EMPTY = ("the text is empty", "give a sentence to speak")
 class _Caller:
     """One caller's text on its way to pieces, and how much was said."""
 
-    voice: Voice
-    settings: Any
+    reader: Reader
     sieve: Sieve
     closed: bool
     sentences: Sentences = field(default_factory=Sentences)
@@ -103,27 +106,37 @@ class EngineStudio:
 
     def check(self, order: Order) -> float:
         """Refuse what cannot be spoken; returns the seconds of speech to expect."""
-        voice = self._voice(order.voice)
-        settings = self.engine.speaker.settings(voice, self._manner(order))
+        reader = self._reader(order)
         if order.text is None:
+            self._speaker(order, "")
             return 0.0
         speaker, expected = self.engine.speaker, 0.0
-        for piece in pieces_of(self.engine, self._sieve().take(order.text), voice, settings):
+        for piece in reader.whole(order.text, self._sieve(order)):
             known = None
             if speaker.tokens is not None:
-                known = speaker.begin(piece.ids, voice, settings).expected
-            frames = None if known is None else known / self.engine.facts.frame_rate
-            expected += len(piece.text) / CHARACTERS_PER_SECOND if frames is None else frames
+                known = speaker.begin(piece.ids, piece.voice, piece.settings).expected
+            seconds = len(piece.text) / CHARACTERS_PER_SECOND
+            if known is not None:
+                seconds = known / self.engine.facts.frame_rate
+            expected += seconds / piece.speed + (piece.pause or 0.0)
         return expected / order.speed
+
+    def read(self, order: Order) -> Reading:
+        """What would be said, without saying it."""
+        sieve = self._sieve(order)
+        script = read_written(order.text or "", tags=order.tags, lexicon=order.lexicon)
+        return reading_of(self.engine, readable(script, sieve), sieve.skipped())
 
     def add(self, order: Order) -> int:
         """Put an utterance in line."""
-        voice = self._voice(order.voice)
-        settings = self.engine.speaker.settings(voice, self._manner(order))
-        caller = _Caller(voice=voice, settings=settings, sieve=self._sieve(), closed=False)
-        pieces = [] if order.text is None else self._pieces(caller, caller.sieve.take(order.text))
+        caller = _Caller(reader=self._reader(order), sieve=self._sieve(order), closed=False)
+        pieces = [] if order.text is None else caller.reader.whole(order.text, caller.sieve)
         options = replace(
-            self.options, seed=order.seed, speed=order.speed, volume=order.volume, stream=True
+            self.options,
+            seed=order.seed,
+            speed=order.speed,
+            volume=order.volume,
+            stream=not order.whole,
         )
         id = self.utterances.add(options)
         self._callers[id] = caller
@@ -146,7 +159,7 @@ class EngineStudio:
         self._take(id, caller.sentences.finish())
         caller.closed = True
         if caller.some:
-            self.utterances.close(id)
+            self.utterances.close(id, caller.reader.silence)
         else:
             self.utterances.drop(id)
             self._told.append(self._last(id, TextError(*EMPTY)))
@@ -203,18 +216,28 @@ class EngineStudio:
         ids = self.engine.front_end.instruction_ids(order.instructions)
         return Manner(mode="instruct", instruction=tuple(ids))
 
-    def _sieve(self) -> Sieve:
-        return Sieve(self.engine.front_end.unreadable)
+    def _speaker(self, order: Order, name: str) -> tuple[Voice, Manner | None]:
+        return self._voice(name or order.voice), self._manner(order)
 
-    def _pieces(self, caller: _Caller, text: str) -> list[Piece]:
-        return pieces_of(self.engine, text, caller.voice, caller.settings)
+    def _reader(self, order: Order) -> Reader:
+        return Reader(
+            self.engine,
+            partial(self._speaker, order),
+            speed=order.speed,
+            tags=order.tags,
+            lexicon=order.lexicon,
+            words=order.words,
+        )
+
+    def _sieve(self, order: Order) -> Sieve:
+        return Sieve(self.engine.front_end.unreadable, order.on_unreadable)
 
     def _take(self, id: int, sentences: list[str]) -> None:
         """Queue sentences; one that cannot be read is told and left out."""
         caller = self._callers[id]
         for sentence in sentences:
             try:
-                self._give(id, self._pieces(caller, sentence))
+                self._give(id, caller.reader.part(sentence))
             except TextError as error:
                 caller.skipped.append(error.message)
 
@@ -232,17 +255,26 @@ class EngineStudio:
                 samples.append(news.chunk.audio.numpy())
                 piece = news.chunk.piece
             if samples and (piece is not None or news is several[-1] or news.done):
-                told.append(self._said(id, np.concatenate(samples), piece.text if piece else None))
+                told.append(self._said(id, np.concatenate(samples), piece))
                 samples = []
             if news.done:
                 told.append(self._last(id, news.error))
         return told
 
-    def _said(self, id: int, audio: Samples, text: str | None) -> Spoken:
+    def _said(self, id: int, audio: Samples, piece: PieceReport | None) -> Spoken:
         caller = self._callers[id]
         caller.samples += len(audio)
-        return Spoken(
-            id=id, audio=audio, text=text, seconds=self._seconds(caller), skipped=_left_out(caller)
+        seconds = self._seconds(caller)
+        event = Spoken(id=id, audio=audio, seconds=seconds, skipped=_left_out(caller))
+        if piece is None:
+            return event
+        return replace(
+            event,
+            text=piece.text,
+            words=later(piece.words, seconds - piece.seconds),
+            tokens=piece.tokens,
+            attempts=piece.attempts,
+            rejected=piece.rejected,
         )
 
     def _last(self, id: int, error: MamtraError | None) -> Spoken:

@@ -46,15 +46,29 @@ def speak(
     yield from speak_pieces(engine, pieces, options, report)
 
 
-def pieces_of(engine: Talker, text: str, voice: Voice, settings: Any) -> list[Piece]:
+def pieces_of(
+    engine: Talker, text: str, voice: Voice, settings: Any, *, words: bool = False
+) -> list[Piece]:
     """A text cut where a reader would stop, with what the model reads of each piece.
+
+    Args:
+        engine: the model.
+        text: any length.
+        voice, settings: who says it, and how.
+        words: keep the words of each piece, so that they can be timed.
 
     Raises:
         TextError: it holds nothing, or something, that cannot be spoken.
     """
     speaker = engine.speaker
     return [
-        Piece(text=piece, ids=speaker.encode(piece, settings), voice=voice, settings=settings)
+        Piece(
+            text=piece,
+            ids=speaker.encode(piece, settings),
+            voice=voice,
+            settings=settings,
+            spans=tuple(engine.front_end.spans(piece)) if words else (),
+        )
         for piece in speaker.pieces(text, settings)
     ]
 

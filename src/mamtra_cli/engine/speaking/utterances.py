@@ -23,6 +23,7 @@ from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
 from mamtra_cli.families.script import Script
 from mamtra_cli.families.speaker import Made
+from mamtra_cli.text.word_times import TimedPiece, TimedWord, ending, timed
 from mamtra_cli.voices.voice import Voice
 
 EDGE_SECONDS = 0.005
@@ -40,7 +41,8 @@ class Piece:
         settings: of the voice, as the model's `Speaker` resolved them.
         speed: on top of the utterance's.
         pause: seconds of silence before it; `None` for the utterance's, and none before the first.
-        sound_seed: added to the utterance's seed where frames become sound.
+        spans: words in the order of the ids and how many are each one's own, where the times of
+            words are wanted; see `FrontEnd.spans`.
     """
 
     text: str
@@ -49,7 +51,7 @@ class Piece:
     settings: Any
     speed: float = 1.0
     pause: float | None = None
-    sound_seed: int = 0
+    spans: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,14 @@ class PieceReport:
     """How a piece was made.
 
     Attributes:
-        rejected: guards that refused earlier attempts.
+        text: as it is told.
+        tokens: frames of it.
+        attempts: how many there were, the good one among them.
+        rejected: the guards that refused the others.
         cut: it found no end, and was kept up to its longest length.
+        seconds: of its sound, without the pause before it.
+        words: with their times, from its first sample on; none where nobody asked, or where the
+            model cannot tell.
     """
 
     text: str
@@ -66,6 +74,13 @@ class PieceReport:
     attempts: int
     rejected: tuple[str, ...] = ()
     cut: bool = False
+    seconds: float = 0.0
+    words: tuple[TimedWord, ...] = ()
+
+
+def piece_at(report: PieceReport, end: float) -> TimedPiece:
+    """A piece that ends after so many seconds of the whole."""
+    return ending(report.text, report.words, report.seconds, end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +124,7 @@ class _Work:
     stream: int | None = None
     sound: Hearing | Judging = field(init=False)
     edges: Edges = field(init=False)
+    samples: int = 0
     ready: list[Chunk] = field(default_factory=list)
     good: bool = False
 
@@ -233,9 +249,7 @@ class Utterances:
         """Begin an attempt at a piece."""
         engine, speaker = self.engine, self.engine.speaker
         piece, options, attempt = work.piece, work.utterance.options, len(work.refused)
-        sound = replace(
-            options, seed=options.seed + piece.sound_seed, speed=options.speed * piece.speed
-        ).sound(attempt)
+        sound = replace(options, speed=options.speed * piece.speed).sound(attempt)
         prompt = speaker.sound_prompt(piece.voice, piece.settings)
         seed = reseeded(options.seed + work.number, attempt)
         if isinstance(self._loop, Streams):
@@ -245,6 +259,7 @@ class Utterances:
             work.stream = self._loop.add(self._made(piece, options, seed))
         kind = Hearing if options.stream else Judging
         work.sound = kind(speaker.codec, prompt, sound, options.limits)
+        work.samples = 0
         work.edges = Edges(round(EDGE_SECONDS * engine.sample_rate))
         self._works[work.stream] = work
 
@@ -282,6 +297,7 @@ class Utterances:
         """Make the sound of an event, and go on where it ends the attempt."""
         for part in work.sound.take(event):
             if not isinstance(part, Outcome):
+                work.samples += len(part)
                 self._say(work, work.edges.push(part))
                 continue
             del self._works[event.id]
@@ -295,12 +311,15 @@ class Utterances:
 
     def _finish(self, work: _Work, outcome: Outcome) -> None:
         """End a piece that is good, and let out the sound of those that waited for it."""
+        seconds = work.samples / self.engine.sample_rate
         report = PieceReport(
             text=work.piece.text,
             tokens=len(outcome.frames),
             attempts=len(work.refused) + 1,
             rejected=tuple(rejection.cause for rejection in work.refused),
             cut=outcome.cut,
+            seconds=seconds,
+            words=self._words(work.piece, outcome, seconds),
         )
         self._say(work, work.edges.finish(), report)
         work.good = True
@@ -311,6 +330,14 @@ class Utterances:
                 self._news += [News(id=work.utterance.id, chunk=chunk) for chunk in works[0].ready]
                 works[0].ready.clear()
         self._go_on(work.utterance)
+
+    def _words(self, piece: Piece, outcome: Outcome, seconds: float) -> tuple[TimedWord, ...]:
+        """The words of a piece with their times, where they are wanted and known."""
+        if not piece.spans or not outcome.frames:
+            return ()
+        speaker = self.engine.speaker
+        counts = speaker.counts(piece.ids, outcome.frames, piece.voice, piece.settings)
+        return () if counts is None else timed(piece.spans, counts, seconds)
 
     def _refuse(self, work: _Work, rejection: Rejection) -> None:
         """Try a piece again, or give its utterance up; what was heard is not tried again."""
