@@ -96,5 +96,7 @@ def _ask(port: int, chance: random.Random) -> int:
         else:
             answer.read()
         return answer.status
+    except http.client.IncompleteRead:  # a stream that a guard broke off
+        return answer.status
     finally:
         line.close()
