@@ -169,9 +169,9 @@ def test_long_stage_says_where_it_is_every_thirty_seconds(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "writing  100 files",
-        "writing  6/100 files",
-        "writing  12/100 files",
-        "writing  18/100 files",
+        "writing  2/100 files, about 8 min left",
+        "writing  8/100 files, about 8 min left",
+        "writing  14/100 files, about 7 min left",
     ]
 
 

@@ -105,7 +105,8 @@ def test_bfloat16_passes_are_close_to_float32(models: Path, tmp_path: Path, case
         exact = trained(models, tmp_path / "exact", precision="float32", **knobs)
         half = trained(models, tmp_path / "half", **knobs)
     assert half.loss != exact.loss
-    assert half.loss == pytest.approx(exact.loss, rel=0.02)
+    # A divergence of a hundredth of a nat is as small as what bfloat16 rounds off of scores.
+    assert half.loss == pytest.approx(exact.loss, rel=0.02, abs=2e-3)
 
 
 def trainer_of(folder: Path, device: str, **options: Any) -> Trainer:

@@ -175,7 +175,7 @@ def make_design(
         )
     mixer = preset(recipe.mixer, gate=recipe.gate)
     plan, selection = choose_plan(recipe, teacher, mixer, INITS[recipe.init], report)
-    if not plan.converted:
+    if not plan.converted and set(plan.kinds) <= {"T", *before.kinds}:
         text = plan.source
         raise PlanError(f"plan `{text}` converts no layer", "`--ratio 1:1` converts every other")
     report(Stage(name="plan", detail=str(plan)))

@@ -7,6 +7,7 @@ import torch
 from tests.families.zonos.golden import read, under
 from torch import Tensor
 
+from mamtra_cli.errors import UsageError
 from mamtra_cli.families.zonos.conditioner import PrefixConditioner
 from mamtra_cli.families.zonos.config import (
     HYBRID_CONDITIONS,
@@ -63,7 +64,7 @@ def test_cosines_come_before_sines(goldens: Path) -> None:
 
 
 def test_a_condition_of_no_kind_or_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="no kind `linear`"):
+    with pytest.raises(UsageError, match="no kind `linear`"):
         Condition(name="x", kind="linear")
-    with pytest.raises(ValueError, match="range"):
+    with pytest.raises(UsageError, match="range"):
         Condition(name="x", kind="fourier", low=1.0)

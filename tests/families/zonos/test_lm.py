@@ -20,7 +20,9 @@ from mamtra_cli.layers.state import HybridState, KVState, MambaState
 
 STACKS = ("transformer", "transformer_b", "hybrid", "hybrid_short")
 FLOAT, STATE, HALF, LOGITS = 2e-5, 1e-4, 6.5e-2, 1e-4
-CONDITIONS: dict[str, Any] = {"conditioners": []}
+CONDITIONS: dict[str, Any] = {
+    "conditioners": [{"name": "espeak", "type": "EspeakPhonemeConditioner"}]
+}
 
 
 def close(actual: Tensor, expected: Tensor, atol: float) -> None:
