@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.pretended_cuda import pretended_cuda
+from tests.ray_cluster import cluster
 from torch.utils._device import _device_constructors
 
 HERE = Path(__file__).parent
@@ -24,6 +25,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=HERE / "goldens",
         help="folder with hybrid/ and cosyvoice2/ reference data (default: tests/goldens)",
     )
+
+    parser.addoption(
+        "--ray", action="store_true", help="run the tests that start a Ray here (a minute each)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a Ray, unless it is asked for."""
+    if config.getoption("--ray"):
+        return
+    skip = pytest.mark.skip(reason="starts a Ray: run with --ray")
+    for item in items:
+        if "ray" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Address of a Ray of two cores that runs on this machine."""
+    with cluster() as address:
+        yield address
 
 
 def pytest_report_header() -> str:

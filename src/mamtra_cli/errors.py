@@ -14,6 +14,7 @@
     ├── TrainingError           training that cannot go on (a loss that is not finite)
     ├── HubError                the hub refused, or could not be reached
     ├── MissingDependencyError  an optional package is not installed
+    ├── ClusterError            Ray could not be reached, or lost its workers
     ├── OutOfMemoryError        the device has too little memory
     └── LimitMissedError        ran well but missed a limit the user set (exit 3)
 
@@ -116,6 +117,12 @@ class MissingDependencyError(MamtraError):
     """An optional package is needed and not installed."""
 
     code = "missing_dependency"
+
+
+class ClusterError(MamtraError):
+    """Ray could not be reached, or its workers failed."""
+
+    code = "cluster"
 
 
 class OutOfMemoryError(MamtraError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mamtra_cli.recipes.knob import OUTPUT, Knob
-from mamtra_cli.recipes.shared import Device, DryRun, DType, Seed, Threads
+from mamtra_cli.recipes.shared import Device, DryRun, DType, Ray, Seed, Threads, Workers
 
 FORMATS = ("jsonl", "csv", "libritts", "ljspeech", "folder", "hf", "lhotse", "webdataset")
 _input = partial(Knob, panel="Input")
@@ -93,6 +93,8 @@ class PrepareRecipe:
         _jobs("Do the K-th of N parts, 1/N to N/N.", "K/N", default="SLURM's array task, else all"),
     ] = ""
     shard_rows: Annotated[int, _jobs("Rows of a file at most.", "N", low=1)] = 8192
+    ray: Ray = ""
+    workers: Workers = 0
     output: Annotated[
         Path | None,
         _output("Folder to write, or to add to.", "DIR", names=("--output", "-o")),

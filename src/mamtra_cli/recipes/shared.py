@@ -40,6 +40,24 @@ Quant = Annotated[
 ]
 Threads = Annotated[int, Knob("CPU threads; 0 chooses: one for a small model.", "N", low=0)]
 Seed = Annotated[int, Knob("Seed of everything random.", "N", low=0, high=SEEDS - 1)]
+Ray = Annotated[
+    str,
+    Knob(
+        "Spread the work over Ray: `local`, or the address of a cluster (extra `ray`).",
+        "ADDRESS",
+        "Jobs",
+    ),
+]
+Workers = Annotated[
+    int,
+    Knob(
+        "Processes on Ray that each hold the model.",
+        "N",
+        "Jobs",
+        low=0,
+        default="one a GPU, or one for four cores",
+    ),
+]
 Voices = Annotated[
     Path | None,
     Knob(

@@ -13,9 +13,11 @@ from mamtra_cli.recipes.shared import (
     Force,
     Part,
     Quant,
+    Ray,
     Seed,
     Threads,
     Voices,
+    Workers,
 )
 from mamtra_cli.text.word_times import TimedPiece
 
@@ -218,6 +220,8 @@ class SynthRecipe:
         str, _lines("Share of the lines, k/n.", "K/N", default="all, or that of a SLURM array task")
     ] = ""
     rows: Annotated[int, _lines("Pieces spoken together.", "N", low=1, high=1024)] = 16
+    ray: Ray = ""
+    workers: Workers = 0
     device: Device = "auto"
     dtype: DType = "auto"
     backend: Backend = "auto"

@@ -10,10 +10,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import filelock
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import AudioWriter, check_rate, choose_format
@@ -22,9 +25,11 @@ from mamtra_cli.engine.measuring.room import check_room
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.spread import spread_lines
 from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.publish import write_whole, written_whole
+from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.lines import LineRecord, LinesResult
 from mamtra_cli.recipes.synth import SynthRecipe
 from mamtra_cli.text.encoding import read_text
@@ -35,6 +40,7 @@ from mamtra_cli.voices.voice import Voice
 
 RESULTS = "results.jsonl"
 FIELDS = ("id", "text", "voice", "seed", "speed", "output", "subtitles")
+NAMES = re.compile(r"\.?results(-\d+-of-\d+)?\.jsonl(\.lock)?")  # of records
 NAME = re.compile(r"[^\w.-]+")
 SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
 """Which task of an array this is, how many there are, and the number of the first."""
@@ -79,7 +85,6 @@ def speak_file(
             'give lines a field: "subtitles": "a.vtt"; or add `--words`',
         )
     lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
-    policy = policy_of(recipe.on_unreadable)
     format = choose_format(recipe.format, "")
     share = shard_of(recipe.shard)
     wanted = [line for i, line in enumerate(read_lines(recipe, format)) if i % share[1] == share[0]]
@@ -88,18 +93,29 @@ def speak_file(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make `{folder}`: {reason(error)}", "choose another") from error
-    done = read_records(folder / RESULTS)
-    left = [line for line in wanted if line.id not in done]
+    path = folder / results_of(share)
+    with writing(path):
+        done = read_others(folder, path) | read_records(path)
+        left = [line for line in wanted if line.id not in done]
+        return _speak(recipe, left, len(wanted), path, format, lexicon, report, emit)
+
+
+def _speak(
+    recipe: SynthRecipe,
+    left: list[Wanted],
+    count: int,
+    path: Path,
+    format: str,
+    lexicon: Respelling | None,
+    report: Report,
+    emit: Callable[[LineRecord], None],
+) -> LinesResult:
+    """Speak the lines that are left of so many, and add their records to a file."""
+    folder = path.parent
     for line in left:
         (folder / line.output).parent.mkdir(parents=True, exist_ok=True)
-    engine = Engine.load(
-        recipe.model,
-        device=recipe.device,
-        dtype=recipe.dtype,
-        threads=recipe.threads,
-        lean=True,
-        report=report,
-    )
+    load = partial(Engine.load, recipe.model, device=recipe.device, dtype=recipe.dtype, lean=True)
+    engine = load(threads=recipe.threads, report=report)
     if recipe.sample_rate is not None:
         check_rate(format, recipe.sample_rate)
     engine.speaker.ready()
@@ -117,26 +133,27 @@ def speak_file(
     report(Stage(name="speaking", total=len(left), unit="lines"))
     counts = {"made": 0, "failed": 0}
     seconds = 0.0
-    with (folder / RESULTS).open("a", encoding="utf-8") as results:
-        for made in speak_lines(
-            engine,
-            (
-                Line(
-                    id=line.id,
-                    text=line.text,
-                    voice=voice(line.voice),
-                    seed=line.seed,
-                    speed=line.speed,
-                    tags=recipe.tags,
-                    lexicon=lexicon,
-                    on_unreadable=policy,
-                    words=recipe.words or bool(line.subtitles),
-                )
-                for line in left
-            ),
-            _options(engine, recipe),
-            rows=recipe.rows,
-            voices=voice,
+    with path.open("a", encoding="utf-8") as results:
+        lines = [
+            Line(
+                id=line.id,
+                text=line.text,
+                voice=voice(line.voice),
+                seed=line.seed,
+                speed=line.speed,
+                tags=recipe.tags,
+                lexicon=lexicon,
+                on_unreadable=policy_of(recipe.on_unreadable),
+                words=recipe.words or bool(line.subtitles),
+            )
+            for line in left
+        ]
+        options = _options(engine, recipe)
+        cluster = Cluster(address=recipe.ray, workers=recipe.workers, threads=recipe.threads)
+        for made in (
+            spread_lines(cluster, load, lines, options, rows=recipe.rows, library=recipe.voices)
+            if recipe.ray and lines
+            else speak_lines(engine, lines, options, rows=recipe.rows, voices=voice)
         ):
             record = _write(engine, recipe, by_id[made.line.id], made, folder, format)
             results.write(_dumped(record))
@@ -154,13 +171,46 @@ def speak_file(
     return LinesResult(
         output_dir=str(folder),
         model=engine.name,
-        lines=len(wanted),
-        kept=len(wanted) - len(left),
+        lines=count,
+        kept=count - len(left),
         seconds=round(seconds, 3),
         compute_seconds=round(compute, 3),
         rtf=round(compute / seconds, 4) if seconds else 0.0,
         **counts,
     )
+
+
+def results_of(share: tuple[int, int]) -> str:
+    """Name of the records of a share: jobs that write one folder never touch each other's."""
+    place, count = share
+    return RESULTS if count == 1 else f"results-{place + 1:04}-of-{count:04}.jsonl"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Hold a file of records.
+
+    Raises:
+        OutputError: the same job is running.
+    """
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise OutputError(
+            f"another `mamtra synth` is writing `{path}`",
+            "wait for it, or give each job its own `--shard k/n`",
+        ) from error
+
+
+def read_others(folder: Path, own: Path) -> dict[str, LineRecord]:
+    """Records that other shares wrote, and that are whole by now."""
+    found: dict[str, LineRecord] = {}
+    for path in sorted(folder.glob("results*.jsonl")):
+        if path != own:
+            found |= whole_records(path, path.read_text("utf-8"))
+    return found
 
 
 def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
@@ -181,7 +231,7 @@ def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
         ids.add(id)
         for field, name in (("output", output), ("subtitles", subtitles)):
             place = PurePosixPath(name)
-            if place.is_absolute() or ".." in place.parts or "\\" in name or place.name == RESULTS:
+            if place.is_absolute() or ".." in place.parts or "\\" in name or NAMES.fullmatch(name):
                 raise DataError(
                     f"`{field}` of {where} leads out of the folder", "name a file in it"
                 )
@@ -232,6 +282,16 @@ def read_records(path: Path) -> dict[str, LineRecord]:
     if not path.is_file():
         return {}
     text = path.read_text("utf-8")
+    found = whole_records(path, text)
+    kept = "".join(_dumped(record) for record in found.values())
+    if kept != text:
+        with written_whole(path, replace=True) as partial:
+            partial.write_text(kept, "utf-8")
+    return found
+
+
+def whole_records(path: Path, text: str) -> dict[str, LineRecord]:
+    """Records in the text of a file whose lines are whole and whose sounds are there, by id."""
     found: dict[str, LineRecord] = {}
     for line in text.rpartition("\n")[0].splitlines():
         try:
@@ -240,10 +300,6 @@ def read_records(path: Path) -> dict[str, LineRecord]:
             raise DataError(f"`{path}` is no record of lines", "choose another folder") from error
         if not record.error and (path.parent / record.output).is_file():
             found[record.id] = record
-    kept = "".join(_dumped(record) for record in found.values())
-    if kept != text:
-        with written_whole(path, replace=True) as partial:
-            partial.write_text(kept, "utf-8")
     return found
 
 

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import filterfalse
 from pathlib import Path
+from typing import Any
 
 from mamtra_cli.config import dump_json
-from mamtra_cli.engine.corpora.clip import Bad, Clip, Part
+from mamtra_cli.engine.corpora.clip import Bad, Clip, Part, once
 from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.engine.corpora.hub import fetch
 from mamtra_cli.engine.model import Engine
@@ -35,6 +36,7 @@ from mamtra_cli.engine.preparing.prepared import (
 from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter
 from mamtra_cli.engine.preparing.shards import header_of, list_shards, model_hashes, read_header
 from mamtra_cli.engine.preparing.spoken_rows import BUILT_IN, SpokenRows, Text, built_in, read_texts
+from mamtra_cli.engine.preparing.spread import Spread, spread_audio, spread_spoken
 from mamtra_cli.engine.preparing.statistics import (
     draw_lengths,
     find_problems,
@@ -50,6 +52,7 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.publish import output_errors, write_whole
+from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
 from mamtra_cli.stopping import stop_flag
 
@@ -104,13 +107,10 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
     if recipe.dry_run:
         return useful(dry(recipe, corpus, part, base, report), part, input)
     folder = output_of(recipe, part)
-    engine = Engine.load(
-        recipe.model or DEFAULT_MODEL,
-        device=recipe.device,
-        dtype=recipe.dtype,
-        threads=recipe.threads,
-        report=report,
+    load = partial(
+        Engine.load, recipe.model or DEFAULT_MODEL, device=recipe.device, dtype=recipe.dtype
     )
+    engine = load(threads=recipe.threads, report=report)
     job = Job(folder=folder, part=part)
     with job.running(), stop_flag() as stopped:
         if recipe.force:
@@ -123,29 +123,37 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
         header = header_of(engine, synthetic=recipe.synthetic, **made)
         with settled(folder):
             ledger = Ledger(folder, load_known(folder, header))
+        cluster = Cluster(address=recipe.ray, workers=recipe.workers, threads=recipe.threads)
+        road = Spread(cluster=cluster, load=load, ledger=ledger, stopped=stopped.is_set)
         outcomes: Iterator[Outcome]
         if corpus is not None:
             limits = Limits(least=recipe.min_seconds, most=recipe.max_seconds)
-            maker = AudioRows(engine, corpus.name, ledger, limits, stopped.is_set)
-            entries = corpus.entries(part, text_key=recipe.text_key, audio_key=recipe.audio_key)
+            entries = partial(clips_of, recipe, corpus, part)
             total = corpus.clips / part.count if corpus.clips is not None else None
             report(Stage(name="tokens", total=total, unit="clips", detail=corpus.name))
-            outcomes = maker.rows(entries)
+            if recipe.ray:
+                outcomes = spread_audio(road, corpus.name, limits, entries)
+            else:
+                maker = AudioRows(engine, corpus.name, ledger, limits, stopped.is_set)
+                outcomes = maker.rows(entries())
         else:
             engine.ready(engine.lm_part)
-            speaker = SpokenRows(
-                engine,
-                sampling,
-                seed=recipe.seed,
-                retries=recipe.retries,
-                ledger=ledger,
-                refused=bad.before,
-                stopped=stopped.is_set,
-            )
+            texts = partial(texts_of, recipe, part)
+            asked: dict[str, Any] = {
+                "seed": recipe.seed,
+                "retries": recipe.retries,
+                "refused": bad.before,
+            }
             goal = float("inf") if recipe.input else recipe.tokens / part.count
             total = None if recipe.input else goal
             report(Stage(name="speaking", total=total, unit="tokens", detail=input))
-            outcomes = speaker.rows(texts_of(recipe, part), goal)
+            if recipe.ray:
+                outcomes = spread_spoken(road, sampling, engine.facts, texts, goal, **asked)
+            else:
+                speaker = SpokenRows(
+                    engine, sampling, ledger=ledger, stopped=stopped.is_set, **asked
+                )
+                outcomes = speaker.rows(texts(), goal)
         by_token = recipe.synthetic and not recipe.input
         writer = ShardWriter(folder, header, prefix=job.prefix, shard_rows=recipe.shard_rows)
         count = _Count()
@@ -245,7 +253,12 @@ def texts_of(recipe: PrepareRecipe, part: Part) -> Iterator[Text | Bad]:
     texts: Iterator[Text | Bad] = (
         read_texts(Path(recipe.input), recipe.text_key) if recipe.input else built_in(recipe.seed)
     )
-    return filterfalse(lambda text: not part.takes(text.id), texts)
+    return once(filterfalse(lambda text: not part.takes(text.id), texts))
+
+
+def clips_of(recipe: PrepareRecipe, corpus: Corpus, part: Part) -> Iterator[Clip | Bad]:
+    """The clips of a part."""
+    return once(corpus.entries(part, text_key=recipe.text_key, audio_key=recipe.audio_key))
 
 
 def _write(
@@ -314,9 +327,7 @@ def dry(
         return base
     bad = BadList(Path(), "")
     entries: Iterator[Clip | Text | Bad] = (
-        corpus.entries(part, text_key=recipe.text_key, audio_key=recipe.audio_key)
-        if corpus is not None
-        else texts_of(recipe, part)
+        clips_of(recipe, corpus, part) if corpus is not None else texts_of(recipe, part)
     )
     count = 0
     for entry in entries:

@@ -8,10 +8,11 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -151,6 +152,35 @@ class TooLongError(AudioError):
 
 
 Entries = Iterator[Clip | Bad]
+
+
+class Named(Protocol):
+    """An entry that can be used."""
+
+    @property
+    def id(self) -> str:
+        """Unique among entries."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+
+
+E = TypeVar("E", bound=Named)
+
+
+def once(entries: Iterable[E | Bad]) -> Iterator[E | Bad]:
+    """Yield entries, those that repeat the id of an earlier one as bad."""
+    seen: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, Bad):
+            yield entry
+        elif entry.id in seen:
+            cause = "an earlier entry has this id"
+            yield Bad(id=entry.id, source=entry.source, code="twice", cause=cause)
+        else:
+            seen.add(entry.id)
+            yield entry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,10 +63,9 @@ class AudioRows:
         self.ledger = ledger
         self.limits = limits
         self.stopped = stopped
-        self.seen: set[str] = set()
 
     def rows(self, entries: Iterable[Clip | Bad]) -> Iterator[Row | Bad | Known]:
-        """Yield a row, a bad entry or a row that is there already for each entry."""
+        """Yield a row, a bad entry or a row that is there already for each entry, all different."""
         pool: list[_Ready] = []
         held = 0.0
         for entry in entries:
@@ -92,9 +91,6 @@ class AudioRows:
         def bad(code: str, cause: str, sha256: str = "") -> Bad:
             return Bad(id=entry.id, source=source, code=code, cause=cause, sha256=sha256)
 
-        if entry.id in self.seen:
-            return bad("twice", "an earlier entry has this id")
-        self.seen.add(entry.id)
         text = entry.text.strip()
         if not text:
             return bad("no_text", "the text is empty")

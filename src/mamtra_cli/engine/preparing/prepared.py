@@ -206,6 +206,11 @@ class Ledger:
             if row.source == source and row.sha256 != kept:
                 self.stale.setdefault(row.shard, set()).add((id, row.sha256))
 
+    def take(self, stale: dict[str, set[tuple[str, bytes]]]) -> None:
+        """Take over what another ledger of the folder named for removal."""
+        for shard, rows in stale.items():
+            self.stale.setdefault(shard, set()).update(rows)
+
     def remove(self) -> int:
         """Rewrite the shards without the named rows, each whole or not at all; count them."""
         removed = 0

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mamtra_cli.engine import seeds
@@ -21,6 +21,7 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
 from mamtra_cli.errors import DataError, TextError
+from mamtra_cli.families.base import Facts
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.text.encoding import read_text as read_file
 from mamtra_cli.text.sentences import closed
@@ -49,6 +50,14 @@ class _Piece:
 
     row: Row
     utterance: Utterance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What became of a text: pieces that were not spoken now, and those that were."""
+
+    at_once: list[Bad | Known] = field(default_factory=list)
+    spoken: list[Row | Bad] = field(default_factory=list)
 
 
 class SpokenRows:
@@ -82,7 +91,6 @@ class SpokenRows:
         self.ledger = ledger
         self.refused = refused or {}
         self.stopped = stopped
-        self.seen: set[str] = set()
         speaker = engine.fingerprint(engine.lm_part)
         made = {"seed": seed, "retries": retries, "lm": speaker, **asdict(sampling)}
         self._made = json.dumps(made, sort_keys=True)
@@ -93,31 +101,29 @@ class SpokenRows:
         """Yield a row, a bad entry or a row that is there already for each piece.
 
         Args:
-            texts: what to speak.
+            texts: what to speak, all different.
             tokens: end when about so many speech tokens are there.
         """
-        said = taken = 0
-        while said < tokens and not self.stopped():
-            # A text's tokens are guessed from those so far: the same again when run again.
-            mean = said / taken if said else GUESS
-            wanted = math.ceil(min((tokens - said) / mean, CHUNK))
-            chunk: list[_Piece] = []
-            entries = list(itertools.islice(texts, max(wanted, LEAST)))
-            if not entries:
-                return
-            taken += len(entries)
-            for entry in entries:
-                for made in self._pieces(entry):
-                    if isinstance(made, _Piece):
-                        chunk.append(made)
-                        continue
-                    if isinstance(made, Known):
-                        said += round(made.seconds * self.engine.facts.frame_rate)
-                    yield made
-            for outcome in self._speak(chunk):
-                if isinstance(outcome, Row):
-                    said += len(outcome.speech_tokens) // self.engine.facts.codebooks
-                yield outcome
+        return until(
+            lambda count: self.say(list(itertools.islice(texts, count))),
+            tokens,
+            self.engine.facts,
+            self.stopped,
+        )
+
+    def say(self, entries: Sequence[Text | Bad]) -> list[Said]:
+        """Speak entries in one batch; what became of each, in their order."""
+        said = [Said() for _ in entries]
+        chunk: list[tuple[int, _Piece]] = []
+        for number, entry in enumerate(entries):
+            for made in self._pieces(entry):
+                if isinstance(made, _Piece):
+                    chunk.append((number, made))
+                else:
+                    said[number].at_once.append(made)
+        for index, outcome in self._speak([piece for _, piece in chunk]):
+            said[chunk[index][0]].spoken.append(outcome)
+        return said
 
     def _pieces(self, entry: Text | Bad) -> Iterator[_Piece | Bad | Known]:
         if isinstance(entry, Bad):
@@ -127,10 +133,6 @@ class SpokenRows:
         def bad(id: str, code: str, cause: str, sha256: str = "") -> Bad:
             return Bad(id=id, source=entry.source, code=code, cause=cause, sha256=sha256)
 
-        if entry.id in self.seen:
-            yield bad(entry.id, "twice", "an earlier entry has this id")
-            return
-        self.seen.add(entry.id)
         if not is_whole(entry.text):
             yield bad(entry.id, "unspeakable", "the text holds half a character")
             return
@@ -166,8 +168,8 @@ class SpokenRows:
                 script = self.engine.speaker.begin(ids)
                 yield _Piece(row=row, utterance=Utterance(script=script, seed=seed))
 
-    def _speak(self, chunk: Sequence[_Piece]) -> Iterator[Row | Bad]:
-        """Speak pieces; rows come in their order."""
+    def _speak(self, chunk: Sequence[_Piece]) -> list[tuple[int, Row | Bad]]:
+        """Speak pieces; rows come in their order, with their place."""
         utterances = [piece.utterance for piece in chunk]
         tokens = self.engine.speaker.tokens
         assert tokens is not None
@@ -191,8 +193,40 @@ class SpokenRows:
                 done[index] = Row(**fields)
             if self.stopped():
                 break
-        for index in sorted(done):
-            yield done[index]
+        return sorted(done.items())
+
+
+def until(
+    take: Callable[[int], list[Said]],
+    tokens: float,
+    facts: Facts,
+    stopped: Callable[[], bool],
+) -> Iterator[Row | Bad | Known]:
+    """Yield what became of texts until about so many speech tokens are there.
+
+    Args:
+        take: speaks the next so many texts, fewer only where there are no more.
+        tokens: the goal.
+        facts: of the model that speaks.
+        stopped: asked between chunks.
+    """
+    said = taken = 0
+    while said < tokens and not stopped():
+        # A text's tokens are guessed from those so far: the same again when run again.
+        mean = said / taken if said else GUESS
+        heard = take(max(math.ceil(min((tokens - said) / mean, CHUNK)), LEAST))
+        if not heard:
+            return
+        taken += len(heard)
+        for outcome in [
+            *(one for text in heard for one in text.at_once),
+            *(one for text in heard for one in text.spoken),
+        ]:
+            if isinstance(outcome, Known):
+                said += round(outcome.seconds * facts.frame_rate)
+            elif isinstance(outcome, Row):
+                said += len(outcome.speech_tokens) // facts.codebooks
+            yield outcome
 
 
 def read_texts(path: Path, text_key: str = "") -> Iterator[Text | Bad]:

@@ -1,0 +1,64 @@
+"""Lines spoken by workers on Ray: what `speak_lines` makes of them, on more machines than one.
+
+A group of lines is as much as takes a worker the same time as any other, by the seconds of sound
+that are expected of it, and is spoken in one batch. Groups of lost workers are spoken again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+from mamtra_cli.engine.decoding.streams import ROWS
+from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
+from mamtra_cli.engine.speaking.many import CHARACTERS_PER_SECOND
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.ray_pool import Cluster, cut, spread
+
+Load = Callable[..., Engine]
+
+
+def spread_lines(
+    cluster: Cluster,
+    load: Load,
+    lines: Sequence[Line],
+    options: SpeechOptions,
+    *,
+    rows: int = ROWS,
+    library: Path | None = None,
+) -> Iterator[LineSound]:
+    """Speak lines; yields each as its group ends.
+
+    Args:
+        cluster: where.
+        load: opens the model in a worker, given `threads`.
+        lines: of any number.
+        options, rows: see `speak_lines`.
+        library: folder of the user's voices, as workers see it; `None` for the usual one.
+
+    Raises:
+        MamtraError: the model cannot be opened there, or Ray failed.
+    """
+    open = partial(_speaker, load, options, rows, library)
+    for made in spread(cluster, open, partial(groups_of, lines)):
+        yield from made
+
+
+def groups_of(lines: Sequence[Line], workers: int) -> Iterator[list[Line]]:
+    """Cut lines into groups of the same expected seconds, in their order."""
+    return cut(lines, expected, workers, sum(map(expected, lines)))
+
+
+def expected(line: Line) -> float:
+    """Seconds that a line takes, by its length."""
+    return len(line.text) / CHARACTERS_PER_SECOND / line.speed
+
+
+def _speaker(
+    load: Load, options: SpeechOptions, rows: int, library: Path | None, threads: int
+) -> Callable[[list[Line]], list[LineSound]]:
+    """Open the model in a worker."""
+    engine = load(threads=threads)
+    engine.speaker.ready()
+    voices = cache(lambda name: engine.voice(name, library))
+    return lambda lines: list(speak_lines(engine, lines, options, rows=rows, voices=voices))
