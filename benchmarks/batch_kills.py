@@ -1,0 +1,150 @@
+"""A file of many lines killed again and again: is every line spoken once, and as in one go?
+
+    python -m benchmarks.batch_kills --lines 10000 --kills 10
+
+One run of `mamtra synth --jsonl` is left alone, another is killed with signal 9 at random places
+and started again each time. Both must hold a record and a file for every line, and the same bytes.
+The model is a tiny random one (`tests/tiny_model.py`), whose noise is refused more often than
+speech: new attempts are tried as well.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.tiny_model import write_tiny_model
+
+from mamtra_cli.text.number_words import cardinal
+
+RESULTS = "results.jsonl"
+TICK = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the two runs left.
+
+    Attributes:
+        lines: asked for.
+        kills: that hit a running process.
+        once: lines with exactly one record in the killed run.
+        equal: lines whose record and file are the same in both.
+        differ: ids of the first others.
+        whole_seconds, killed_seconds: wall time of the runs.
+    """
+
+    lines: int
+    kills: int
+    once: int
+    equal: int
+    differ: tuple[str, ...]
+    whole_seconds: float
+    killed_seconds: float
+
+
+def main() -> int:
+    """Run both and print what was found; 1 where a line is lost, doubled or other."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--lines", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = campaign(Path(folder), asked.lines, asked.kills, asked.seed)
+    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+    return 0 if found.once == found.equal == found.lines else 1
+
+
+def campaign(folder: Path, lines: int, kills: int, seed: int) -> Found:
+    """Run one file of lines whole and killed, in a folder, and compare."""
+    source, model = folder / "lines.jsonl", write_tiny_model(folder / "model", layers=2)
+    source.write_text("".join(f"{json.dumps(line)}\n" for line in lines_of(lines, seed)))
+    command = [sys.executable, "-m", "mamtra_cli", "synth", "--quiet", "--jsonl", str(source)]
+    command += [
+        "--model",
+        str(model),
+        "--rows",
+        "32",
+        "--retries",
+        "4",
+        "--steps",
+        "1",
+        "--output-dir",
+    ]
+    started = time.monotonic()
+    to_the_end([*command, str(folder / "whole")])
+    whole = time.monotonic() - started
+    draws = random.Random(seed)
+    places = sorted(draws.sample(range(1, lines), kills))
+    started = time.monotonic()
+    hit = sum(killed_at([*command, str(folder / "killed")], place, draws) for place in places)
+    to_the_end([*command, str(folder / "killed")])
+    took = time.monotonic() - started
+    one, many = records(folder / "whole"), records(folder / "killed")
+    once = [id for id, found in many.items() if len(found) == 1]
+    equal = [id for id in once if same(folder, one[id], many[id])]
+    return Found(
+        lines=lines,
+        kills=hit,
+        once=len(once),
+        equal=len(equal),
+        differ=tuple(sorted(set(one) - set(equal))[:10]),
+        whole_seconds=round(whole, 1),
+        killed_seconds=round(took, 1),
+    )
+
+
+def lines_of(count: int, seed: int) -> Iterator[dict[str, object]]:
+    """Lines of one or two numbers, each with a seed of its own."""
+    draws = random.Random(seed)
+    for number in range(count):
+        words = [cardinal(str(draws.randrange(20))) for _ in range(draws.randint(1, 2))]
+        yield {"id": f"{number:05}", "text": f"{' '.join(words).capitalize()}.", "seed": number}
+
+
+def to_the_end(command: list[str]) -> None:
+    """Run a command; 1 is its answer where a line's every attempt was refused."""
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr.decode()[-2000:])
+
+
+def killed_at(command: list[str], place: int, draws: random.Random) -> bool:
+    """Run a command until so many lines have a record and a moment more; was it still running?"""
+    path = Path(command[-1]) / RESULTS
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        if path.is_file() and path.read_bytes().count(b"\n") >= place:
+            time.sleep(draws.random() / 10)
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(TICK)
+    return process.wait() == -signal.SIGKILL
+
+
+def records(folder: Path) -> dict[str, list[dict[str, object]]]:
+    """Records of a run by id."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for line in (folder / RESULTS).read_text("utf-8").splitlines():
+        record = json.loads(line)
+        found.setdefault(record["id"], []).append(record)
+    return found
+
+
+def same(folder: Path, one: list[dict[str, object]], many: list[dict[str, object]]) -> bool:
+    """Whether a line has the same record and the same bytes in both runs."""
+    name = str(one[0]["output"])
+    paths = [folder / run / name for run in ("whole", "killed")]
+    return one == many and (not name or paths[0].read_bytes() == paths[1].read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

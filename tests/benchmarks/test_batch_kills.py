@@ -1,0 +1,17 @@
+"""`benchmarks/batch_kills.py` on few lines: killed runs end as one that was left alone."""
+
+from pathlib import Path
+
+from benchmarks.batch_kills import campaign, lines_of
+
+
+def test_a_killed_batch_ends_with_every_line_once_and_the_same_bytes(tmp_path: Path) -> None:
+    found = campaign(tmp_path, lines=40, kills=2, seed=1)
+    assert found.once == found.equal == 40, found
+    assert found.kills >= 1
+
+
+def test_lines_are_the_same_again_and_all_different_in_seed() -> None:
+    lines = list(lines_of(50, 3))
+    assert lines == list(lines_of(50, 3))
+    assert len({line["seed"] for line in lines}) == 50
