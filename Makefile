@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check ray docs clean
 .DEFAULT_GOAL := demo
 
 # torch comes first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
@@ -30,5 +30,13 @@ check: $(VENV)/.dev  ## Lint, types and import contracts.
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/audit.py
 
+ray: $(VENV)/.dev  ## Run the tests that start a Ray on this machine.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest --ray -m ray
+
+docs: $(VENV)/.dev  ## Build the site; a broken link is an error.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
-	rm -rf $(VENV) demo.wav
+	rm -rf $(VENV) site demo.wav

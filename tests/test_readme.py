@@ -19,8 +19,8 @@ STAND_INS = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
@@ -83,3 +83,12 @@ def test_quickstart_and_python_examples_run(shell: tuple[Path, dict[str, str]]) 
     run(f"STEPS=2 TOKENS=2000 SENTENCES=1 {ROOT}/examples/quickstart.sh {shell[0]}/quick", shell)
     assert (shell[0] / "quick" / "tuned.wav").stat().st_size > 20_000
     assert "KL to the teacher" in run(f"python {ROOT}/examples/python_api.py", shell)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["tutorial", "howto/slurm"])
+def test_pages_run_as_written(page: str, shell: tuple[Path, dict[str, str]]) -> None:
+    folder = shell[0] / page.replace("/", "-")
+    folder.mkdir()
+    for block in blocks("bash", f"docs/{page}.md"):
+        run(block, (folder, shell[1]))

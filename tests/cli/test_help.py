@@ -1,5 +1,6 @@
 """Help texts equal `tests/cli/help/*.txt`, which are the reference of the command line.
 
+The pages of `docs/commands` show the same.
 After a wanted change: `MAMTRA_WRITE_HELP=1 pytest tests/cli/test_help.py`, and read the diff.
 """
 
@@ -7,29 +8,28 @@ import os
 from pathlib import Path
 
 import pytest
+from docs.write_commands import ALL, PAGES, name_of, page
 
 from mamtra_cli import __version__
-from mamtra_cli.cli.app import COMMANDS, run
+from mamtra_cli.cli.app import run
 from mamtra_cli.cli.help import WIDTH, plain
 
 HELP = Path(__file__).parent / "help"
 
 
-GROUPS = {"voice": ("add", "list", "show", "remove")}
-INNER = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
-
-
-@pytest.mark.parametrize("command", ["", *COMMANDS, *INNER], ids=lambda name: name or "mamtra")
+@pytest.mark.parametrize("command", ALL, ids=lambda name: name or "mamtra")
 def test_help_is_the_reference(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert run([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
-    path = HELP / f"{command.replace(' ', '-') or 'mamtra'}.txt"
+    path, shown = HELP / f"{name_of(command)}.txt", PAGES / f"{name_of(command)}.md"
     if os.environ.get("MAMTRA_WRITE_HELP"):
         path.write_text(text, encoding="utf-8")
+        shown.write_text(page(command, text), encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+    assert page(command, text) == shown.read_text(encoding="utf-8")
     assert not any(line.endswith("...") for line in text.splitlines()[1:])
     assert max(map(len, text.splitlines())) <= WIDTH
 
