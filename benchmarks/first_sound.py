@@ -142,12 +142,10 @@ def main() -> None:
         crowd = busy(folder, args.runs) if args.busy else None
     stages = parts(args.runs)
     # Only now: a child's peak counts from the size of the process that started it.
-    import torch
     from protocol import markdown, publish, record
 
     protocol = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
-    kept = record("first_sound", protocol, rows, torch.device("cpu"))
-    kept |= {"parts": stages, "busy": crowd}
+    kept = record("first_sound", protocol, rows=rows, parts=stages, busy=crowd)
     text = markdown(list(rows[0]), [list(row.values()) for row in rows])
     text += "\n\n" + markdown(["part", "processor s"], [list(one) for one in stages.items()])
     if crowd is not None:
