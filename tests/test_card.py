@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from mamtra_cli.card import UNKNOWN, CardFacts, fenced, model_card, read_license
+from mamtra_cli.card import UNKNOWN, CardFacts, fenced, model_card, read_license, with_scores
 
 FACTS = CardFacts(
     name="student",
@@ -82,3 +82,33 @@ def test_fence_is_longer_than_any_inside() -> None:
 )
 def test_license_is_read_from_the_header_only(card: str, license: str) -> None:
     assert read_license(card) == license
+
+
+RESULT = {
+    "model": "tuned",
+    "sentences": 100,
+    "recogniser": {"name": "pocketsphinx", "version": "5.0.4"},
+    "scores": {"values": {"wer": 0.073}, "intervals": {"wer": [0.05, 0.09]}},
+    "teacher": {"values": {"wer": 0.069}},
+}
+
+
+def test_scores_of_an_evaluation_stand_in_header_and_body() -> None:
+    card = with_scores(model_card(CardFacts(name="tuned", license="mit")), RESULT)
+    index = header(card)["model-index"]
+    assert isinstance(index, list)
+    (entry,) = index
+    assert entry["name"] == "tuned"
+    (result,) = entry["results"]
+    assert result["task"]["type"] == "text-to-speech"
+    assert result["metrics"] == [{"type": "wer", "value": 0.073, "name": "wer"}]
+    assert "100 sentences, pocketsphinx 5.0.4" in result["dataset"]["name"]
+    assert "| wer | 0.073 | 0.05 to 0.09 | 0.069 |" in card
+    assert read_license(card) == "mit"
+    assert with_scores(card, RESULT) == card
+
+
+def test_card_without_scores_or_header_stays() -> None:
+    card = model_card(CardFacts(name="tuned", license="mit"))
+    assert with_scores(card, {"scores": {"values": {}}}) == card
+    assert with_scores("# mine\n", RESULT) == "# mine\n"

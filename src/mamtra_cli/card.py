@@ -9,10 +9,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mamtra_cli.config import dump_json
 
 UNKNOWN = "unknown"
+HEADER = re.compile(r"---[ \t]*\r?\n(.*?)\n---", re.DOTALL)
 LIMITS = """A converted model that was not trained on speaks poorly. Speech from this model is
 synthetic: say so where people hear it, and copy the voice of a person only with their consent.
 The recurrent layers reduce what grows with length and with the number of streams; one short
@@ -89,9 +91,61 @@ def header(facts: CardFacts) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
+def with_scores(card: str, result: Mapping[str, Any]) -> str:
+    """Return a card with what an evaluation found: `model-index` in its header, a table at its end.
+
+    Args:
+        card: its text; one that has a `model-index` already, or no header, stays as it is.
+        result: of an evaluation, as `eval` writes it (`EvalResult`).
+    """
+    match = HEADER.match(card)
+    values: Mapping[str, float] = result.get("scores", {}).get("values", {})
+    if match is None or not values or re.search(r"^model-index:", match[1], re.MULTILINE):
+        return card
+    judge = " ".join(str(word) for word in result.get("recogniser", {}).values())
+    about = f"{result.get('sentences', '?')} sentences, {judge or 'no recogniser'}"
+    title = re.search(r"^# (.+)$", card, re.MULTILINE)
+    index = [
+        {
+            "name": title[1].replace("\\", "") if title else str(result.get("model", "")),
+            "results": [
+                {
+                    "task": {"type": "text-to-speech", "name": "Text to speech"},
+                    "dataset": {"type": "sentences", "name": about},
+                    "metrics": [
+                        {"type": name, "value": value, "name": name}
+                        for name, value in values.items()
+                    ],
+                }
+            ],
+        }
+    ]
+    intervals = result["scores"].get("intervals", {})
+    teacher = (result.get("teacher") or {}).get("values", {})
+    rows = [
+        f"| {cell(name)} | {value:.4g} | {_ends(intervals.get(name))} "
+        f"| {_figure(teacher.get(name))} |"
+        for name, value in values.items()
+    ]
+    table = "\n".join(
+        ["| measure | this model | 95 % interval | its teacher |", "|---|---|---|---|", *rows]
+    )
+    head = f"---\n{match[1]}\nmodel-index: {json.dumps(index, ensure_ascii=False)}\n---"
+    body = card[match.end() :].rstrip("\n")
+    return f"{head}{body}\n\n## Evaluation\n\n{escape(about)}, by `mamtra eval`.\n\n{table}\n"
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return " " if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"
+
+
+def _figure(value: float | None) -> str:
+    return " " if value is None else f"{value:.4g}"
+
+
 def read_license(card: str) -> str:
     """Return the licence a card's header states, `unknown` where it states none."""
-    match = re.match(r"---[ \t]*\r?\n(.*?)\n---", card, re.DOTALL)
+    match = HEADER.match(card)
     found = re.search(r"^license:[ \t]*(.+?)\s*$", match[1], re.MULTILINE) if match else None
     value = found[1].strip("\"'") if found else ""
     return value if re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value) else UNKNOWN

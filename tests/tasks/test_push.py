@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from tests.command import Worker, environment, mamtra
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
@@ -165,7 +166,25 @@ def test_pushed_model_speaks_under_its_hub_name(tmp_path: Path, desk: Desk) -> N
     said = desk.run("synth", "Hello.", "-m", desk.repo, "-o", tmp_path / "o.wav", "--retries", "20")
     assert said["rc"] == 0, said
     assert said["voice"] == "ann"
-    assert (tmp_path / "o.wav").stat().st_size > 1000
+    # The file names the model it is of; its samples are those of the folder, to the bit.
+    own = desk.run("synth", "Hello.", "-m", tiny, "-o", tmp_path / "own.wav", "--retries", "20")
+    assert own["rc"] == 0, own
+    there, here = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16") for name in ("o", "own"))
+    assert len(there[0]) > 1000
+    assert there[0].tobytes() == here[0].tobytes()
+
+
+def test_scores_of_the_report_go_into_the_card(folder: Path, desk: Desk) -> None:
+    (folder / "report").mkdir()
+    result = {"sentences": 5, "scores": {"values": {"wer": 0.1}}, "records": "/home/alice/r"}
+    (folder / "report" / "result.json").write_text(json.dumps(result))
+    assert desk.push(folder)["rc"] == 0
+    there = desk.hub.repos[desk.repo].find("main")
+    assert there is not None
+    card = there.files["README.md"].data.decode()
+    assert '"metrics": [{"type": "wer", "value": 0.1' in card
+    assert "/home/alice" not in card
+    assert "model-index" not in (folder / "README.md").read_text()
 
 
 def test_snapshot_of_a_pushed_model_is_bitwise_the_same(folder: Path, desk: Desk) -> None:

@@ -52,6 +52,7 @@ KNOWN = (  # beside the parts of the model and what its family reads
 REPORT = re.compile(
     r"report/(report\.md|result\.json|records\.jsonl|audio/[\w-]+\.(flac|opus|wav)|plots/[\w-]+\.png)"
 )
+RESULT = "report/result.json"  # of an evaluation, whose scores go into the card
 TEXTS = (".md", ".json", ".jsonl", ".yaml")
 STAGING = "mamtra-push-"
 
@@ -260,11 +261,14 @@ def public_copy(folder: Path, names: list[str]) -> Iterator[Path]:
 
 def public_text(path: Path, name: str) -> str | None:
     """What a text is without local paths; `None` for a file that goes as it is."""
-    if name == PROVENANCE or name == "report/result.json":
+    if name in (PROVENANCE, RESULT):
         return dump_json(without_paths(read_json(path)))
     if name != README and not (name.startswith("report/") and path.suffix in TEXTS):
         return None
     text = path.read_text(encoding="utf-8")
+    found = path.parent / RESULT
+    if name == README and found.is_file():
+        return cut_paths(card.with_scores(text, without_paths(read_json(found))))
     if path.suffix == ".jsonl":
         lines = [
             json.dumps(without_paths(json.loads(line)), ensure_ascii=False)
