@@ -149,11 +149,12 @@ def cut(
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
+def connected(address: str, part: str = "data") -> Iterator[Any]:
     """Give Ray, connected to a cluster for the time of the block.
 
     Args:
         address: see `Cluster`.
+        part: of Ray that is used too: `data` or `serve`.
 
     Raises:
         MissingDependencyError: the extra `ray` is not installed.
@@ -164,7 +165,7 @@ def connected(address: str) -> Iterator[Any]:
         os.environ.setdefault(name, value)
     try:
         ray = import_module("ray")
-        import_module("ray.data")
+        import_module(f"ray.{part}")
     except ImportError as error:
         raise MissingDependencyError(
             "Ray is not installed", "pip install 'mamtra-cli[ray]'"
@@ -179,7 +180,7 @@ def connected(address: str) -> Iterator[Any]:
                 f"there is no Ray at `{address}`, or it does not let us in",
                 "start one with `ray start --head`; where it asks for a token, RAY_AUTH_MODE=token",
             ) from error
-    for name in ("ray", "ray.data"):
+    for name in ("ray", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         # What Ray says of lost workers it prints, from a thread: stdout is for data alone.

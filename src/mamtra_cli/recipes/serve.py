@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 
 from mamtra_cli.recipes.knob import Knob
-from mamtra_cli.recipes.shared import Device, DType, Threads, Voices
+from mamtra_cli.recipes.shared import Device, DType, Ray, Threads, Voices
 
 _address = partial(Knob, panel="Address")
 _room = partial(Knob, panel="Room")
@@ -46,6 +46,17 @@ class ServeRecipe:
         float, _room("Time for speech under way when the server is stopped.", "SECONDS", low=0)
     ] = 30.0
     warmup: Annotated[bool, _room("Speak a word before the first caller comes.")] = False
+    ray: Ray = ""
+    replicas: Annotated[
+        int,
+        Knob(
+            "Servers on Ray that each hold the model.",
+            "N",
+            "Jobs",
+            low=0,
+            default="one a GPU, or one for four cores",
+        ),
+    ] = 0
     voices: Voices = None
     device: Device = "auto"
     dtype: DType = "auto"

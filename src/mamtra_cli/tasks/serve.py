@@ -6,16 +6,21 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.many import EngineStudio
 from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
 from mamtra_cli.events import Note, Report, ignore
+from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.serve import LOOPBACK, ServeRecipe, ServeResult
 from mamtra_cli.recipes.voice import VoiceAddRecipe, VoiceAddResult
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 MakeVoice = Callable[[VoiceAddRecipe], VoiceAddResult]
 
@@ -39,9 +44,7 @@ def serve(
     try:
         import uvicorn
 
-        from mamtra_cli.serving.app import Settings, make_app
-        from mamtra_cli.serving.desk import Desk, Limits
-        from mamtra_cli.serving.metrics import Metrics
+        import mamtra_cli.serving.app  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             f"serving needs a package that is not installed: {error.name}",
@@ -51,6 +54,43 @@ def serve(
     line = _listen(recipe)
     host, port = line.getsockname()[:2]
     address = f"http://{host}:{port}"
+    told = Note(text=f"speaking at {address}, a page for people at {address}/")
+    if recipe.ray:
+        from mamtra_cli.serving.replicas import serve_replicas
+
+        line.close()  # it was free; Ray's proxy opens it itself
+        with contextlib.suppress(KeyboardInterrupt):
+            serve_replicas(
+                Cluster(address=recipe.ray, workers=recipe.replicas, threads=recipe.threads),
+                partial(_replica, recipe, make_voice),
+                host=recipe.host,
+                port=port,
+                most=recipe.rows + recipe.queue,
+                ready=partial(report, told),
+            )
+    else:
+        config = uvicorn.Config(
+            app_of(recipe, make_voice, report),
+            log_level="warning",
+            timeout_graceful_shutdown=round(recipe.patience) + 1,
+        )
+        server = uvicorn.Server(config)
+        report(told)
+        # Ctrl-C is how a server is stopped; uvicorn raises it again once everybody was served.
+        with line, contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[line])
+    return ServeResult(
+        model=recipe.model, address=address, seconds=round(time.monotonic() - started, 3)
+    )
+
+
+def app_of(
+    recipe: ServeRecipe, make_voice: MakeVoice | None = None, report: Report = ignore
+) -> "Starlette":
+    """The application over a model that is loaded when the first caller comes."""
+    from mamtra_cli.serving.app import Settings, make_app
+    from mamtra_cli.serving.desk import Desk, Limits
+    from mamtra_cli.serving.metrics import Metrics
 
     def open_studio() -> EngineStudio:
         engine = Engine.load(
@@ -82,19 +122,12 @@ def serve(
         warmup=recipe.warmup,
         add_voice=new_voice if recipe.allow_voices and make_voice else None,
     )
-    config = uvicorn.Config(
-        make_app(desk, metrics, settings),
-        log_level="warning",
-        timeout_graceful_shutdown=round(recipe.patience) + 1,
-    )
-    server = uvicorn.Server(config)
-    report(Note(text=f"speaking at {address}, a page for people at {address}/"))
-    # Ctrl-C is how a server is stopped; uvicorn raises it again once everybody has been served.
-    with line, contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[line])
-    return ServeResult(
-        model=recipe.model, address=address, seconds=round(time.monotonic() - started, 3)
-    )
+    return make_app(desk, metrics, settings)
+
+
+def _replica(recipe: ServeRecipe, make_voice: MakeVoice | None, threads: int) -> "Starlette":
+    """The application in a replica."""
+    return app_of(replace(recipe, threads=threads), make_voice)
 
 
 def check(recipe: ServeRecipe) -> None:
