@@ -6,8 +6,8 @@ import numpy as np
 
 from mamtra_cli.engine.speaking.studio import Order, Spoken
 from mamtra_cli.errors import ModelNotFoundError, TextError
+from mamtra_cli.recipes.times import TimedWord
 from mamtra_cli.text.reading import Piece, Reading, Word
-from mamtra_cli.text.word_times import TimedWord
 
 RATE = 24_000
 STEP = RATE // 10

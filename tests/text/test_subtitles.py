@@ -3,8 +3,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mamtra_cli.recipes.times import TimedWord
 from mamtra_cli.text.subtitles import LONGEST, Cue, cues, srt, vtt
-from mamtra_cli.text.word_times import TimedWord
 
 WRITTEN = "In 1999, the old ship left the harbour at 5 pm, and " + "nobody saw it again, " * 5
 

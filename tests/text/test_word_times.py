@@ -1,6 +1,7 @@
 import pytest
 
-from mamtra_cli.text.word_times import TimedWord, later, timed
+from mamtra_cli.recipes.times import TimedWord
+from mamtra_cli.text.word_times import later, timed
 
 
 def test_words_stand_where_their_ids_are_spoken() -> None:

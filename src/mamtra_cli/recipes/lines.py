@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mamtra_cli.text.word_times import TimedPiece
+from mamtra_cli.recipes.times import TimedPiece
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from mamtra_cli.recipes.shared import (
     Voices,
     Workers,
 )
-from mamtra_cli.text.word_times import TimedPiece
+from mamtra_cli.recipes.times import TimedPiece
 
 _output = partial(Knob, panel=OUTPUT)
 _voice = partial(Knob, panel="Voice")

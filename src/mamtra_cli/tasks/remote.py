@@ -26,10 +26,10 @@ from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
+from mamtra_cli.recipes.times import TimedPiece, TimedWord
 from mamtra_cli.sink import STDOUT, sound_sink
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.subtitles import subtitles
-from mamtra_cli.text.word_times import TimedPiece, TimedWord
 
 PATIENCE = 600.0  # seconds without a byte
 HEEDED = frozenset(

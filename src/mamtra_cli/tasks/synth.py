@@ -29,6 +29,7 @@ from mamtra_cli.events import Event, Note, Report, ignore
 from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
+from mamtra_cli.recipes.times import TimedPiece
 from mamtra_cli.recipes.voice import ClipLimits
 from mamtra_cli.sink import STDOUT, sound_sink
 from mamtra_cli.text.encoding import read_text
@@ -36,7 +37,6 @@ from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import Sieve, policy_of
 from mamtra_cli.text.subtitles import subtitles
-from mamtra_cli.text.word_times import TimedPiece
 from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
 
-from mamtra_cli.text.word_times import TimedPiece, TimedWord
+from mamtra_cli.recipes.times import TimedPiece, TimedWord
 
 LONGEST = 84  # characters of a cue: two lines of 42
 FORMATS = ("srt", "vtt")

@@ -5,26 +5,9 @@ each (`Speaker.counts`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-
-@dataclass(frozen=True, kw_only=True)
-class TimedWord:
-    """A spoken word and its seconds."""
-
-    word: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimedPiece:
-    """A piece of a text as it was written, and its seconds; its words where they are known."""
-
-    text: str
-    start: float
-    end: float
-    words: tuple[TimedWord, ...] = ()
+from mamtra_cli.recipes.times import TimedPiece, TimedWord
 
 
 def ending(text: str, words: Iterable[TimedWord], seconds: float, end: float) -> TimedPiece:

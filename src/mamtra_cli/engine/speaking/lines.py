@@ -23,9 +23,9 @@ from mamtra_cli.engine.speaking.utterances import (
 from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.ops.arrays import joined
+from mamtra_cli.recipes.times import TimedPiece
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import OnUnreadable, Sieve
-from mamtra_cli.text.word_times import TimedPiece
 from mamtra_cli.voices.voice import Voice
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.errors import MamtraError
+from mamtra_cli.recipes.times import TimedWord
 from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import OnUnreadable
-from mamtra_cli.text.word_times import TimedWord
 
 Samples = NDArray[np.float32]
 

@@ -23,7 +23,8 @@ from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
 from mamtra_cli.families.script import Script
 from mamtra_cli.families.speaker import Made
-from mamtra_cli.text.word_times import TimedPiece, TimedWord, ending, timed
+from mamtra_cli.recipes.times import TimedPiece, TimedWord
+from mamtra_cli.text.word_times import ending, timed
 from mamtra_cli.voices.voice import Voice
 
 EDGE_SECONDS = 0.005
