@@ -149,13 +149,13 @@ def test_streamed_speech_refused_in_the_middle_leaves_the_old_file_alone(
 def test_interruption_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = scripted.speak_script
+    plain = scripted.speak_read
 
     def interrupted(*args, **kwargs):  # type: ignore[no-untyped-def]
         yield next(plain(*args, **kwargs))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mamtra_cli.tasks.synth.speak_script", interrupted)
+    monkeypatch.setattr("mamtra_cli.tasks.synth.speak_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         synth(recipe(model, tmp_path / "a.wav"))
     assert list(tmp_path.iterdir()) == []
@@ -174,11 +174,11 @@ def test_choice_of_tokens_is_the_recipe_s(
 ) -> None:
     seen: list[Sampling | None] = []
 
-    def spy(engine, script, voices, options, report):  # type: ignore[no-untyped-def]
+    def spy(reader, pieces, options, report):  # type: ignore[no-untyped-def]
         seen.append(options.sampling)
         return iter(())
 
-    monkeypatch.setattr("mamtra_cli.tasks.synth.speak_script", spy)
+    monkeypatch.setattr("mamtra_cli.tasks.synth.speak_read", spy)
     synth(recipe(model, tmp_path / "a.wav"))
     synth(recipe(model, tmp_path / "b.wav", greedy=True, min_p=0.1, top_k=0, temperature=0.0))
     assert seen == [
