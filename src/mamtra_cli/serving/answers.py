@@ -45,10 +45,10 @@ def error_words(error: MamtraError) -> dict[str, Any]:
     return {"message": error.message, "hint": error.hint, "code": error.code, "type": "error"}
 
 
-def piece_words(event: Spoken, begun: float) -> dict[str, Any]:
+def piece_words(event: Spoken) -> dict[str, Any]:
     """A piece that has ended: text and seconds, its words if they are known, and its subtitles."""
     assert event.text is not None
-    start, end = round(begun, 3), round(event.seconds, 3)
+    start, end = round(event.start, 3), round(event.seconds, 3)
     return {
         "text": event.text,
         "start": start,

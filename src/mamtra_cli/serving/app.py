@@ -249,13 +249,12 @@ class _Face:
         wanted, opened = item, encoder
 
         async def spoken() -> dict[str, Any]:
-            parts, pieces, seconds, begun = [], [], 0.0, 0.0
+            parts, pieces, seconds = [], [], 0.0
             try:
                 async for event in visit:
                     seconds = event.seconds
                     if event.text is not None:
-                        pieces.append(piece_words(event, begun))
-                        begun = seconds
+                        pieces.append(piece_words(event))
                     if event.audio is not None:
                         parts.append(opened.push(event.audio))
                 parts.append(opened.finish())
@@ -331,7 +330,7 @@ async def _sse(
     visit: Visit, first: Spoken, events: AsyncIterator[Spoken], encoder: StreamEncoder
 ) -> AsyncIterator[str]:
     """The sound as events, the last of which says how much it was."""
-    seconds, begun = first.seconds, 0.0
+    seconds = first.seconds
     try:
         event: Spoken | None = first
         while event is not None:
@@ -341,8 +340,7 @@ async def _sse(
             if visit.order.words and event.skipped:
                 yield _event(type="speech.skipped", signs=list(event.skipped))
             if visit.order.words and event.text is not None:
-                yield _event(type="speech.piece", **piece_words(event, begun))
-                begun = seconds
+                yield _event(type="speech.piece", **piece_words(event))
             try:
                 event = None if event.done else await anext(events, None)
             except MamtraError as error:

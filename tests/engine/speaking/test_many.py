@@ -63,6 +63,13 @@ def test_each_caller_hears_what_it_would_hear_alone(engine: Engine, studio: Engi
     assert pieces == ["one.", "two three."]
 
 
+def test_a_piece_begins_after_the_pause_before_it(studio: EngineStudio) -> None:
+    studio.add(Order(text="one. [pause:1s] two three."))
+    first, second = [event for event in run(studio) if event.text]
+    assert first.start == 0.0
+    assert second.start - first.seconds == pytest.approx(1.0, abs=0.01)
+
+
 def test_text_in_parts_is_spoken_by_sentences(engine: Engine, studio: EngineStudio) -> None:
     id = studio.add(Order(text=None))
     assert not studio.busy

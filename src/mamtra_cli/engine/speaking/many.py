@@ -268,10 +268,12 @@ class EngineStudio:
         event = Spoken(id=id, audio=audio, seconds=seconds, skipped=_left_out(caller))
         if piece is None:
             return event
+        start = seconds - piece.seconds
         return replace(
             event,
             text=piece.text,
-            words=later(piece.words, seconds - piece.seconds),
+            words=later(piece.words, start),
+            start=start,
             tokens=piece.tokens,
             attempts=piece.attempts,
             rejected=piece.rejected,

@@ -61,6 +61,7 @@ class Spoken:
         text: the piece that these samples end, if they end one.
         words: of that piece, with their seconds in the whole utterance; none where nobody asked or
             the model cannot tell.
+        start: seconds in the whole utterance at which that piece begins, after its pause.
         tokens, attempts, rejected: how that piece was made.
         seconds: of speech so far.
         skipped: signs that could not be read.
@@ -72,6 +73,7 @@ class Spoken:
     audio: Samples | None = None
     text: str | None = None
     words: Sequence[TimedWord] = ()
+    start: float = 0.0
     tokens: int = 0
     attempts: int = 0
     rejected: Sequence[str] = ()
