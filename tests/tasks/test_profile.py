@@ -11,10 +11,10 @@ from tests.tiny_model import write_tiny_model
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.loaded import LoadedModel
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.errors import UsageError
+from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult
 from mamtra_cli.tasks import profile as task
-from mamtra_cli.tasks.profile import converted, missed, profile
+from mamtra_cli.tasks.profile import check, converted, missed, profile
 
 SOUND = ("flow", "vocoder", "speech", "process")
 
@@ -248,6 +248,19 @@ def test_a_plan_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     profile(ProfileRecipe(budget="4GB", plot=tmp_path / "plan.svg"))
     assert b"<svg" in (tmp_path / "plan.svg").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.svg"]
+
+
+@pytest.mark.parametrize(("name", "fact"), [("plan.xyz", "no picture"), ("mine.svg", "exists")])
+def test_a_plan_that_cannot_be_drawn_is_refused_at_once(
+    tmp_path: Path, name: str, fact: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "mine.svg").write_text("mine")
+    with pytest.raises(MamtraError, match=fact):
+        check(ProfileRecipe(budget="4GB", plot=tmp_path / name))
+    assert (tmp_path / "mine.svg").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_imitating_without_a_model_measures_the_built_in_one_and_its_hybrid() -> None:

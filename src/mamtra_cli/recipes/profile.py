@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mamtra_cli.recipes.knob import Knob
-from mamtra_cli.recipes.shared import Device, DType, Threads
+from mamtra_cli.recipes.shared import Device, DType, Force, Threads
 
 _work = partial(Knob, panel="Work")
 _plan = partial(Knob, panel="Planning")
@@ -78,8 +78,10 @@ class ProfileRecipe:
         _plan("Memory bandwidth that formulas of speed assume.", "GB/S", low=0, default="unknown"),
     ] = 0.0
     plot: Annotated[
-        Path | None, _plan("Draw memory against the length of the speech (.png or .svg).", "FILE")
+        Path | None,
+        _plan("Draw memory against the length of the speech: .svg, .png or .pdf.", "FILE"),
     ] = None
+    force: Force = False
     device: Device = "auto"
     dtype: DType = "auto"
     threads: Threads = 0

@@ -20,6 +20,7 @@ from mamtra_cli.engine.measuring.plots import draw_plan
 from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.engine.measuring.verdicts import Answer, Plan, answer, answered, compared
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.pictures import check_picture
 from mamtra_cli.engine.students.fitting import hybrid_of
 from mamtra_cli.errors import LimitMissedError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
@@ -99,6 +100,8 @@ def check(recipe: ProfileRecipe) -> None:
         )
     if recipe.seconds <= 0 or recipe.prompt_seconds < 0:
         raise UsageError("`--seconds` is above 0, `--prompt-seconds` 0 or more")
+    if recipe.plot is not None:
+        check_picture(recipe.plot, force=recipe.force)
     given = [f"--{name}" for name in ("reserve", "streams", "solve") if getattr(recipe, name)]
     if given and not recipe.budget and given != ["--streams"]:
         raise UsageError(f"`{given[0]}` asks about a budget", "add `--budget 24GB`")
@@ -269,7 +272,7 @@ def with_plans(
                 answers.append(answered(measured_plan(engine, sizing, frames, streams, budget)))
         answers += [answer(sizing, frames, streams, budget, recipe.solve) for sizing in sizings]
     if recipe.plot:
-        draw_plan(recipe.plot, sizings, frames, streams or 1, budget)
+        draw_plan(recipe.plot, sizings, frames, streams or 1, budget, force=recipe.force)
     rows = [
         ProfileRow(model=plan.name, stage=stage, measured=plan.measured, values=values)
         for found in answers

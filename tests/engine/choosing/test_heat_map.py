@@ -1,13 +1,11 @@
-"""The picture of layer scores: whole files, same bytes for same scores, early refusals."""
+"""The picture of layer scores: whole files, same bytes for same scores."""
 
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from mamtra_cli.engine.choosing.heat_map import HeatRow, check_heat_map, draw, short
-from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
+from mamtra_cli.engine.choosing.heat_map import HeatRow, draw, short
 
 pytest.importorskip("matplotlib")
 
@@ -34,19 +32,6 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
 def test_png_is_drawn_too(tmp_path: Path) -> None:
     draw(tmp_path / "map.PNG", ROWS[:1], title="x")
     assert (tmp_path / "map.PNG").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_cannot_be_drawn_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(UsageError, match="no picture"):
-        check_heat_map(tmp_path / "map.txt")
-    with pytest.raises(OutputError, match="no folder"):
-        check_heat_map(tmp_path / "nowhere" / "map.svg")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependencyError) as said:
-        check_heat_map(tmp_path / "map.svg")
-    assert "mamtra-cli[plot]" in str(said.value.hint)
 
 
 @pytest.mark.parametrize("score", [0.0, 1e-9, 0.0004, 0.5, -0.5, 1.5, 99.99, 1234.5, -1e-5])

@@ -1,19 +1,14 @@
 """Layer scores as a picture: a row a step, a column a layer, a frame around every layer kept.
 
-Each row is coloured on its own scale, since units differ; the numbers are written in. SVG, PNG
-or PDF by the name of the file, with the optional package matplotlib.
+Each row is coloured on its own scale, since units differ; the numbers are written in.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mamtra_cli.audio import check_output
-from mamtra_cli.errors import MissingDependencyError, UsageError
-from mamtra_cli.publish import written_whole
+from mamtra_cli.engine.pictures import check_picture, save_picture
 from mamtra_cli.recipes.selection import LayerSelection
-
-SUFFIXES = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +18,6 @@ class HeatRow:
     name: str
     scores: Sequence[float | None]
     kept: Collection[int] = ()
-
-
-def check_heat_map(path: Path, *, force: bool = False) -> None:
-    """Refuse, before anything is measured, what could not be drawn, or would replace a file."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(
-            f"`{path}` is no picture that can be drawn", f"end it in {', '.join(SUFFIXES)}"
-        )
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "drawing needs the package matplotlib", "pip install 'mamtra-cli[plot]'"
-        ) from None
-    check_output(path, force=force)
 
 
 def draw_selection(path: Path, selection: LayerSelection, *, force: bool = False) -> None:
@@ -50,12 +30,12 @@ def draw(path: Path, rows: Sequence[HeatRow], *, title: str, force: bool = False
     """Draw rows of scores; the file appears whole or not at all.
 
     Args:
-        path: ends in one of `SUFFIXES`.
+        path: a picture that `check_picture` lets pass.
         rows: all of one length.
         title: written above.
         force: replace a file that is there.
     """
-    check_heat_map(path, force=force)
+    check_picture(path, force=force)
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -90,14 +70,7 @@ def draw(path: Path, rows: Sequence[HeatRow], *, title: str, force: bool = False
     axes.set_title(title, fontsize=8, loc="left")
     for side in axes.spines.values():
         side.set_visible(False)
-    # The same scores give the same bytes: no date, no random ids; text stays text.
-    kind = path.suffix.lower().removeprefix(".")
-    metadata = {"Date": None} if kind == "svg" else None
-    with (
-        matplotlib.rc_context({"svg.hashsalt": "mamtra", "svg.fonttype": "none"}),
-        written_whole(path, replace=force) as partial,
-    ):
-        figure.savefig(partial, format=kind, metadata=metadata)
+    save_picture(figure, path, force=force)
 
 
 def short(score: float) -> str:

@@ -19,12 +19,13 @@ from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing import cache as selection_cache
 from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
 from mamtra_cli.engine.choosing.hearing import ears, word_errors
-from mamtra_cli.engine.choosing.heat_map import check_heat_map, draw_selection
+from mamtra_cli.engine.choosing.heat_map import draw_selection
 from mamtra_cli.engine.choosing.search import Hear, select
 from mamtra_cli.engine.lessons.agreement import take_tokens
 from mamtra_cli.engine.lessons.examples import hold_out, read_examples
 from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.pictures import check_picture
 from mamtra_cli.engine.students.teacher import Teacher
 from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
@@ -58,7 +59,7 @@ def needs_scores(recipe: ConvertRecipe) -> bool:
                 "`--heat-map` draws layer scores, and this plan has none",
                 "add `--placement auto:swap`",
             )
-        check_heat_map(recipe.heat_map, force=recipe.force or recipe.dry_run)
+        check_picture(recipe.heat_map, force=recipe.force or recipe.dry_run)
     return measured
 
 

@@ -5,36 +5,34 @@ from pathlib import Path
 
 from mamtra_cli.engine.measuring.planner import Budget
 from mamtra_cli.engine.measuring.sizing import Sizing
-from mamtra_cli.errors import MissingDependencyError
+from mamtra_cli.engine.pictures import check_picture, save_picture
 
 POINTS = 33
-DPI = 110
 
 
 def draw_plan(
-    path: Path, sizings: Sequence[Sizing], frames: int, streams: int, budget: Budget | None
+    path: Path,
+    sizings: Sequence[Sizing],
+    frames: int,
+    streams: int,
+    budget: Budget | None,
+    *,
+    force: bool = False,
 ) -> None:
     """Draw each model's bytes from a second to four times the length asked for.
 
     Args:
-        path: a `.png` or `.svg` file.
+        path: a picture that `check_picture` lets pass.
         sizings: the models.
         frames: length asked for.
         streams: utterances at once.
         budget: its room is a line.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
+        force: replace a file that is there.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "plots need the package matplotlib", "pip install 'mamtra-cli[plot]'"
-        ) from None
+    check_picture(path, force=force)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.0, 4.0))
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     lengths = [max(1, 4 * frames * point // (POINTS - 1)) for point in range(POINTS)]
     for sizing in sizings:
@@ -46,8 +44,9 @@ def draw_plan(
         axes.annotate("budget", (0, budget.room / 1e9), va="bottom", fontsize=8)
     axes.set_xlabel("seconds of each utterance")
     axes.set_ylabel(f"GB for {streams} at once, by formulas")
+    axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, dpi=DPI)
+    save_picture(figure, path, force=force)

@@ -133,7 +133,8 @@ def told(plan: Plan) -> str:
             return sentence + f"{room} hold them; `--bandwidth` tells whether they keep up"
         words = f"{plan.by_memory:,} fit into {room}, {plan.in_time:,} {_keep_up(plan)}"
         return sentence + f"{words}, so {_bound(plan)} decides"
-    need = f"{counted(plan.streams)} {each} need {gigabytes(plan.total)} of {room}, {how}"
+    verb = "needs" if plan.streams == 1 else "need"
+    need = f"{counted(plan.streams)} {each} {verb} {gigabytes(plan.total)} of {room}, {how}"
     if not plan.fits:
         missing = gigabytes(plan.total - plan.budget.room)
         return f"{plan.name}: no, {need}; {missing} are missing, most takes {_largest(plan)}"
