@@ -46,6 +46,7 @@ def test_the_sound_of_the_server_becomes_a_file_with_subtitles(host: str, tmp_pa
         ({"text": "no \u2603"}, TextError, "no good speech"),
         ({"voice": "zz"}, ModelNotFoundError, "no voice"),
         ({"greedy": True}, UsageError, "--greedy"),
+        ({"settings": ("pitch=1",)}, UsageError, "`--set`"),
         ({"server": "ftp://a"}, UsageError, "no address"),
         ({"server": "127.0.0.1:9"}, UsageError, "no server answers"),
     ],

@@ -93,7 +93,9 @@ def accepted_seed(model: Path, folder: Path) -> int:
         ({"temperature": -1.0}, UsageError, "temperature"),
         ({"format": "flacc"}, UsageError, "unknown audio format"),
         ({"raw": True, "format": "mp3"}, UsageError, "contradict"),
-        ({"on_runaway": "stop"}, UsageError, "`--on-runaway stop`"),
+        ({"on_runaway": "stop"}, UsageError, "`--on-runaway stop` is unknown"),
+        ({"lookahead": 0.5}, UsageError, "`--lookahead` is about"),
+        ({"lookahead": 0.5, "stream": True}, UsageError, "no settings, and `lookahead"),
     ],
     ids=lambda value: str(value)[:30],
 )

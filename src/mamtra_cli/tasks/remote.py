@@ -24,7 +24,7 @@ from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
 from mamtra_cli.errors import MamtraError, TextError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.publish import write_whole
-from mamtra_cli.recipes.knob import check_bounds
+from mamtra_cli.recipes.knob import check_bounds, knobs
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.times import TimedPiece, TimedWord
 from mamtra_cli.sink import STDOUT, sound_sink
@@ -127,11 +127,12 @@ def check(recipe: SynthRecipe) -> None:
         raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
     if recipe.input_file is not None and recipe.text:
         raise UsageError("a text and `--input-file` are both given", "give one of them")
+    options = knobs(SynthRecipe)
     for field in dataclasses.fields(recipe):
         if field.name not in HEEDED and getattr(recipe, field.name) != field.default:
-            option = field.name.replace("_", "-")
             raise UsageError(
-                f"`--{option}` cannot be asked of a server", "leave it out, or leave out `--server`"
+                f"`{options[field.name][1].flags(field.name)[0]}` cannot be asked of a server",
+                "leave it out, or leave out `--server`",
             )
     check_bounds(recipe)
 

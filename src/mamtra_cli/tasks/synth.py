@@ -243,7 +243,7 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
 
 def _limits(recipe: SynthRecipe) -> GuardLimits:
     if recipe.on_runaway not in ("refuse", "keep"):
-        raise UsageError(f"`--on-runaway {recipe.on_runaway}`", "it is refuse or keep")
+        raise UsageError(f"`--on-runaway {recipe.on_runaway}` is unknown", "it is refuse or keep")
     if recipe.on_runaway == "keep":
         return GuardLimits(cut_seconds=math.inf)
     # A length that was asked for is no sign that a text is short.
@@ -304,6 +304,8 @@ def check(recipe: SynthRecipe) -> None:
         raise UsageError("`--clip-text` says what a clip says; there is none", "add `--clip FILE`")
     if recipe.raw and recipe.format not in ("", RAW):
         raise UsageError(f"`--raw` and `--format {recipe.format}` contradict each other")
+    if recipe.lookahead is not None and not recipe.stream:
+        raise UsageError("`--lookahead` is about what is streamed", "add `--stream`")
     check_bounds(recipe)
 
 

@@ -57,7 +57,8 @@ class TextSpeaker:
         asked = asked or Manner()
         if asked.told:
             raise UsageError(
-                f"`--set {asked.told[0]}`: this model has no settings", "leave out `--set`"
+                f"this model has no settings, and `{asked.told[0]}` is one",
+                "leave out `--set` and `--lookahead`",
             )
         if asked.mode is None and voice.mode == "zero-shot" and not self.config.zero_shot:
             asked = replace(asked, mode="cross-lingual")
