@@ -20,7 +20,11 @@ class EvalRecipe:
 
     model: Annotated[
         str,
-        Knob("Model to score: a folder, org/name[@revision] or `mini`.", "MODEL", positional=True),
+        Knob(
+            "Model to score: a folder, org/name[@revision], `mini` or `mini-mvc`.",
+            "MODEL",
+            positional=True,
+        ),
     ] = ""
     teacher: Annotated[
         str,

@@ -17,7 +17,7 @@ class ServeRecipe:
     """Speak to many callers over HTTP."""
 
     model: Annotated[
-        str, Knob("A folder, org/name[@revision] or `mini`.", "MODEL", positional=True)
+        str, Knob("A folder, org/name[@revision], `mini` or `mini-mvc`.", "MODEL", positional=True)
     ] = "mini"
     host: Annotated[
         str, _address("Address to listen on; any but this machine's own needs a key.", "HOST")

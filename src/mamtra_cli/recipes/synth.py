@@ -80,7 +80,7 @@ class SynthRecipe:
     model: Annotated[
         str,
         _voice(
-            "A folder, org/name[@revision] or `mini`.",
+            "A folder, org/name[@revision], `mini` or `mini-mvc`.",
             "MODEL",
             names=("--model", "-m"),
             env="MAMTRA_MODEL",
@@ -117,7 +117,7 @@ class SynthRecipe:
     settings: Annotated[
         tuple[str, ...],
         _voice(
-            "What the model is told, such as `emotion=none`; repeat for more.",
+            "What the model is told, such as `pitch=+2` of `mini-mvc`; repeat for more.",
             "NAME=VALUE",
             names=("--set",),
             default="the model's own",
