@@ -26,12 +26,12 @@ def words(result: DoctorResult) -> list[str]:
         "python": f"{result.python} on {result.platform}",
         "device": f"{result.device} {result.dtype}, {result.threads} threads",
         "": result.reason,
-        "models": "" if result.models else "none built in",
     }
     packages = {name: version or "not installed" for name, version in result.packages.items()}
     return [
         f"mamtra {result.mamtra}",
         *facts(rows),
+        "models built in" if result.models else "no model is built in",
         *facts(result.models),
         "packages",
         *facts(packages),
