@@ -33,7 +33,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "packed": {"packing": True, "bistream": 0.5, "pass_positions": 60},
     "everything": {"lr_rest": 1e-4, "ema": 0.9, "checkpoint_activations": True},
     "stored": {"teacher_cache": 8, "cache_hidden": True},
-    # The divergence is a hundredth of a nat, near bfloat16's rounding: what is drawn decides (seed).
+    # A divergence of a hundredth of a nat is near bfloat16's rounding: the draws decide (seed).
     "stages": {"calibrate": "ls", "align_steps": 1, "own_steps": 1, "own_share": 1.0, "seed": 3},
     "last": {"hidden_layers": "last", "hidden_loss": "cosine", "divergence": "js"},
 }
