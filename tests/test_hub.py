@@ -8,6 +8,7 @@ from mamtra_cli import hub
 from mamtra_cli.errors import ModelNotFoundError
 from mamtra_cli.events import Note
 from mamtra_cli.families import registry
+from mamtra_cli.hub_client import url_of
 
 
 @pytest.fixture
@@ -107,4 +108,4 @@ def test_built_in_model_that_is_not_installed_says_so(
 
 def test_address_follows_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
-    assert hub.url_of("a/b") == "http://127.0.0.1:9/a/b"
+    assert url_of("a/b") == "http://127.0.0.1:9/a/b"

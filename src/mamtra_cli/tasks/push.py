@@ -31,6 +31,7 @@ from mamtra_cli.config import dump_json, from_dict, nearest, reason
 from mamtra_cli.errors import CheckpointError, MamtraError, ModelNotFoundError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families import registry
+from mamtra_cli.hub_client import url_of
 from mamtra_cli.ownership import entries, owned
 from mamtra_cli.privacy import cut_paths, find_secret, is_pickle, without_paths
 from mamtra_cli.publish import HOST, dead
@@ -107,7 +108,7 @@ def _pushed(recipe: PushRecipe, folder: ModelFolder, report: Report) -> PushResu
         commit, unchanged = done.commit, done.unchanged
     return PushResult(
         repo=recipe.repo,
-        url=hub.url_of(recipe.repo),
+        url=url_of(recipe.repo),
         license=license,
         dry_run=recipe.dry_run,
         files=files,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mamtra_cli.errors import DataError, ModelNotFoundError
 from mamtra_cli.events import Report, ignore
-from mamtra_cli.hub import HUB_NAME, client, download, hub_errors
+from mamtra_cli.hub import HUB_NAME, download
+from mamtra_cli.hub_client import client, hub_errors
 from mamtra_cli.hub_guard import leads_out, patience
 
 ENDS = (".parquet", ".tar", ".jsonl", ".jsonl.gz")  # the first kind that is there is fetched

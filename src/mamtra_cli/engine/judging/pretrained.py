@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.errors import ModelNotFoundError
-from mamtra_cli.hub import HUB_NAME, client, hub_errors
+from mamtra_cli.hub import HUB_NAME
+from mamtra_cli.hub_client import client, hub_errors
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 WANTED = ["*.json", "*.txt", "model.safetensors", "model-*.safetensors"]
