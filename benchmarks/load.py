@@ -120,14 +120,17 @@ def main() -> None:
     out_option(parser)
     options = parser.parse_args()
     command = [sys.executable, "-m", "mamtra_cli", "serve", options.model, "--port", "0"]
-    server = subprocess.Popen([*command, "--warmup"], stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [*command, "--warmup"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert server.stderr is not None
     try:
-        address = ""
+        address, said = "", ""
         while not (found := re.search(r"http://([\d.]+:\d+)", address)):
             address = server.stderr.readline()
+            said += address
             if not address:
-                raise SystemExit("the server did not start")
+                raise SystemExit(f"the server did not start\n{said}")
         host = found[1]
         for _ in range(300):  # the socket listens before the model is loaded
             try:

@@ -36,7 +36,9 @@ def main() -> int:
             subprocess.run(command, shell=True, cwd=clone, check=True, stdout=sys.stderr)
             reached[name] = round(time.monotonic() - started, 1)
         server = subprocess.Popen(
-            [clone / ".venv/bin/mamtra", "serve", "student", "--port", str(PORT)], cwd=clone
+            [clone / ".venv/bin/mamtra", "serve", "student", "--port", str(PORT)],
+            cwd=clone,
+            stdout=sys.stderr,
         )
         try:
             reached["first served request"] = round(served(server) - started, 1)
