@@ -1,6 +1,7 @@
 """`prepare --synthetic`: texts that the teacher speaks, in any order and shard."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tests.tasks.preparing import made, rows
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.engine.preparing import spoken_rows
+from mamtra_cli.errors import MissingDependencyError
 from mamtra_cli.recipes import PrepareRecipe, PrepareResult
 from mamtra_cli.tasks.prepare import prepare
 
@@ -24,6 +26,15 @@ def spoken(output: Path, model: Path, **changes: Any) -> PrepareResult:
         output=output, model=str(model), synthetic=True, device="cpu", plot=False, retries=20
     )
     return prepare(replace(recipe, **changes))
+
+
+def test_a_missing_pyarrow_is_told_before_anything_is_spoken(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError):
+        spoken(tmp_path / "out", tiny, tokens=500)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_synthetic_speech_of_given_texts_is_repeatable_in_any_order(

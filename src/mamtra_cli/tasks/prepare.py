@@ -34,7 +34,13 @@ from mamtra_cli.engine.preparing.prepared import (
     shards_of,
 )
 from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter
-from mamtra_cli.engine.preparing.shards import header_of, list_shards, model_hashes, read_header
+from mamtra_cli.engine.preparing.shards import (
+    arrow_parts,
+    header_of,
+    list_shards,
+    model_hashes,
+    read_header,
+)
 from mamtra_cli.engine.preparing.spoken_rows import BUILT_IN, SpokenRows, Text, built_in, read_texts
 from mamtra_cli.engine.preparing.spread import Spread, spread_audio, spread_spoken
 from mamtra_cli.engine.preparing.statistics import (
@@ -82,6 +88,7 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
     Raises:
         DataError: there is no such input, or the folder holds data of another tokenizer.
         OutputError: the folder cannot be written.
+        MissingDependencyError: pyarrow is not installed.
         KeyboardInterrupt: it was stopped; what was done is in the folder.
     """
     if recipe.check:
@@ -106,6 +113,7 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
     )
     if recipe.dry_run:
         return useful(dry(recipe, corpus, part, base, report), part, input)
+    arrow_parts()  # missing is told before anything is made
     folder = output_of(recipe, part)
     load = partial(
         Engine.load, recipe.model or DEFAULT_MODEL, device=recipe.device, dtype=recipe.dtype
