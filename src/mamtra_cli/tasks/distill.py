@@ -7,18 +7,14 @@ in `<output>.run`, until it is done; the result is a model folder like any other
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
 
 from mamtra_cli.checkpoint import MODEL
 from mamtra_cli.config import from_dict
 from mamtra_cli.engine.lessons.agreement import compare, take_tokens
-from mamtra_cli.engine.lessons.examples import hold_out, write_examples
-from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.lessons.examples import hold_out
+from mamtra_cli.engine.lessons.spoken import keep_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.pair import Pair, open_pair, share_frozen
 from mamtra_cli.engine.students.trained import write_student
@@ -39,17 +35,17 @@ from mamtra_cli.engine.training.run_folder import (
     write_run,
 )
 from mamtra_cli.engine.training.stages import NEW, Run, check, check_world
+from mamtra_cli.engine.training.weights import refuse_broken, set_weights
 from mamtra_cli.errors import (
     CheckpointError,
     DataError,
     MamtraError,
     PlanError,
-    TrainingError,
     UsageError,
 )
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.families.lessons import Example, Lessons
-from mamtra_cli.publish import check_free, written_whole
+from mamtra_cli.publish import check_free
 from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
 from mamtra_cli.recipes.shared import StartCheck
 from mamtra_cli.stopping import interruptible
@@ -169,22 +165,6 @@ def _trained(
     return told
 
 
-def refuse_broken(named: Iterable[tuple[str, Tensor]], who: str, hint: str) -> None:
-    """Fail where a tensor holds a value that is not finite: everything after it would be NaN."""
-    for name, value in named:
-        if not bool(value.detach().isfinite().all()):
-            raise TrainingError(f"{who} values that are not finite, in `{name}`", hint)
-
-
-def set_weights(student: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put what was trained into a student, which is then only read."""
-    named = dict(student.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            named[name].copy_(value)
-    student.eval().requires_grad_(False)
-
-
 def resumed(recipe: DistillRecipe) -> tuple[DistillRecipe, StartCheck | None]:
     """The recipe to follow: of the run to go on with, or as given; and that run's first check."""
     if recipe.resume is None:
@@ -228,9 +208,7 @@ def spoken_examples(
         tokens = steps * recipe.batch_tokens
         tokens += recipe.calibrate_tokens if recipe.calibrate else 0
         wanted = min(recipe.synthetic, tokens) + recipe.check_tokens
-        made = make_tokens(pair.teacher, wanted, seed=recipe.seed, report=report)
-        with written_whole(run / PAIRS) as partial:
-            write_examples(partial, made)
+        keep_tokens(run / PAIRS, pair.teacher, wanted, seed=recipe.seed, report=report)
     world.wait()
     return read_data_of(run / PAIRS, pair)
 

@@ -6,14 +6,17 @@ refused ones are left out and counted. Only the language model runs.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.loop import Utterance, decode
+from mamtra_cli.engine.lessons.examples import write_examples
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TrainingError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.publish import written_whole
 from mamtra_cli.text.sentences import closed
 
 ROWS = 32
@@ -98,3 +101,14 @@ def make_tokens(
         count += len(sentences)
         batch = max(8, round((tokens - said) / (said / count)) + 1)
     return made
+
+
+def keep_tokens(
+    path: Path, engine: Engine, tokens: int, *, seed: int = 0, report: Report = ignore
+) -> None:
+    """Write what `make_tokens` makes to a file of examples, whole, unless it is there already."""
+    if path.is_file():
+        return
+    made = make_tokens(engine, tokens, seed=seed, report=report)
+    with written_whole(path) as partial:
+        write_examples(partial, made)

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mamtra_cli import __version__
 from mamtra_cli.checkpoint import PROVENANCE, README, SUFFIX, FolderWriter
 from mamtra_cli.config import dump_json, to_dict
-from mamtra_cli.engine.lessons.examples import Batch, BatchSource, hold_out, write_examples
-from mamtra_cli.engine.lessons.spoken import make_tokens
+from mamtra_cli.engine.lessons.examples import Batch, BatchSource, hold_out
+from mamtra_cli.engine.lessons.spoken import keep_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.students.trained import copy_records
@@ -35,12 +34,12 @@ from mamtra_cli.engine.training.run_folder import (
 )
 from mamtra_cli.engine.training.savepoint import has_state
 from mamtra_cli.engine.training.trainer import Loss, Trainer
+from mamtra_cli.engine.training.weights import refuse_broken, set_weights
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage
 from mamtra_cli.families import registry
 from mamtra_cli.families.course import Course
 from mamtra_cli.families.lessons import Example
-from mamtra_cli.publish import written_whole
 from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
 from mamtra_cli.recipes.shared import stored
 
@@ -109,10 +108,7 @@ def _examples(recipe: DistillRecipe, teacher: Engine, run: Path, report: Report)
     pair = Pair(teacher=teacher, student=teacher)
     if recipe.data is not None:
         return read_data_of(recipe.data, pair)
-    if not (run / PAIRS).is_file():
-        made = make_tokens(teacher, recipe.synthetic, seed=recipe.seed, report=report)
-        with written_whole(run / PAIRS) as partial:
-            write_examples(partial, made)
+    keep_tokens(run / PAIRS, teacher, recipe.synthetic, seed=recipe.seed, report=report)
     return read_data_of(run / PAIRS, pair)
 
 
@@ -141,7 +137,7 @@ def _trained(
     options = TrainOptions(
         steps=recipe.steps,
         lr=recipe.lr,
-        warmup=min(recipe.warmup, recipe.steps // 5),
+        warmup=recipe.warmup,
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,
         ema=recipe.ema,
@@ -169,7 +165,9 @@ def _trained(
         trainer.resume()
         report(Note(text=f"going on at step {trainer.step} of {recipe.steps}"))
     done = trainer.run()
-    _set(course, trainer.weights())
+    weights = trainer.weights()
+    refuse_broken(weights.items(), "training ended with", "start again with a lower `--lr`")
+    set_weights(course.module, weights)
     return replace(
         told,
         steps=done.steps,
@@ -179,14 +177,6 @@ def _trained(
         checks={f"before_{name}": value for name, value in before.items()}
         | {f"after_{name}": value for name, value in _checked(course, kept).items()},
     )
-
-
-def _set(course: Course, weights: dict[str, Tensor]) -> None:
-    named = dict(course.module.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            named[name].copy_(value)
-    course.module.eval()
 
 
 def _checked(course: Course, kept: Sequence[Example]) -> dict[str, float]:
