@@ -10,4 +10,4 @@ def test_words_that_nobody_would_see_are_refused(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr()
     assert said.out == ""
     assert "`--words`" in said.err
-    assert "--json" in said.err
+    assert "add `--json`, or give `--srt` instead" in said.err

@@ -51,7 +51,9 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
         _lines(recipe, console)
         return
     if recipe.words and not console.as_json:
-        raise UsageError("`--words` are told in the result", "add `--json`, or `--srt FILE`")
+        raise UsageError(
+            "`--words` are told in the result", "add `--json`, or give `--srt` instead"
+        )
     if recipe.output == STDOUT and console.as_json:
         raise UsageError("`-o -` and `--json` both want stdout", "write the audio to a file")
     if recipe.output == STDOUT and sys.stdout.isatty():
