@@ -1,12 +1,14 @@
 """Frames to sound, and sound to frames where a codec can: what speaking knows of a codec.
 
-Types only. A stream is a value: `start`, any number of `push`, one `finish`; any cut of the frames
+A stream is a value: `start`, any number of `push`, one `finish`; any cut of the frames
 gives sound of the same length.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from mamtra_cli.errors import UsageError
 
 Frame = tuple[int, ...]
 """The K ids of one instant, one of each codebook."""
@@ -25,6 +27,20 @@ class SoundOptions:
     seed: int = 0
     speed: float = 1.0
     steps: int | None = None
+
+    def refuse_speed_and_steps(self) -> None:
+        """For a codec that plays frames as they are, and solves nothing.
+
+        Raises:
+            UsageError: a speed or steps are asked for.
+        """
+        if self.speed != 1.0:
+            raise UsageError(
+                "this codec cannot change the speed of speech",
+                "leave out `--speed`; `--set speaking_rate=20` asks for faster speech",
+            )
+        if self.steps is not None:
+            raise UsageError("this codec has no solver", "leave out `--steps`")
 
 
 class Codec(Protocol):

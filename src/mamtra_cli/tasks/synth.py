@@ -15,9 +15,9 @@ from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.light import LightEngine, Wishes, light_engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import PieceReport, piece_at
 from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import Reader, speak_read
-from mamtra_cli.engine.speaking.utterances import PieceReport, piece_at
 from mamtra_cli.errors import (
     AudioRejectedError,
     CheckpointError,

@@ -9,9 +9,9 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Chunk
 from mamtra_cli.engine.speaking.scripted import Reader, speak_read
 from mamtra_cli.engine.speaking.speech import speak
-from mamtra_cli.engine.speaking.utterances import Chunk
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.text.respelling import Respelling

@@ -11,8 +11,8 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Chunk
 from mamtra_cli.engine.speaking.speech import speak, speak_frames
-from mamtra_cli.engine.speaking.utterances import Chunk
 from mamtra_cli.errors import AudioRejectedError, TextError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.ops.sampling import Sampling

@@ -12,7 +12,6 @@ from torch import Tensor
 from mamtra_cli.codecs.base import Frame, SoundOptions
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.dac.stream import DacState, DacStream
-from mamtra_cli.errors import UsageError
 
 
 class DacCodec:
@@ -33,13 +32,7 @@ class DacCodec:
         Raises:
             UsageError: a speed or steps are asked for: this codec has neither.
         """
-        if options.speed != 1.0:
-            raise UsageError(
-                "this codec cannot change the speed of speech",
-                "leave out `--speed`; `--set speaking_rate=20` asks for faster speech",
-            )
-        if options.steps is not None:
-            raise UsageError("this codec has no solver", "leave out `--steps`")
+        options.refuse_speed_and_steps()
         return self.stream.after(voice)
 
     def push(self, state: DacState, frames: Sequence[Frame]) -> tuple[DacState, Tensor]:

@@ -14,7 +14,6 @@ from mamtra_cli.codecs.base import Frame, SoundOptions
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilterState
 from mamtra_cli.codecs.flow_hift.vocoder_stream import SourceFilterStream
 from mamtra_cli.codecs.residual_mel.model import Contexts, ResidualMel
-from mamtra_cli.errors import UsageError
 
 HEARD = 25  # frames of a clip that the sound after it depends on
 
@@ -54,13 +53,7 @@ class ResidualMelCodec:
         Raises:
             UsageError: a speed or steps are asked for: this codec has neither.
         """
-        if options.speed != 1.0:
-            raise UsageError(
-                "this codec cannot change the speed of speech",
-                "leave out `--speed`; `--set speaking_rate=20` asks for faster speech",
-            )
-        if options.steps is not None:
-            raise UsageError("this codec has no solver", "leave out `--steps`")
+        options.refuse_speed_and_steps()
         stream = SourceFilterStream(vocoder=self.model.vocoder, seed=options.seed)
         heard = list(voice)[-HEARD:]
         state = MelState(

@@ -12,14 +12,9 @@ from typing import Any
 
 from mamtra_cli.engine.decoding.streams import ROWS
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Chunk, News, PieceReport, piece_at
 from mamtra_cli.engine.speaking.scripted import Reader
-from mamtra_cli.engine.speaking.utterances import (
-    Chunk,
-    News,
-    PieceReport,
-    Utterances,
-    piece_at,
-)
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.ops.arrays import joined

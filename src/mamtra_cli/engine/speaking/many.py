@@ -16,10 +16,11 @@ from mamtra_cli.engine.measuring.planner import Footprint
 from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import News, Piece, PieceReport
 from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import Reader
 from mamtra_cli.engine.speaking.studio import Order, Samples, Spoken
-from mamtra_cli.engine.speaking.utterances import News, Piece, PieceReport, Utterances
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.errors import MamtraError, TextError, UsageError
 from mamtra_cli.text.arriving import Sentences
 from mamtra_cli.text.reading import Reading

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.utterances import Chunk, News, Piece, Utterances, shortened
+from mamtra_cli.engine.speaking.pieces import Chunk, News, Piece
+from mamtra_cli.engine.speaking.utterances import Utterances, shortened
 from mamtra_cli.engine.talker import Talker
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.script import Frame

@@ -1,0 +1,94 @@
+"""What goes into an utterance and what comes out of it, as values: pieces, sound, news."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mamtra_cli.engine.decoding.guards import Rejection
+from mamtra_cli.errors import MamtraError
+from mamtra_cli.recipes.times import TimedPiece, TimedWord
+from mamtra_cli.text.word_times import ending
+from mamtra_cli.voices.voice import Voice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A text that is spoken at once.
+
+    Attributes:
+        text: as it is told.
+        ids: what the model reads of it.
+        voice: who says it.
+        settings: of the voice, as the model's `Speaker` resolved them.
+        speed: on top of the utterance's.
+        pause: seconds of silence before it; `None` for the utterance's, and none before the first.
+        spans: words in the order of the ids and how many are each one's own, where the times of
+            words are wanted; see `FrontEnd.spans`.
+    """
+
+    text: str
+    ids: Sequence[int]
+    voice: Voice
+    settings: Any
+    speed: float = 1.0
+    pause: float | None = None
+    spans: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceReport:
+    """How a piece was made.
+
+    Attributes:
+        text: as it is told.
+        tokens: frames of it.
+        attempts: how many there were, the good one among them.
+        rejected: the guards that refused the others.
+        cut: it found no end, and was kept up to its longest length.
+        seconds: of its sound, without the pause before it.
+        words: with their times, from its first sample on; none where nobody asked, or where the
+            model cannot tell.
+    """
+
+    text: str
+    tokens: int
+    attempts: int
+    rejected: tuple[str, ...] = ()
+    cut: bool = False
+    seconds: float = 0.0
+    words: tuple[TimedWord, ...] = ()
+
+
+def piece_at(report: PieceReport, end: float) -> TimedPiece:
+    """A piece that ends after so many seconds of the whole."""
+    return ending(report.text, report.words, report.seconds, end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Samples (S,) float32, a tensor on the CPU or an array, as the engine makes them.
+
+    The last chunk of a piece carries its report.
+    """
+
+    audio: Any
+    piece: PieceReport | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One thing that a step did to an utterance.
+
+    Attributes:
+        id: of the utterance.
+        chunk: sound that follows what came before.
+        again: why an attempt at a piece was refused, and the piece, which is tried again.
+        done: whether the utterance has ended.
+        error: why, if not well; its sound so far is not taken back.
+    """
+
+    id: int
+    chunk: Chunk | None = None
+    again: tuple[Piece, Rejection] | None = None
+    done: bool = False
+    error: MamtraError | None = None
