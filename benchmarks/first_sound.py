@@ -44,7 +44,7 @@ import mamtra_cli.tasks.synth, mamtra_cli.families.cosyvoice2.light
 mark("imports of speaking")
 import onnxruntime
 mark("onnxruntime")
-from mamtra_cli.engine.light import opened
+from mamtra_cli.engine.loading.light import opened
 from mamtra_cli.hub import BUILT_IN
 engine, reason = opened(BUILT_IN["mini"], "mini")
 engine.speaker.ready()

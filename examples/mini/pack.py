@@ -19,7 +19,7 @@ from train_tokenizer import VOICES, TokenizerTrainer
 from mamtra_cli import config as configs
 from mamtra_cli.checkpoint import FolderWriter
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.engine.exporting import compare, write_graphs
+from mamtra_cli.engine.loading.exporting import compare, write_graphs
 from mamtra_cli.engine.model import Engine
 
 FRONT_END = ("lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.tiny_model import write_tiny_model
 
-from mamtra_cli.engine.light import opened
+from mamtra_cli.engine.loading.light import opened
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.recipes.export import ExportRecipe
 from mamtra_cli.tasks.export import export

@@ -9,7 +9,7 @@ import torch
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
-from mamtra_cli.engine.loaded import LoadedModel
+from mamtra_cli.engine.loading.loaded import LoadedModel
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.recipes import ProfileRecipe, ProfileResult

@@ -23,7 +23,7 @@ from mamtra_cli.device import (
     choose_backend,
     fit_threads,
 )
-from mamtra_cli.engine.loaded import LoadedModel
+from mamtra_cli.engine.loading.loaded import LoadedModel
 from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry

@@ -4,7 +4,7 @@ import platform
 from importlib import metadata
 
 from mamtra_cli import __version__, device
-from mamtra_cli.engine.light import Wishes, light_engine
+from mamtra_cli.engine.loading.light import Wishes, light_engine
 from mamtra_cli.hub import BUILT_IN
 from mamtra_cli.ops.dispatch import describe
 from mamtra_cli.recipes.doctor import DoctorRecipe, DoctorResult

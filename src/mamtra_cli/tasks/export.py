@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from mamtra_cli.checkpoint import FolderWriter, list_files
-from mamtra_cli.engine.exporting import compare, write_graphs
-from mamtra_cli.engine.light import GRAPH
+from mamtra_cli.engine.loading.exporting import compare, write_graphs
+from mamtra_cli.engine.loading.light import GRAPH
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.events import Report, Stage, ignore

@@ -12,7 +12,7 @@ import numpy as np
 
 from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
 from mamtra_cli.engine.decoding.guards import GuardLimits
-from mamtra_cli.engine.light import LightEngine, Wishes, light_engine
+from mamtra_cli.engine.loading.light import LightEngine, Wishes, light_engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import PieceReport, piece_at

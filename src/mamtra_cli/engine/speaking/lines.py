@@ -11,11 +11,11 @@ from itertools import accumulate
 from typing import Any
 
 from mamtra_cli.engine.decoding.streams import ROWS
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, News, PieceReport, piece_at
 from mamtra_cli.engine.speaking.scripted import Reader
 from mamtra_cli.engine.speaking.utterances import Utterances
-from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.ops.arrays import joined
 from mamtra_cli.recipes.times import TimedPiece

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mamtra_cli.engine.talker import Talker
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.text.reading import Reading, read
 from mamtra_cli.text.segments import Script
 from mamtra_cli.text.signs import Skipped

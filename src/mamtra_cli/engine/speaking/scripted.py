@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, Piece
 from mamtra_cli.engine.speaking.speech import pieces_of, speak_pieces
-from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.text.respelling import Respelling

@@ -17,10 +17,10 @@ from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection
 from mamtra_cli.engine.decoding.loop import reseeded
 from mamtra_cli.engine.decoding.parts import Parts
 from mamtra_cli.engine.decoding.streams import ROWS, Event, Outcome, Streams
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing, Judging
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, News, Piece, PieceReport
-from mamtra_cli.engine.talker import Talker
 from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
 from mamtra_cli.families.script import Script
 from mamtra_cli.families.speaker import Made

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mamtra_cli.engine.light import LightEngine, Wishes, light_engine, opened
+from mamtra_cli.engine.loading.light import LightEngine, Wishes, light_engine, opened
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.engine.light import GRAPH, opened
+from mamtra_cli.engine.loading.light import GRAPH, opened
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import CheckpointError, MissingDependencyError, PlanError
 

@@ -1,0 +1,1 @@
+"""A model opened: its parts, with torch or without, and its graphs written for the latter."""
