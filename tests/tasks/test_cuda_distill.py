@@ -33,8 +33,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "packed": {"packing": True, "bistream": 0.5, "pass_positions": 60},
     "everything": {"lr_rest": 1e-4, "ema": 0.9, "checkpoint_activations": True},
     "stored": {"teacher_cache": 8, "cache_hidden": True},
-    # A divergence of a hundredth of a nat is near bfloat16's rounding: the draws decide (seed).
-    "stages": {"calibrate": "ls", "align_steps": 1, "own_steps": 1, "own_share": 1.0, "seed": 3},
+    "stages": {"calibrate": "ls", "align_steps": 1, "own_steps": 1, "own_share": 1.0},
     "last": {"hidden_layers": "last", "hidden_loss": "cosine", "divergence": "js"},
 }
 
@@ -99,9 +98,20 @@ def test_training_on_a_gpu_is_the_processors(
         torch.testing.assert_close(value, other, atol=2.5e-3, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("case", ["plain", "everything", "stages"])
-def test_bfloat16_passes_are_close_to_float32(models: Path, tmp_path: Path, case: str) -> None:
-    knobs = KNOBS[case]
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        KNOBS["plain"],
+        KNOBS["everything"],
+        # Passes, not updates: AdamW's first steps know signs only, and move this small a
+        # divergence by a tenth where a gradient near zero has another sign.
+        KNOBS["stages"] | {"lr": 1e-5},
+    ],
+    ids=["plain", "everything", "stages"],
+)
+def test_bfloat16_passes_are_close_to_float32(
+    models: Path, tmp_path: Path, knobs: dict[str, Any]
+) -> None:
     with pretended_cuda():
         exact = trained(models, tmp_path / "exact", precision="float32", **knobs)
         half = trained(models, tmp_path / "half", **knobs)
