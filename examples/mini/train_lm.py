@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.attention
 from dataset import Corpus, Sentence
+from epochs import Epochs
 from loop import Losses, bf16_is_fast, train
 from sizes import LM, TOKENIZER
 from torch import Tensor, nn
@@ -94,22 +95,6 @@ def without_inner_pauses(s: Sentence, rng: np.random.Generator) -> tuple[list[st
     return [n for n, k in zip(names, keep, strict=True) if k], np.maximum(place[owners], 0)
 
 
-def length_batches(rows: list[Sentence], seed: int) -> list[list[Sentence]]:
-    """Return an epoch of batches of similar length, at most POSITIONS positions each."""
-    rng = np.random.default_rng(seed)
-    size = np.array([s.tokens + len(s.phones) + 2 for s in rows])
-    order = np.argsort(size + rng.normal(0, 6, len(rows)))
-    batches: list[list[Sentence]] = [[]]
-    longest = 0
-    for i in order:
-        longest = max(longest, int(size[i]))
-        if batches[-1] and longest * (len(batches[-1]) + 1) > POSITIONS:
-            batches.append([])
-            longest = int(size[i])
-        batches[-1].append(rows[i])
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
 def main() -> None:
     """Train the language model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,8 +114,7 @@ def main() -> None:
     (args.out / "durations.json").write_text(json.dumps(table))
     config = replace(LM, durations=table)
     model = LMTrainer(config, len(symbols))
-    epochs: dict[int, list[list[Sentence]]] = {}
-    per_epoch = len(length_batches(rows, 0))
+    epochs = Epochs(rows, [s.tokens + len(s.phones) + 2 for s in rows], POSITIONS)
 
     def losses(batch: list[Sentence], seed: int, training: bool) -> Losses:
         rng = np.random.default_rng(seed)
@@ -192,20 +176,14 @@ def main() -> None:
         return {"loss": loss, "ce": ce, "guide": guide, "phone": phone, "looks": hit}
 
     def batch_loss(step: int) -> Losses:
-        epoch, at = divmod(step, per_epoch)
-        if epoch not in epochs:
-            epochs.clear()
-            epochs[epoch] = length_batches(rows, epoch)
-        at = min(at, len(epochs[epoch]) - 1)
-        return losses(epochs[epoch][at], step, training=True)
+        return losses(epochs.batch(step), step, training=True)
 
     def validate() -> dict[str, float]:
         found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, 60, 20)]
         return {k: sum(float(f[k]) for f in found) / len(found) for k in ("ce", "looks")}
 
-    print(
-        f"{len(rows)} sentences, {sum(s.tokens for s in rows)} tokens, {per_epoch} steps an epoch"
-    )
+    tokens = sum(s.tokens for s in rows)
+    print(f"{len(rows)} sentences, {tokens} tokens, {epochs.steps} steps an epoch")
     train(
         "lm",
         model,

@@ -22,6 +22,7 @@ from sizes import LM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epochs import Epochs  # isort: skip
 from loop import Losses, bf16_is_fast, train  # isort: skip
 
 from mamtra_cli.families.lessons import IGNORE, Example
@@ -94,21 +95,6 @@ def lessons_of(
     return lessons
 
 
-def length_batches(rows: list[Lesson], seed: int) -> list[list[Lesson]]:
-    """An epoch of batches of similar length, at most POSITIONS positions each."""
-    rng = np.random.default_rng(seed)
-    size = np.array([each.size for each in rows])
-    batches: list[list[Lesson]] = [[]]
-    longest = 0
-    for i in np.argsort(size + rng.normal(0, 6, len(rows))):
-        longest = max(longest, int(size[i]))
-        if batches[-1] and longest * (len(batches[-1]) + 1) > POSITIONS:
-            batches.append([])
-            longest = int(size[i])
-        batches[-1].append(rows[i])
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
 def guided_scores(layer: nn.Module, entering: Tensor, places: Tensor) -> Tensor:
     """Scores (B, 2, T, T) of the first two query heads of a block on its first keys, float32."""
     dim, attention = LM.head_dim, layer.self_attn
@@ -142,8 +128,7 @@ def main() -> None:
     config, teaching = model.lm.config, ZonosLessons(model.lm)
     voices = {v: [e.voice for e in lessons if e.spoken.sentence.voice == v] for v in VOICES}
     means = {v: torch.stack(vectors).mean(0) for v, vectors in voices.items() if vectors}
-    epochs: dict[int, list[list[Lesson]]] = {}
-    per_epoch = len(length_batches(lessons, 0))
+    epochs = Epochs(lessons, [each.size for each in lessons], POSITIONS)
 
     def prefix(each: Lesson, rng: np.random.Generator, training: bool) -> Tensor:
         """The conditions of an utterance: (P, D)."""
@@ -209,11 +194,7 @@ def main() -> None:
         return {"loss": loss, "ce": ce, **first, "guide": guide, "phone": phone, "looks": looks}
 
     def batch_loss(step: int) -> Losses:
-        epoch, at = divmod(step, per_epoch)
-        if epoch not in epochs:
-            epochs.clear()
-            epochs[epoch] = length_batches(lessons, epoch)
-        return losses(epochs[epoch][min(at, len(epochs[epoch]) - 1)], step, training=True)
+        return losses(epochs.batch(step), step, training=True)
 
     def validate() -> dict[str, float]:
         found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, held, 20)]
@@ -221,7 +202,7 @@ def main() -> None:
         return {k: sum(float(f[k]) for f in found) / len(found) for k in keys}
 
     frames = sum(each.example.frames for each in lessons)
-    print(f"{len(lessons)} sentences, {frames} frames, {per_epoch} steps an epoch", flush=True)
+    print(f"{len(lessons)} sentences, {frames} frames, {epochs.steps} steps an epoch", flush=True)
     train(
         "lm",
         model,
