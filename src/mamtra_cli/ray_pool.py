@@ -12,13 +12,13 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any, TextIO, TypeVar, cast
 
-from mamtra_cli.errors import ClusterError, MamtraError, MissingDependencyError, OutputError
+from mamtra_cli.errors import ClusterError, MamtraError, MissingDependencyError
 
 LOCAL = "local"
 MOST_THREADS = 4  # of a worker on CPUs, where nobody says how many
@@ -264,10 +264,8 @@ def _told() -> Iterator[None]:
             "it may lack memory: fewer `--workers`, or smaller `--rows`",
         ) from error
     except RayTaskError as error:
-        cause = error.cause
-        with suppress(AttributeError):
-            cause = cause.__cause__ or cause
-        if isinstance(cause, MamtraError | OutputError):
+        cause = getattr(error.cause, "__cause__", None) or error.cause
+        if isinstance(cause, MamtraError):
             raise cause from error
         raise ClusterError(f"a worker failed: {type(cause).__name__}: {cause}") from error
     except RayError as error:

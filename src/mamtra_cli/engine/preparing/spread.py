@@ -18,11 +18,11 @@ from mamtra_cli.engine.preparing.audio_rows import AudioRows, Limits
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
 from mamtra_cli.engine.preparing.spoken_rows import Said, SpokenRows, Text, until
+from mamtra_cli.engine.speaking.many import CHARACTERS_PER_SECOND
 from mamtra_cli.families.base import Facts
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.ray_pool import Cluster, cut, spread
 
-CHARACTERS_PER_SECOND = 15.0
 Outcome = Row | Bad | Known
 Load = Callable[..., Engine]
 Stale = dict[str, set[tuple[str, bytes]]]
