@@ -1,8 +1,8 @@
 """Seconds, memory and bytes of converting and speaking at full size, each step a process.
 
-    python benchmarks/fullsize.py --work work/fullsize                # everything; 20 GB of disk
+    python benchmarks/fullsize.py --work work/fullsize                # everything; 25 GB of disk
     python benchmarks/fullsize.py --work work/fullsize --rows convert-1:3,synth-1:3
-    python benchmarks/fullsize.py --work work/small --small           # tiny sizes, the same steps
+    python benchmarks/fullsize.py --work work/small --small           # small sizes, the same steps
 
 The teacher is the random stand-in of `examples/fullsize/make_standin.py`: sizes, files and code are
 those of the published model, what is said is noise. Seconds are wall clock and processor time of

@@ -1,8 +1,8 @@
 """Write a random CosyVoice 2 checkpoint in the exact published layout.
 
     python examples/fullsize/make_standin.py --out standin                # 3.5 GB, as published
-    python examples/fullsize/make_standin.py --out small --size small     # 58 MB, the same files
-    python examples/fullsize/make_standin.py --out tiny --size tiny       # 9 MB, for mamtra alone
+    python examples/fullsize/make_standin.py --out small --size small     # 65 MB, the same files
+    python examples/fullsize/make_standin.py --out tiny --size tiny       # 11 MB, for mamtra alone
 
 Every file that `mamtra` or the official program reads of FunAudioLLM/CosyVoice2-0.5B is there, with
 the published names, shapes and types and nothing else of it: weights are drawn, the vocabulary and
