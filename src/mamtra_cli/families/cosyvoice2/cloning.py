@@ -7,23 +7,20 @@ cosyvoice/cli/frontend.py.
 """
 
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from mamtra_cli import __version__
 from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.errors import AudioError, TextError
+from mamtra_cli.families.cloning import voice_facts
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.sequences import decode_sequence, first
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.features import fbank80, logmel128, mel24k
 from mamtra_cli.layers.state import HybridState
 from mamtra_cli.model_rate import to_rate
-from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Voice
 
@@ -61,18 +58,8 @@ def clone(
     count = min(len(tokens), len(mel) // ratio)
     if not count:
         raise AudioError("the clip is too short to give speech tokens")
-    facts = VoiceFacts(
-        family=parts.family.name,
-        model=model_name(parts),
-        speech_tokenizer=parts.fingerprint("speech_tokenizer"),
-        speaker_encoder=parts.fingerprint("speaker_encoder"),
-        front_end=parts.fingerprint("front_end"),
-        normalizer=normalizer(parts),
-        transcript=transcript,
-        consent=consent.strip(),
-        consent_date=datetime.now(UTC).date().isoformat() if consent.strip() else "",
-        mamtra=__version__,
-        clip=clip.facts,
+    facts = voice_facts(
+        parts, clip, transcript=transcript, consent=consent, normalizer=normalizer(parts)
     )
     return Voice(
         name=name,
@@ -115,11 +102,6 @@ def normalizer(parts: Loaded) -> str:
     if getattr(parts.front_end, "normalizers", None) is not None:
         return "wetext"
     return "phones" if parts.config.text == "phones" else "plain"
-
-
-def model_name(parts: Loaded) -> str:
-    """The model's name without the folders of this machine."""
-    return Path(parts.name).name if Path(parts.name).is_dir() else parts.name
 
 
 def _mel(parts: Loaded, wave: Tensor) -> Tensor:

@@ -8,16 +8,13 @@ conditioner's style one after the other; a clip gives both.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
-from pathlib import Path
 from typing import Never, cast
 
 import torch
 from torch import Tensor
 
-from mamtra_cli import __version__
 from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
@@ -26,6 +23,7 @@ from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.errors import AudioError, CheckpointError, UsageError
+from mamtra_cli.families.cloning import refuse_state, voice_facts
 from mamtra_cli.families.mvc.conditioner import Conditioner, Steering, Style
 from mamtra_cli.families.mvc.config import MVCConfig
 from mamtra_cli.families.mvc.manner import Manner as Settings
@@ -34,7 +32,6 @@ from mamtra_cli.families.settings import told
 from mamtra_cli.families.speaker import Loaded, Made
 from mamtra_cli.features import fbank80, mel24k
 from mamtra_cli.model_rate import to_rate
-from mamtra_cli.recipes import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.library import check_fit
 from mamtra_cli.voices.voice import Manner, Mode, Voice
@@ -224,22 +221,9 @@ class MVCSpeaker:
             UsageError: a state is to be kept: there is none.
             AudioError: the clip is too short.
         """
-        if prefill:
-            raise UsageError("this model keeps no state with a voice", "leave out `--prefill`")
+        refuse_state(prefill)
         wave = torch.from_numpy(clip.samples)
-        facts = VoiceFacts(
-            family=self.parts.family.name,
-            model=Path(self.parts.name).name,
-            speech_tokenizer="",
-            speaker_encoder=self.parts.fingerprint("speaker_encoder"),
-            front_end="",
-            normalizer="",
-            transcript=transcript.strip(),
-            consent=consent.strip(),
-            consent_date=datetime.now(UTC).date().isoformat() if consent.strip() else "",
-            mamtra=__version__,
-            clip=clip.facts,
-        )
+        facts = voice_facts(self.parts, clip, transcript=transcript, consent=consent)
         return Voice(name=name, embedding=self.heard(wave, clip.rate), facts=facts)
 
     @torch.inference_mode()

@@ -4,22 +4,19 @@ The clip is resampled from its own rate once to 16 kHz for the vector and once t
 for the frames. Knows parts and clips; nothing of where voices are kept.
 """
 
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from mamtra_cli import __version__
 from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.codecs.dac.codec import DacCodec
 from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
 from mamtra_cli.errors import AudioError
+from mamtra_cli.families.cloning import voice_facts
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SpeakerEncoder, clip_mels
 from mamtra_cli.model_rate import to_rate
-from mamtra_cli.recipes.voice import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 from mamtra_cli.voices.voice import Voice
 
@@ -67,19 +64,7 @@ def clone(
         cast(SpeakerEncoder, parts.part("speaker")), to_rate(wave, clip.rate, LISTENING_RATE)
     )
     frames = codec.encode(to_rate(wave, clip.rate, codec.sample_rate)) if text else []
-    facts = VoiceFacts(
-        family=parts.family.name,
-        model=Path(parts.name).name if Path(parts.name).is_dir() else parts.name,
-        speech_tokenizer=parts.fingerprint("speech_tokenizer"),
-        speaker_encoder=parts.fingerprint("speaker_encoder"),
-        front_end=parts.fingerprint("front_end"),
-        normalizer="espeak",
-        transcript=transcript,
-        consent=consent.strip(),
-        consent_date=datetime.now(UTC).date().isoformat() if consent.strip() else "",
-        mamtra=__version__,
-        clip=clip.facts,
-    )
+    facts = voice_facts(parts, clip, transcript=transcript, consent=consent, normalizer="espeak")
     return Voice(
         name=name,
         embedding=vector,

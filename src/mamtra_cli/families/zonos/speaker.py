@@ -18,6 +18,7 @@ from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
 from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.families.cloning import refuse_state
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos.cloning import clone
 from mamtra_cli.families.zonos.config import ZonosConfig
@@ -198,8 +199,7 @@ class ZonosSpeaker:
         Raises:
             UsageError: a state is to be kept: it would hold the conditions of one manner.
         """
-        if prefill:
-            raise UsageError("this model keeps no state with a voice", "leave out `--prefill`")
+        refuse_state(prefill)
         voice = clone(self.parts, self.codec, clip, name, transcript=transcript, consent=consent)
         self.fits(voice)
         return voice
