@@ -20,6 +20,7 @@ from mamtra_cli.recipes import ClipFacts, VoiceFacts
 from mamtra_cli.voices.library import (
     check_fit,
     check_name,
+    check_width,
     describe,
     entries,
     library_folder,
@@ -193,6 +194,13 @@ def test_voice_of_other_hashes_is_refused(part: str, words: str) -> None:
     with pytest.raises(CheckpointError, match=words) as caught:
         check_fit(made(), {**SAME, part: "e" * 64}.__getitem__)
     assert "mamtra voice add ann" in str(caught.value.hint)
+
+
+def test_a_vector_of_another_width_is_refused() -> None:
+    check_width(made(), 192)
+    with pytest.raises(CheckpointError, match="`ann` has 192 numbers, not 128") as caught:
+        check_width(made(), 128)
+    assert caught.value.hint == "it belongs to another model"
 
 
 def test_voice_speaks_with_a_model_that_lacks_the_encoders() -> None:

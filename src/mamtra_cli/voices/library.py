@@ -152,6 +152,19 @@ def remove(library: Path, name: str) -> Path:
     return path
 
 
+def check_width(voice: Voice, wanted: int) -> None:
+    """Refuse a voice whose vector has not so many numbers.
+
+    Raises:
+        CheckpointError: it has more or fewer.
+    """
+    if len(voice.embedding) != wanted:
+        raise CheckpointError(
+            f"voice `{voice.name}` has {len(voice.embedding)} numbers, not {wanted}",
+            "it belongs to another model",
+        )
+
+
 def check_fit(voice: Voice, fingerprint: Callable[[str], str]) -> None:
     """Refuse a voice whose tensors another tokenizer, encoder or front end made.
 

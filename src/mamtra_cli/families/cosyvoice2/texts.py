@@ -16,7 +16,7 @@ from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.cosyvoice2.turns import TextStream
 from mamtra_cli.families.light import LightParts
 from mamtra_cli.families.speaker import Loaded
-from mamtra_cli.voices.library import check_fit
+from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Voice
 
 if TYPE_CHECKING:
@@ -91,12 +91,7 @@ class TextSpeaker:
 
     def fits(self, voice: Voice) -> None:
         """Refuse a voice that was made for another model."""
-        wanted = self.config.flow.speaker_dim
-        if len(voice.embedding) != wanted:
-            raise CheckpointError(
-                f"voice `{voice.name}` has {len(voice.embedding)} numbers, not {wanted}",
-                hint="it belongs to another model",
-            )
+        check_width(voice, self.config.flow.speaker_dim)
         lm, flow = self.config.lm, self.config.flow
         for ids, most, what in (
             (voice.prompt_tokens, lm.eos_id, "speech tokens"),

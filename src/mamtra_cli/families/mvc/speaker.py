@@ -22,7 +22,7 @@ from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame, MuToWave
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions
-from mamtra_cli.errors import AudioError, CheckpointError, UsageError
+from mamtra_cli.errors import AudioError, UsageError
 from mamtra_cli.families.cloning import refuse_state, voice_facts
 from mamtra_cli.families.mvc.conditioner import Conditioner, Steering, Style
 from mamtra_cli.families.mvc.config import MVCConfig
@@ -33,7 +33,7 @@ from mamtra_cli.families.speaker import Loaded, Made
 from mamtra_cli.features import fbank80, mel24k
 from mamtra_cli.model_rate import to_rate
 from mamtra_cli.voices.clip import Clip
-from mamtra_cli.voices.library import check_fit
+from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 LONGEST_PIECE = 7.0  # seconds of speech that a piece of text should take at most
@@ -198,12 +198,7 @@ class MVCSpeaker:
 
     def fits(self, voice: Voice) -> None:
         """Refuse a voice that was made for another model."""
-        if len(voice.embedding) != self.config.voice_dim:
-            raise CheckpointError(
-                f"voice `{voice.name}` has {len(voice.embedding)} numbers, not "
-                f"{self.config.voice_dim}",
-                hint="it belongs to another model",
-            )
+        check_width(voice, self.config.voice_dim)
         check_fit(voice, self.parts.fingerprint)
 
     def clone(

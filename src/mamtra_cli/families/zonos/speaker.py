@@ -31,7 +31,7 @@ from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt
 from mamtra_cli.families.zonos.symbols import ROWS
 from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens
 from mamtra_cli.voices.clip import Clip
-from mamtra_cli.voices.library import check_fit
+from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 PIECE_SECONDS = 12.0  # of speech that a piece of text should take at most
@@ -167,12 +167,8 @@ class ZonosSpeaker:
     def fits(self, voice: Voice) -> None:
         """Refuse a voice that was made for another model."""
         lm = self.config.lm
-        wanted = next((each.width for each in lm.conditions if each.kind == "vector"), 0)
-        if len(voice.embedding) not in (0, wanted):
-            raise CheckpointError(
-                f"voice `{voice.name}` has {len(voice.embedding)} numbers, not {wanted}",
-                hint="it belongs to another model",
-            )
+        if len(voice.embedding):
+            check_width(voice, self.parts.family.facts(self.config).speaker_dim)
         tokens = voice.prompt_tokens
         if len(tokens) and (tokens.ndim != 2 or tokens.shape[1] != lm.codebooks):
             raise CheckpointError(
