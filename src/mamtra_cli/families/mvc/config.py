@@ -19,6 +19,8 @@ from mamtra_cli.layers.shape import MixerShape, NativeMamba2
 
 FUSIONS = ("gated+adaln", "gated", "adaln", "concat")
 HEAD_WIDTH = 64
+REFERENCE_FRAMES = 150
+"""Mel frames of a reference that are heard at once, in training and of a clip."""
 
 
 @dataclass(frozen=True, kw_only=True)

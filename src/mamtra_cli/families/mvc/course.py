@@ -24,7 +24,7 @@ from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import UsageError
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.mvc.conditioner import Conditioner
-from mamtra_cli.families.mvc.config import PRESETS, MVCConfig
+from mamtra_cli.families.mvc.config import PRESETS, REFERENCE_FRAMES, MVCConfig
 from mamtra_cli.families.mvc.lessons import Recording, collate, fitted, losses, with_noise
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS, PhoneFrontEnd
 from mamtra_cli.families.speaker import Loaded, Speaker
@@ -42,7 +42,6 @@ NOTICES = (
 )
 PRESET = "mini"
 MEASURED = 64  # examples that the statistics of pitch and energy are taken from
-REFERENCE_FRAMES = 150
 
 
 class ConditionerCourse:
@@ -82,10 +81,10 @@ class ConditionerCourse:
             raise UsageError(f"`{teacher.name}` has no voices", "name a teacher that has")
         self.speaker, self.own_voices = speaker, list(voices)
         self.flow = cast(Flow, teacher.part("flow"))
-        vocoder = "hift" if sizes.source_filter is None else "source_filter"
-        self.vocoder = teacher.part(vocoder)
-        names = (f"{vocoder}.safetensors", "flow.safetensors", "speaker_encoder.safetensors")
-        self.files = {name: find_file(folder, name) for name in (*names, SYMBOLS, LEXICON, LETTERS)}
+        self.vocoder = teacher.part(sizes.vocoder_part)
+        parts = (sizes.vocoder_part, "flow", "speaker_encoder")
+        names = (*(f"{part}.safetensors" for part in parts), SYMBOLS, LEXICON, LETTERS)
+        self.files = {name: find_file(folder, name) for name in names}
         self.heard: dict[str, Recording] = {}
         self.mels: dict[str, Tensor] = {}
         self.company: dict[int, list[Example]] = {}

@@ -25,7 +25,7 @@ from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.errors import AudioError, UsageError
 from mamtra_cli.families.cloning import refuse_state, voice_facts
 from mamtra_cli.families.mvc.conditioner import Conditioner, Steering, Style
-from mamtra_cli.families.mvc.config import MVCConfig
+from mamtra_cli.families.mvc.config import REFERENCE_FRAMES, MVCConfig
 from mamtra_cli.families.mvc.manner import Manner as Settings
 from mamtra_cli.families.mvc.stream import WHOLE, TextState, Windows, push
 from mamtra_cli.families.settings import told
@@ -37,7 +37,6 @@ from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 LONGEST_PIECE = 7.0  # seconds of speech that a piece of text should take at most
-REFERENCE_FRAMES = 150  # of a reference that is heard at once, as in training
 LEAST_FRAMES = 8
 
 
