@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
+from mamtra_cli.codecs.flow_hift import parts
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import (
@@ -69,16 +66,11 @@ class CosyVoice2(LightCosyVoice2):
         """Make one part with new weights."""
         if part == "lm":
             return SpeechLM(config.lm)
-        if part == "flow":
-            return Flow(config.flow)
-        if part == "hift":
-            return HiFT(config.hift)
-        if part == "source_filter" and config.source_filter is not None:
-            return SourceFilter(config.source_filter)
         if part == "speech_tokenizer" and config.speech_tokenizer is not None:
             return SpeechTokenizer(config.speech_tokenizer)
-        if part == "speaker_encoder" and config.speaker_encoder is not None:
-            return SpeakerEncoder(config.speaker_encoder)
+        of_codec = parts.build(config, part)
+        if of_codec is not None:
+            return of_codec
         raise CheckpointError(
             f"a {self.name} model of this configuration has no part `{part}`",
             f"it has {', '.join(self.part_names(config))}",

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mamtra_cli.checkpoint import find_file, sha256
-from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
-from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
+from mamtra_cli.codecs.flow_hift import parts
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned, Upstream
 from mamtra_cli.families.front_end import FrontEnd
@@ -55,14 +52,9 @@ class MVC:
         """Make one part with new weights."""
         if part == "conditioner":
             return Conditioner(config.conditioner)
-        if part == "flow":
-            return Flow(config.flow)
-        if part == "hift":
-            return HiFT(config.hift)
-        if part == "source_filter" and config.source_filter is not None:
-            return SourceFilter(config.source_filter)
-        if part == "speaker_encoder":
-            return SpeakerEncoder(config.speaker_encoder)
+        of_codec = parts.build(config, part)
+        if of_codec is not None:
+            return of_codec
         raise CheckpointError(
             f"an {self.name} model has no part `{part}`",
             f"it has {', '.join(self.part_names(config))}",
