@@ -190,23 +190,35 @@ def flow_estimator(flow: Flow, stored: StoredWeights | None = None) -> onnx.Mode
     seen = _seen(graph, graph.op("Transpose", "x", perm=LAST), "chunk")
 
     def run(level: nn.Module, h: str) -> str:
-        resnet, blocks = level[0], level[1]  # type: ignore[index]
+        assert isinstance(level, nn.ModuleList)
+        resnet, blocks = level[0], level[1]
+        assert isinstance(resnet, ResnetBlock)
+        assert isinstance(blocks, nn.ModuleList)
         h = graph.op("Transpose", _resnet(graph, h, resnet, time), perm=LAST)
         for block in blocks:
+            assert isinstance(block, TransformerBlock)
             h = _transformer(graph, h, block, seen)
         return graph.op("Transpose", h, perm=LAST)
 
     down, up = estimator.down_blocks[0], estimator.up_blocks[0]
     skip = run(down, h)
-    h = graph.conv(skip, down[2], left=2)  # type: ignore[index]
+    h = graph.conv(skip, _last(down), left=2)
     for level in estimator.mid_blocks:
         h = run(level, h)
     h = run(up, graph.op("Concat", h, skip, axis=1))
-    h = graph.conv(h, up[2], left=2)  # type: ignore[index]
+    h = graph.conv(h, _last(up), left=2)
     h = graph.conv(_conv_block(graph, h, estimator.final_block), estimator.final_proj)
     graph.ops("Identity", h, outputs=["velocity"])
     graph.outputs.append(graph.value("velocity", ("B", bins, "T")))
     return graph.model("flow_estimator")
+
+
+def _last(level: nn.Module) -> nn.Conv1d:
+    """The convolution at the end of the first and the last level."""
+    assert isinstance(level, nn.ModuleList)
+    conv = level[2]
+    assert isinstance(conv, nn.Conv1d)
+    return conv
 
 
 def _time(graph: Graph, estimator: FlowEstimator) -> str:
