@@ -143,14 +143,7 @@ def draw_frames(
     histories: Sequence[Sequence[Frame]],
     variates: Sequence[Variates],
 ) -> list[Frame]:
-    """Draw one id of each codebook of each row.
-
-    Args:
-        scores: (B, K, V) logits or log-probabilities; -inf excludes an id.
-        options: how to draw, the same for all rows.
-        histories: frames that each row drew so far, oldest first.
-        variates: one a row.
-    """
+    """See draws.py."""
     if is_shaped(options):
         return _shaped_frames(scores, options, histories, variates)
     if len(scores) == 1 and scores.device.type == "cpu":
