@@ -54,6 +54,17 @@ def test_any_cut_gives_the_samples_of_one_pass(
     torch.testing.assert_close(pieces(codec, said, sizes), whole, atol=1e-5, rtol=0)
 
 
+def test_windows_of_long_speech_are_not_heard(
+    codec: ResidualMelCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = frames(30)
+    whole = codec.whole(said, (), SoundOptions(seed=3))
+    monkeypatch.setattr("mamtra_cli.codecs.residual_mel.codec.WINDOW", 8)
+    torch.testing.assert_close(
+        codec.whole(said, (), SoundOptions(seed=3)), whole, atol=1e-5, rtol=0
+    )
+
+
 def test_the_sound_of_a_clip_is_dropped(codec: ResidualMelCodec) -> None:
     said = frames(30)
     going_on = codec.whole(said[20:], said[:20], SoundOptions(seed=3))

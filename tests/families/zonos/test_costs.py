@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.families.zonos.tiny import CODEC, SPEAKER
+from tests.families.zonos.tiny import SPEAKER
 
 from mamtra_cli.backbone import costs as stack_costs
-from mamtra_cli.codecs.dac.config import DacConfig
-from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.codecs.residual_mel import costs as residual_mel
+from mamtra_cli.codecs.residual_mel.config import ResidualMelConfig
 from mamtra_cli.families.measures import Request
 from mamtra_cli.families.zonos import costs
 from mamtra_cli.families.zonos.config import HYBRID, SpeakerConfig, ZonosConfig
 from mamtra_cli.families.zonos.measures import PipelineMeasures
 from mamtra_cli.families.zonos.speaker_encoder import SpeakerEncoder
-from mamtra_cli.live_bytes import live_peak
 
 BOTH = {"transformer": ZonosConfig(), "hybrid": HYBRID}
 REQUEST = Request(tokens=861, prompt=431, text=150)
@@ -33,10 +32,7 @@ def test_parameters_are_the_published_ones(goldens: Path, kind: str) -> None:
     assert costs.lm_parameters(BOTH[kind].lm) == told["parameter_count"]
 
 
-def test_codec_and_speaker_are_counted() -> None:
-    for codec in (CODEC, DacConfig()):
-        with torch.device("meta"):
-            assert costs.codec_parameters(codec) == count(Dac(codec))
+def test_speaker_encoder_is_counted() -> None:
     for speaker in (SPEAKER, SpeakerConfig()):
         with torch.device("meta"):
             assert costs.speaker_parameters(speaker) == count(SpeakerEncoder(speaker))
@@ -67,13 +63,17 @@ def test_every_saving_has_its_cause() -> None:
     assert steps[-2].peak < 0.8 * first
 
 
-def test_the_decoder_holds_what_the_formula_says() -> None:
-    codec = DacConfig(encoder_width=4, decoder_width=256, latent=64)
-    dac = Dac(codec).eval()
-    ids = torch.zeros((1, 9, 64), dtype=torch.long)
-    with torch.no_grad():
-        peak, _ = live_peak(lambda: dac.decode(ids), torch.device("cpu"), carried=0)
-    assert peak == pytest.approx(costs.decoder_scratch(codec, 64), rel=0.2)
+def test_a_codec_of_mels_has_its_own_savings() -> None:
+    mel = ResidualMelConfig()
+    lm = replace(ZonosConfig().lm, codebooks=mel.codebooks, codes=mel.codes)
+    config = ZonosConfig(lm=lm, mel_codec=mel)
+    request = Request.of_seconds(10, rate=config.sound.frame_rate)
+    steps = costs.savings(config, request, replace(config, lm=replace(lm, kinds="TM" * 13)))
+    windows, cache = steps[1], steps[3]
+    assert windows.own == residual_mel.one_pass(mel, 375) - residual_mel.windowed(mel, 250)
+    # 30 seconds are so many frames of this codec, beside the prefix and the clip.
+    kept = costs.cache_bytes(lm, 1016, state=2) - costs.cache_bytes(lm, 510)
+    assert cache.own == kept
 
 
 def test_a_measured_prompt_is_what_was_asked() -> None:

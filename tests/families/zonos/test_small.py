@@ -206,3 +206,12 @@ def test_it_is_measured(teacher: Path, student: Path) -> None:
             ProfileRecipe(model=str(folder), device="cpu", seq=40, runs=1, warmup=0)
         ).rows
         assert rows
+        memory = profile(
+            ProfileRecipe(
+                model=str(folder), device="cpu", savings=True, imitate_official=True, seconds=2.0
+            )
+        )
+        assert memory.savings[0].name == "official pipeline"
+        assert memory.savings[-1].hybrid is (folder == student)
+        measured = {row.stage: row.values["peak_bytes"] for row in memory.rows}
+        assert measured["memory"] < measured["official_memory"]

@@ -8,6 +8,7 @@ from mamtra_cli.errors import UsageError
 
 DILATIONS = (1, 3, 9)
 KERNEL = 7
+WINDOW = 128  # most new frames that are decoded at once
 MOST_STAGES = 8
 WIDEST = 1 << 20
 

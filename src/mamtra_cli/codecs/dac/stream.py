@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mamtra_cli.codecs.dac.config import WINDOW
 from mamtra_cli.codecs.dac.model import Dac
 
 
@@ -36,7 +37,7 @@ class DacStream:
         window: most new frames that are decoded at once.
     """
 
-    def __init__(self, dac: Dac, *, first: int = 16, window: int = 128) -> None:
+    def __init__(self, dac: Dac, *, first: int = 16, window: int = WINDOW) -> None:
         if not 1 <= first <= window:
             raise ValueError(f"first must lie in 1..{window}, got {first}")
         self.dac = dac

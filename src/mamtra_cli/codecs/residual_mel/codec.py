@@ -13,6 +13,7 @@ from torch import Tensor
 from mamtra_cli.codecs.base import Frame, SoundOptions
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilterState
 from mamtra_cli.codecs.flow_hift.vocoder_stream import SourceFilterStream
+from mamtra_cli.codecs.residual_mel.config import WINDOW
 from mamtra_cli.codecs.residual_mel.model import Contexts, ResidualMel
 
 HEARD = 25  # frames of a clip that the sound after it depends on
@@ -88,15 +89,19 @@ class ResidualMelCodec:
     def _speak(
         self, state: MelState, frames: Sequence[Frame], *, final: bool
     ) -> tuple[MelState, Tensor]:
-        """Decode as far as the frames to come allow."""
-        latent = self.model.quantizer.decode(self._ids(frames))
-        contexts, mel = self.model.mel_of(state.contexts, latent, final=final)
-        sound, wave = state.stream.step(state.sound, mel.float(), final=final)
-        silent = min(state.silent, len(wave))
-        after = MelState(
-            stream=state.stream, contexts=contexts, sound=sound, silent=state.silent - silent
-        )
-        return after, wave[silent:].float().cpu()
+        """Decode as far as the frames to come allow, in windows: scratch is that of one."""
+        windows, waves = torch.split(self._ids(frames), WINDOW, dim=2), []
+        for place, ids in enumerate(windows, 1):
+            last = final and place == len(windows)
+            latent = self.model.quantizer.decode(ids)
+            contexts, mel = self.model.mel_of(state.contexts, latent, final=last)
+            sound, wave = state.stream.step(state.sound, mel.float(), final=last)
+            silent = min(state.silent, len(wave))
+            state = MelState(
+                stream=state.stream, contexts=contexts, sound=sound, silent=state.silent - silent
+            )
+            waves.append(wave[silent:].float().cpu())
+        return state, torch.cat(waves)
 
     def _ids(self, frames: Sequence[Frame]) -> Tensor:
         """Check frames and make them (1, K, n)."""

@@ -8,6 +8,7 @@ from mamtra_cli.codecs.flow_hift.config import MelConfig, SourceFilterConfig
 from mamtra_cli.errors import UsageError
 
 VOCODER = SourceFilterConfig()
+WINDOW = 128  # most new frames that are decoded at once
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,8 +135,10 @@ class ResidualMel(nn.Module):
         place = self.quantizer.codes
         return self.quantizer.encode(self.latent(self.mel(wave).to(place.dtype)))
 
-    def decode_mel(self, ids: Tensor) -> Tensor:
-        """Make mels (B, M, stride * F) of ids (B, K, F)."""
+    def decode(self, ids: Tensor) -> Tensor:
+        """Make samples (B, hop * F) of ids (B, K, F) in one pass."""
         batch = ids.shape[0]
         contexts = (first_contexts(self.unfold, batch), first_contexts(self.speak, batch))
-        return self.mel_of(contexts, self.quantizer.decode(ids), final=True)[1]
+        mel = self.mel_of(contexts, self.quantizer.decode(ids), final=True)[1]
+        sound: Tensor = self.vocoder(mel.float())
+        return sound

@@ -17,8 +17,8 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEncoderConfig,
     FlowEstimatorConfig,
     HiFTConfig,
-    SourceFilterConfig,
 )
+from mamtra_cli.codecs.flow_hift.costs import source_filter_parameters, source_filter_scratch
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.measures import Needs, Request, Saving
 
@@ -27,7 +27,6 @@ SCORES = 7  # score matrices a head of the published encoder: both terms, padded
 WIDTHS = 12  # vectors of the layer's width a frame that both networks hold beside them
 QUERIES = 256  # rows of scores that our attention makes at once
 VOCODER_TENSORS = 7  # of the last, widest stage of HiFT
-FILTER_TENSORS = 27  # as wide as a filter, a filter of the source-filter vocoder
 ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
 # Resident bytes of the official program on a CPU, with random weights of the published sizes.
 OBSERVED = {"while it loads": 5_480_000_000, "once loaded": 3_470_000_000}
@@ -113,22 +112,6 @@ def vocoder_parameters(config: CosyVoice2Config) -> int:
     return hift_parameters(config.hift)
 
 
-def source_filter_parameters(config: SourceFilterConfig) -> int:
-    """Parameters of the source-filter vocoder."""
-    width, pitch = config.width, config.pitch_width
-    total = 5 * config.mel_bins * pitch + pitch + 2 * pitch + 2
-    total += (config.pitch_layers - 1) * (5 * pitch * pitch + pitch)
-    total += 5 * config.mel_bins * width + width
-
-    def block(widening: int) -> int:
-        return (config.kernel + 1) * width + 2 * width + (2 * width + 1) * widening * width + width
-
-    total += config.blocks * block(config.widening)
-    total += config.fine_blocks * block(config.fine_widening)
-    total += (width + 3) * config.rate * width
-    return total + (width + 1) * 3 * config.bins
-
-
 def hift_parameters(config: HiFTConfig) -> int:
     """Parameters of HiFT, weight norm folded."""
     base, bins = config.base_channels, config.n_fft + 2
@@ -179,8 +162,7 @@ def estimator_scratch(config: FlowEstimatorConfig, frames: int, rows: int = 2) -
 def vocoder_scratch(config: CosyVoice2Config, frames: int) -> int:
     """Bytes of a model's vocoder over so many mel frames at once."""
     if config.source_filter is not None:
-        sizes = config.source_filter
-        return FILTER_TENSORS * FLOAT * sizes.bins * sizes.rate * frames
+        return source_filter_scratch(config.source_filter, frames)
     return hift_scratch(config.hift, frames)
 
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.audio import LISTENING_RATE
-from mamtra_cli.codecs.dac.codec import DacCodec
-from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
 from mamtra_cli.errors import AudioError
 from mamtra_cli.families.cloning import voice_facts
 from mamtra_cli.families.speaker import Loaded
+from mamtra_cli.families.zonos.sound import FrameCodec
 from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SpeakerEncoder, clip_mels
 from mamtra_cli.model_rate import to_rate
 from mamtra_cli.voices.clip import Clip
@@ -39,7 +38,7 @@ def voice_vector(encoder: SpeakerEncoder, wave: Tensor) -> Tensor:
 
 def clone(
     parts: Loaded,
-    codec: DacCodec | ResidualMelCodec,
+    codec: FrameCodec,
     clip: Clip,
     name: str,
     *,

@@ -1,25 +1,25 @@
 """Memory of the whole pipeline by formulas: the official arithmetic, ours, and each saving between.
 
-From configs alone, no torch. The language model alone is in backbone/costs.py. What the official
-program does is stated in Zyphra/Zonos: bfloat16 weights, a bfloat16 cache that is allocated for 30
-seconds whatever is spoken, two rows for guidance, the speaker encoder and the codec in float32 on
-the device, and one pass of the decoder over the whole speech.
+From configs alone, no torch. The language model alone is in backbone/costs.py, codecs are in
+codecs/*/costs.py. What the official program does is stated in Zyphra/Zonos: bfloat16 weights, a
+bfloat16 cache that is allocated for 30 seconds whatever is spoken, two rows for guidance, the
+speaker encoder and the codec in float32 on the device, and one pass of the decoder over the whole
+speech.
 """
 
 from dataclasses import dataclass, replace
 from math import ceil
 
 from mamtra_cli.backbone import costs
-from mamtra_cli.codecs.dac.config import DILATIONS, KERNEL, DacConfig
+from mamtra_cli.codecs.dac import costs as dac
+from mamtra_cli.codecs.residual_mel import costs as residual_mel
 from mamtra_cli.families.measures import Needs, Request, Saving
 from mamtra_cli.families.zonos.config import LMConfig, SpeakerConfig, ZonosConfig
 from mamtra_cli.families.zonos.symbols import TABLE_ROWS
 
 FLOAT, HALF = 4, 2
-WINDOW = 128  # frames that our decoder takes at once, beside those it hears again
-DECODER_TENSORS = 5  # of its last, widest stage, alive together
 ROWS = 2  # with conditions and without
-LONGEST = 2580  # frames that the official cache is allocated for
+LONGEST = 30  # seconds that the official cache is allocated for
 ROUND = 8
 
 
@@ -54,30 +54,6 @@ def lm_parameters(lm: LMConfig) -> int:
     return costs.parameters(lm.hybrid, head_of(lm)).total
 
 
-def codec_parameters(config: DacConfig) -> int:
-    """Parameters of encoder, quantiser and decoder."""
-
-    def units(channels: int) -> int:
-        each = KERNEL * channels * channels + channels * channels + 2 * channels + 2 * channels
-        return len(DILATIONS) * each
-
-    total, wide = KERNEL * config.encoder_width + config.encoder_width, config.encoder_width
-    for stride in config.strides:
-        total += units(wide) + wide + 2 * stride * wide * 2 * wide + 2 * wide
-        wide *= 2
-    total += wide + 3 * wide * config.latent + config.latent
-    stage = (
-        config.code_dim * (2 * config.latent + 1) + config.latent + config.codes * config.code_dim
-    )
-    total += config.codebooks * stage
-    wide = config.decoder_width
-    total += KERNEL * config.latent * wide + wide
-    for stride in reversed(config.strides):
-        total += wide + 2 * stride * wide * (wide // 2) + wide // 2 + units(wide // 2)
-        wide //= 2
-    return total + wide + KERNEL * wide + 1
-
-
 def speaker_parameters(config: SpeakerConfig) -> int:
     """Numbers of the speaker encoder, running statistics included, the affine map too."""
     narrow, total = config.width, 9 * config.width + 4 * config.width
@@ -96,10 +72,25 @@ def speaker_parameters(config: SpeakerConfig) -> int:
     return total + config.dim * config.lda + config.lda
 
 
-def decoder_scratch(config: DacConfig, frames: int) -> int:
-    """Bytes of the decoder over so many frames at once: its last stage."""
-    narrowest = config.decoder_width >> len(config.strides)
-    return DECODER_TENSORS * FLOAT * narrowest * config.hop * frames
+def codec_parameters(config: ZonosConfig) -> int:
+    """Parameters of the codec in use."""
+    if config.mel_codec is None:
+        return dac.parameters(config.codec)
+    return residual_mel.parameters(config.mel_codec)
+
+
+def one_pass(config: ZonosConfig, frames: int) -> int:
+    """Bytes of the codec in use over so many frames at once."""
+    if config.mel_codec is None:
+        return dac.one_pass(config.codec, frames)
+    return residual_mel.one_pass(config.mel_codec, frames)
+
+
+def windowed(config: ZonosConfig, frames: int) -> int:
+    """The same in windows."""
+    if config.mel_codec is None:
+        return dac.windowed(config.codec, frames)
+    return residual_mel.windowed(config.mel_codec, frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +117,13 @@ def official(config: ZonosConfig, request: Request) -> Stage:
     """The official pipeline. A published hybrid keeps its states in bfloat16."""
     lm = config.lm
     prefix = request.text + len(lm.conditions) - 1
-    positions = ceil((prefix + request.prompt + LONGEST + lm.codebooks) / ROUND) * ROUND
-    beside = codec_parameters(config.codec) + speaker_parameters(config.speaker)
+    longest = LONGEST * round(config.sound.frame_rate)
+    positions = ceil((prefix + request.prompt + longest + lm.codebooks) / ROUND) * ROUND
+    beside = codec_parameters(config) + speaker_parameters(config.speaker)
     return Stage(
         weights=HALF * lm_parameters(lm) + FLOAT * beside,
         language_model=cache_bytes(lm, positions, state=HALF),
-        sound=decoder_scratch(config.codec, request.prompt + request.tokens),
+        sound=one_pass(config, request.prompt + request.tokens),
     )
 
 
@@ -139,12 +131,11 @@ def needs(config: ZonosConfig, request: Request) -> Needs:
     """Our pipeline: guided rows, the codec in float32 and in windows."""
     lm = config.lm
     prefix = request.text + len(lm.conditions) - 1
-    frames = min(request.tokens, WINDOW) + 2 * config.codec.reach
     return Needs(
         rows=ROWS,
         positions=prefix + request.prompt + request.tokens + lm.codebooks,
-        weights={"codec": FLOAT * codec_parameters(config.codec)},
-        scratch={"codec": decoder_scratch(config.codec, frames)},
+        weights={"codec": FLOAT * codec_parameters(config)},
+        scratch={"codec": windowed(config, request.tokens)},
     )
 
 

@@ -151,9 +151,10 @@ class Zonos:
         """It has a language model, which is taught by `lessons`."""
         del given
 
-    def measures(self, config: ZonosConfig) -> PipelineMeasures | None:
-        """What can be measured from text to sound of models with the published codec."""
-        return PipelineMeasures() if config.mel_codec is None else None
+    def measures(self, config: ZonosConfig) -> PipelineMeasures:
+        """What can be measured from text to sound."""
+        del config
+        return PipelineMeasures()
 
     def fingerprint(self, folder: Path, config: ZonosConfig, part: str) -> str:
         """SHA-256 of the file of a part, or of the table of phones."""

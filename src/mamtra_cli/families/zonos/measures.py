@@ -4,16 +4,18 @@ Ids are random where only their number matters.
 """
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 
+from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.codecs.dac.model import Dac
-from mamtra_cli.codecs.dac.stream import DacState, DacStream
+from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
 from mamtra_cli.families.zonos import costs
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
+from mamtra_cli.families.zonos.sound import codec_of
 from mamtra_cli.families.zonos.symbols import BEGIN, END, ROWS, TABLE_ROWS
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
@@ -55,24 +57,25 @@ class PipelineMeasures:
         self, config: ZonosConfig, part: Parts, device: torch.device, frames: int
     ) -> Mapping[str, Callable[[], object]]:
         """The codec alone."""
-        stream = DacStream(cast(Dac, part("codec")))
-        said = random_frames(config, frames)
-        return {"codec": lambda: stream.whole(said)}
+        codec, said = codec_of(part("codec")), random_frames(config, frames)
+        return {"codec": lambda: codec.whole(said, (), SoundOptions())}
 
     def sound_peak(self, config: ZonosConfig, part: Parts, request: Request) -> int:
         """The codec in windows, each handed out."""
-        stream, peak = DacStream(cast(Dac, part("codec"))), 0
-        state, said = stream.start(), random_frames(config, request.tokens)
+        module = part("codec")
+        codec, device, peak = codec_of(module), next(module.parameters()).device, 0
+        state: Any = codec.start((), SoundOptions())
+        said = random_frames(config, request.tokens)
         for start in range(0, len(said), PUSHED):
             more, held = said[start : start + PUSHED], state
 
-            def push(more: list[Frame] = more, held: DacState = held) -> DacState:
-                return stream.push(held, more)[0]
+            def push(more: list[Frame] = more, held: Any = held) -> Any:
+                return codec.push(held, more)[0]
 
-            highest, state = live_peak(push, stream.device, carried=tensor_bytes(held))
+            highest, state = live_peak(push, device, carried=tensor_bytes(held))
             peak = max(peak, highest)
         last = state
-        final, _ = live_peak(lambda: stream.finish(last), stream.device, carried=tensor_bytes(last))
+        final, _ = live_peak(lambda: codec.finish(last), device, carried=tensor_bytes(last))
         return max(peak, final)
 
     def official(
@@ -80,16 +83,16 @@ class PipelineMeasures:
     ) -> Peaks:
         """By formulas for the language model, and the codec in one pass over all frames."""
         told = costs.official(config, request)
-        dac = cast(Dac, part("codec"))
+        codec = cast(Dac | ResidualMel, part("codec"))
         said = random_frames(config, request.prompt + request.tokens)
         ids = torch.tensor(said, device=device).T[None]
         with torch.no_grad():
-            sound, _ = live_peak(lambda: dac.decode(ids), device, carried=0)
+            sound, _ = live_peak(lambda: codec.decode(ids), device, carried=0)
         return Peaks(weights=told.weights, language_model=told.language_model, sound=sound)
 
 
 def random_frames(config: ZonosConfig, count: int, seed: int = 0) -> list[Frame]:
     """So many random frames."""
     shape = (count, config.lm.codebooks)
-    drawn = torch.randint(config.codec.codes, shape, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randint(config.lm.codes, shape, generator=torch.Generator().manual_seed(seed))
     return [tuple(frame) for frame in drawn.tolist()]

@@ -13,10 +13,6 @@ from typing import Any, cast
 
 import torch
 
-from mamtra_cli.codecs.dac.codec import DacCodec
-from mamtra_cli.codecs.dac.model import Dac
-from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
-from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.cloning import refuse_state
 from mamtra_cli.families.speaker import Loaded
@@ -28,6 +24,7 @@ from mamtra_cli.families.zonos.manner import Manner as Settings
 from mamtra_cli.families.zonos.manner import manner_of
 from mamtra_cli.families.zonos.positions import USUAL_RATE, expected
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt
+from mamtra_cli.families.zonos.sound import FrameCodec, codec_of
 from mamtra_cli.families.zonos.symbols import ROWS
 from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens
 from mamtra_cli.voices.clip import Clip
@@ -80,12 +77,9 @@ class ZonosSpeaker:
         return PlainTokens(self.lm, self.config.sound.frame_rate)
 
     @cached_property
-    def codec(self) -> DacCodec | ResidualMelCodec:
+    def codec(self) -> FrameCodec:
         """Frames to sound."""
-        part = self.parts.part("codec")
-        return (
-            ResidualMelCodec(part) if isinstance(part, ResidualMel) else DacCodec(cast(Dac, part))
-        )
+        return codec_of(self.parts.part("codec"))
 
     def front_end(self, settings: Told | None) -> ZonosFrontEnd:
         """The front end of a language, or of given phones."""

@@ -1,0 +1,27 @@
+"""Parameters and memory of the source-filter vocoder by formulas. From configs alone, no torch."""
+
+from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
+
+FLOAT = 4
+FILTER_TENSORS = 27  # as wide as a filter, a filter
+
+
+def source_filter_parameters(config: SourceFilterConfig) -> int:
+    """Parameters of the source-filter vocoder."""
+    width, pitch = config.width, config.pitch_width
+    total = 5 * config.mel_bins * pitch + pitch + 2 * pitch + 2
+    total += (config.pitch_layers - 1) * (5 * pitch * pitch + pitch)
+    total += 5 * config.mel_bins * width + width
+
+    def block(widening: int) -> int:
+        return (config.kernel + 1) * width + 2 * width + (2 * width + 1) * widening * width + width
+
+    total += config.blocks * block(config.widening)
+    total += config.fine_blocks * block(config.fine_widening)
+    total += (width + 3) * config.rate * width
+    return total + (width + 1) * 3 * config.bins
+
+
+def source_filter_scratch(config: SourceFilterConfig, frames: int) -> int:
+    """Bytes of the source-filter vocoder over so many mel frames at once."""
+    return FILTER_TENSORS * FLOAT * config.bins * config.rate * frames
