@@ -17,6 +17,7 @@ import torch
 import torch.nn.attention
 from dataset import Corpus, Sentence
 from epochs import Epochs
+from guiding import guided_scores
 from loop import Losses, bf16_is_fast, train
 from sizes import LM, TOKENIZER
 from torch import Tensor, nn
@@ -26,7 +27,6 @@ from mamtra_cli.codecs.flow_hift.speech_tokenizer import codes_to_digits
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT
 from mamtra_cli.families.cosyvoice2.sequences import IGNORE, lay_out
-from mamtra_cli.layers.rotary import apply_rope, rope_table
 
 GUIDED = 2
 CORRUPTION = 0.10
@@ -161,7 +161,8 @@ def main() -> None:
             owners[i, at : at + len(o)] = torch.tensor(o)
         now = 1 + owners
         after = 1 + torch.minimum(owners + 1, lengths[:, None] - 1)
-        scores = guided_scores(model, out.captured[GUIDED], laid.positions)
+        layer, entering = model.lm.stack.layers[GUIDED], out.captured[GUIDED]
+        scores = guided_scores(layer, LM.hybrid, entering, laid.positions)
         width = scores.shape[-1]
         causal = torch.ones(width, width, dtype=torch.bool).tril()
         scores = scores.masked_fill(~(causal & real[:, None, None, :]), float("-inf"))
@@ -211,20 +212,6 @@ def corrupt(ids: Tensor, speech: Tensor, rng: np.random.Generator) -> Tensor:
     near = ids + (new - old) * place
     uniform = torch.from_numpy(rng.random(shape) < 0.5)
     return torch.where(hit, torch.where(uniform, anything, near), ids)
-
-
-def guided_scores(model: LMTrainer, entering: Tensor, positions: Tensor) -> Tensor:
-    """Return the scores of query heads 0 and 1 of block GUIDED in float32, (B, 2, T, T)."""
-    layer = model.lm.stack.layers[GUIDED]
-    dim = LM.head_dim
-    u = layer.input_layernorm(entering)
-    attention = layer.self_attn
-    q = F.linear(u, attention.q_proj.weight[: 2 * dim], attention.q_proj.bias[: 2 * dim]).float()
-    k = F.linear(u, attention.k_proj.weight[:dim], attention.k_proj.bias[:dim]).float()
-    q = q.unflatten(-1, (2, dim))
-    turn = rope_table(positions, dim, LM.rope_theta)
-    q, k = apply_rope(q, turn), apply_rope(k[:, :, None], turn)
-    return torch.einsum("bihd,bjd->bhij", q, k[:, :, 0]) / dim**0.5
 
 
 if __name__ == "__main__":

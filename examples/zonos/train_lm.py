@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epochs import Epochs  # isort: skip
+from guiding import guided_scores  # isort: skip
 from loop import Losses, bf16_is_fast, train  # isort: skip
 
 from mamtra_cli.families.lessons import IGNORE, Example
@@ -31,7 +32,6 @@ from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.manner import Manner, values
 from mamtra_cli.families.zonos.positions import positions
 from mamtra_cli.families.zonos.symbols import TABLE_ROWS
-from mamtra_cli.layers.rotary import apply_rope, rope_table
 
 KINDS = ("closed", "open", "strings", "natural")
 GUIDED = 2
@@ -95,28 +95,19 @@ def lessons_of(
     return lessons
 
 
-def guided_scores(layer: nn.Module, entering: Tensor, places: Tensor) -> Tensor:
-    """Scores (B, 2, T, T) of the first two query heads of a block on its first keys, float32."""
-    dim, attention = LM.head_dim, layer.self_attn
-    u = layer.input_layernorm(entering)
-    q = F.linear(u, attention.q_proj.weight[: 2 * dim]).float().unflatten(-1, (2, dim))
-    k = F.linear(u, attention.k_proj.weight[:dim]).float()[:, :, None]
-    turn = rope_table(places, dim, LM.rope_theta)
-    q, k = apply_rope(q, turn, LM.rope), apply_rope(k, turn, LM.rope)
-    return torch.einsum("bihd,bjd->bhij", q, k[:, :, 0]) / dim**0.5
-
-
 def main() -> None:
     """Train the language model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, action="append", required=True)
     parser.add_argument("--out", type=Path, default=Path("work/zonos-small"))
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--voice", action="append", help="of these alone (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     known = torch.load(args.out / "features.pt", weights_only=True)
     rows = [e for e in read(args.corpus, args.out / "phones.json", KINDS) if e.sentence.id in known]
+    rows = [e for e in rows if e.sentence.voice in (args.voice or VOICES)]
     table = durations(rows)
     (args.out / "durations.json").write_text(json.dumps(table))
     lessons = lessons_of(rows, known, table)
@@ -172,7 +163,8 @@ def main() -> None:
             spoken = (targets != IGNORE).any(-1)
             logits = model.lm.logits(out.hidden[spoken])
             named = model.phone(out.captured[GUIDED + 1][spoken])
-            scores = guided_scores(model.lm.stack.layers[GUIDED], out.captured[GUIDED], places)
+            layer, entering = model.lm.stack.layers[GUIDED], out.captured[GUIDED]
+            scores = guided_scores(layer, config.hybrid, entering, places)
         wanted = targets[spoken]
         books = [
             F.cross_entropy(logits[:, book].float(), wanted[:, book], ignore_index=IGNORE)
