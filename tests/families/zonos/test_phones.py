@@ -107,6 +107,11 @@ def test_missing_espeak_says_how_to_name_it(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(MissingDependencyError, match="espeak is not installed") as told:
         phones("unheard", "en-us")
     assert ESPEAK in str(told.value.hint)
+    assert PHONEMIZER in str(told.value.hint)
+    monkeypatch.setenv(PHONEMIZER, "/nowhere/libespeak-ng.so")
+    with pytest.raises(MissingDependencyError, match=r"`/nowhere/libespeak-ng\.so` does not") as told:
+        phones("unheard", "en-us")
+    assert PHONEMIZER in str(told.value.hint)
 
 
 def test_unknown_language_names_what_is_near() -> None:
@@ -120,3 +125,22 @@ def test_unknown_language_names_what_is_near() -> None:
 def test_symbols_without_a_row_and_foreign_words_are_told() -> None:
     assert unread("a\u0303b1") == "\u03031"
     assert switched("(en)nɪ(cmn) s") == ("(en)", "(cmn)")
+
+
+def test_phones_that_the_model_was_not_taught_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoken = {"kana": "(en)kˈænə(ja)", "blanc": "bla\u0303", "noir": "nwˈaʁ", "pain": "pɛ\u0303"}
+    monkeypatch.setattr(
+        "mamtra_cli.families.zonos.phones.run_espeak",
+        lambda words, language: [spoken[word] for word in words],
+    )
+    for words in (["kana", "noir"], ["kana", "blanc"], ["pain"]):
+        espeak(words, "of this test")
+    assert [line.split(maxsplit=3)[2] for line in caplog.messages] == [
+        "`kana`",
+        "`kana`",
+        "`blanc`",
+    ]
+    assert "in another language, (en)" in caplog.messages[0]
+    assert "no row" in caplog.messages[2]

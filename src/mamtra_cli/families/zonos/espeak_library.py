@@ -32,7 +32,11 @@ class Voice(ctypes.Structure):
 
 def main(path: str, language: str) -> int:
     """Pronounce every line of stdin; 2 where the library does not start, 3 without the voice."""
-    library = ctypes.CDLL(path)
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if library.espeak_Initialize(SYNCHRONOUS, 0, None, 0) <= 0:
         return 2
     wanted = Voice(languages=language.encode())

@@ -7,12 +7,13 @@ program, taken where there is no library, also stresses words such as "the". Oth
 espeak pronounce some words differently; 1.51 gives the stored examples. Knows no model.
 """
 
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes.util import find_library
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,8 +29,11 @@ PROGRAMS = ("espeak-ng", "espeak")
 MARKS = re.compile(rf"((?:\s*[{re.escape(PUNCTUATION)}]+\s*)+)")
 KEPT = 50_000
 SWITCH = re.compile(r"\([a-z-]+\)")
+NO_LIBRARY = 2  # how `espeak_library.py` ends where the library does not start
 
+log = logging.getLogger(__name__)
 _SPOKEN: dict[tuple[str, str], str] = {}
+_TOLD: set[tuple[str, str]] = set()
 
 Pronounce = Callable[[Sequence[str], str], list[str]]
 """Words and a language code to the phones of each word."""
@@ -51,14 +55,19 @@ def check_language(code: str) -> str:
 
 
 def espeak(words: Sequence[str], language: str) -> list[str]:
-    """Pronounce each word alone, by `run_espeak`; words of this process are kept."""
+    """Pronounce each word alone, by `run_espeak`; words of this process are kept.
+
+    What the model was hardly taught is told, once: words that espeak read in another language, and
+    symbols that the table of phones lacks.
+    """
     source = f"{os.environ.get(ESPEAK)} {os.environ.get(PHONEMIZER)} {language}"
     if len(_SPOKEN) > KEPT:
         _SPOKEN.clear()
     unknown = [word for word in dict.fromkeys(words) if (source, word) not in _SPOKEN]
     if unknown:
-        spoken = run_espeak(unknown, language)
-        _SPOKEN.update({(source, word): said for word, said in zip(unknown, spoken, strict=True)})
+        spoken = dict(zip(unknown, run_espeak(unknown, language), strict=True))
+        tell(spoken, language)
+        _SPOKEN.update({(source, word): said for word, said in spoken.items()})
     return [_SPOKEN[source, word] for word in words]
 
 
@@ -69,7 +78,7 @@ def run_espeak(words: Sequence[str], language: str) -> list[str]:
     in a process of its own.
 
     Raises:
-        MissingDependencyError: there is neither.
+        MissingDependencyError: there is neither, or what was named does not start.
         TextError: it failed, or lacks the language.
     """
     named = os.environ.get(ESPEAK)
@@ -77,7 +86,7 @@ def run_espeak(words: Sequence[str], language: str) -> list[str]:
     if library and (named is None or LIBRARY.search(named)):
         source = str(Path(__file__).with_name("espeak_library.py"))
         command = [sys.executable, "-I", source, library, language]
-        lines = _run(command, "\n".join(words), language)
+        lines = _run(command, "\n".join(words), language, library)
         return lines[: len(words)]
     command = [program(), "-q", "--ipa", "-v", language, "--stdin"]
     lines = [line for line in _run(command, "\n\n".join(words), language) if line]
@@ -99,14 +108,20 @@ def program() -> str:
             return found
     raise MissingDependencyError(
         f"{ESPEAK} names `{named}`, which is no program" if named else "espeak is not installed",
-        f"install espeak-ng, name its program or library in {ESPEAK}, or give the phones yourself",
+        f"install espeak-ng, name its program or library in {ESPEAK} or its library in "
+        f"{PHONEMIZER}, or give the phones yourself",
     )
 
 
-def _run(command: Sequence[str], text: str, language: str) -> list[str]:
+def _run(command: Sequence[str], text: str, language: str, library: str = "") -> list[str]:
     done = subprocess.run(
         command, input=f"{text}\n\n", capture_output=True, encoding="utf-8", check=False
     )
+    if library and done.returncode == NO_LIBRARY:
+        raise MissingDependencyError(
+            f"the espeak library `{library}` does not start: {done.stderr.strip()}",
+            f"name another in {ESPEAK} or {PHONEMIZER}, or give the phones yourself",
+        )
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it has no such voice"])[-1]
         raise TextError(
@@ -140,6 +155,23 @@ def phones(text: str, language: str, pronounce: Pronounce = espeak) -> str:
         for place, piece in enumerate(pieces)
     ]
     return "".join(joined)
+
+
+def tell(spoken: Mapping[str, str], language: str) -> None:
+    """Warn of words whose phones the model was hardly taught, once a symbol or language.
+
+    Args:
+        spoken: words and their phones.
+        language: of the text.
+    """
+    for word, phones in spoken.items():
+        for found, what in (
+            *((each, f"in another language, {each}") for each in switched(phones)),
+            *((each, f"with `{each}`, which the model has no row for") for each in unread(phones)),
+        ):
+            if (language, found) not in _TOLD:
+                _TOLD.add((language, found))
+                log.warning("espeak reads `%s` %s", word, what)
 
 
 def unread(phones: str) -> str:
