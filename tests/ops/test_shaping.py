@@ -50,10 +50,16 @@ def test_probabilities_and_ids_are_the_published_ones(
         assert torch.equal(drawn[..., None], cases[f"{name}.token"])
 
 
-def test_penalty_counts_every_occurrence_and_clamps_to_the_width(inputs: dict[str, Tensor]) -> None:
-    logits, recent = inputs["logits"], inputs["generated_tokens"][..., -2:]
-    assert torch.equal(penalised(logits, recent, 3.0), inputs["penalised_logits_default"])
-    narrow = penalised(logits[..., :1025], recent, 3.0)
+def test_penalty_counts_every_occurrence_and_clamps_to_the_width(
+    goldens: Path, inputs: dict[str, Tensor]
+) -> None:
+    told = json.loads((goldens / "zonos/sampling.json").read_text("utf-8"))["defaults"]
+    window, by = told["repetition_penalty_window"], told["repetition_penalty"]
+    logits, recent = inputs["logits"], inputs["generated_tokens"][..., -window:]
+    assert torch.equal(penalised(logits, recent, by), inputs["penalised_logits_default"])
+    narrow = penalised(logits[..., :-1], recent, by)
     assert torch.equal(narrow, inputs["penalised_logits_1025wide"])
     one = penalised(torch.tensor([1.0, -1.0, 9.0]), torch.tensor([0, 1, 0, 7]), 3.0)
     assert one.tolist() == pytest.approx([1 / 9, -3.0, 3.0])
+    # A mask in the history is no end: scores are as wide as the ids.
+    assert penalised(torch.ones(1026), torch.tensor([1025]), 3.0)[1024] == 1.0

@@ -56,13 +56,6 @@ def test_prefix_is_the_published_one(goldens: Path, name: str) -> None:
             assert torch.equal(conditioner(values[each.name]), tensors[f"bf16.mid.{each.name}"])
 
 
-def test_cosines_come_before_sines(goldens: Path) -> None:
-    _, tensors = read(goldens, "conditioner_transformer")
-    first, second = tensors["mid.fmax"].chunk(2, dim=-1)
-    swapped = torch.cat((second, first), dim=-1)
-    assert (swapped - tensors["mid.fmax"]).abs().max() > 100 * FLOAT
-
-
 def test_a_condition_of_no_kind_or_range_is_refused() -> None:
     with pytest.raises(UsageError, match="no kind `linear`"):
         Condition(name="x", kind="linear")

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tests.families.zonos.tiny import published_folder
 
+from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.engine.lessons.examples import write_examples
 from mamtra_cli.errors import PlanError
 from mamtra_cli.families import registry
@@ -56,7 +57,8 @@ def test_layers_are_exchanged_and_compared_in_every_codebook(student: Path) -> N
     assert told["check"]["tokens"] > 0
     assert all(fit["after"] < fit["before"] for fit in told["calibration"])
     model = registry.open_model(student)
-    assert (model.family.name, model.config.lm.kinds) == ("zonos", "TM")
+    plan = LayerPlan.parse("1:1", model.config.lm.n_layers)
+    assert (model.family.name, model.config.lm.kinds) == ("zonos", plan.kinds)
     assert set(model.parts) == {"lm", "codec", "speaker"}
     assert model.config.codec.sample_rate == 8000
     assert all(len(model.load(part).state_dict()) for part in model.parts)
@@ -66,17 +68,18 @@ def test_projections_of_a_converted_layer_are_the_teachers(teacher: Path, tmp_pa
     convert(of(teacher, output=tmp_path / "s", calibrate="none", check_tokens=0))
     published = load_file(teacher / "model.safetensors")
     ours = load_file(tmp_path / "s" / "lm.safetensors")
-    fused = published["backbone.layers.1.mixer.in_proj.weight"]
-    layer = "backbone.layers.1.mixer"
-    for name, rows in {"q": (0, 32), "k": (32, 48), "v": (48, 64)}.items():
-        taken = ours[f"{layer}.{name}_proj.weight"]
-        assert torch.equal(taken.float(), fused[slice(*rows)].float())
-    out = published["backbone.layers.1.mixer.out_proj.weight"]
-    assert torch.equal(ours[f"{layer}.o_proj.weight"].float(), out.float())
-    kept = ours["backbone.layers.0.self_attn.k_proj.weight"]
-    assert torch.equal(kept, published["backbone.layers.0.mixer.in_proj.weight"][32:48])
-    gate = ours["backbone.layers.1.mlp.gate_proj.weight"]
-    assert torch.equal(gate, published["backbone.layers.1.mlp.fc1.weight"][128:])
+    lm = registry.open_model(tmp_path / "s").config.lm
+    widths = [lm.n_heads * lm.head_dim, lm.n_kv_heads * lm.head_dim, lm.n_kv_heads * lm.head_dim]
+    for layer, kind in enumerate(lm.kinds):
+        stem = f"backbone.layers.{layer}"
+        mixer = f"{stem}.{'self_attn' if kind == 'T' else 'mixer'}"
+        fused = published[f"{stem}.mixer.in_proj.weight"].float()
+        for name, rows in zip("qkv", torch.split(fused, widths), strict=True):
+            assert torch.equal(ours[f"{mixer}.{name}_proj.weight"].float(), rows)
+        out = published[f"{stem}.mixer.out_proj.weight"]
+        assert torch.equal(ours[f"{mixer}.o_proj.weight"].float(), out.float())
+        halves = (ours[f"{stem}.mlp.{name}_proj.weight"] for name in ("up", "gate"))
+        assert torch.equal(torch.cat(tuple(halves)), published[f"{stem}.mlp.fc1.weight"])
 
 
 def test_attention_of_the_published_hybrid_is_exchanged_and_its_own_layers_stay(
@@ -88,17 +91,21 @@ def test_attention_of_the_published_hybrid_is_exchanged_and_its_own_layers_stay(
     )
     done = convert(recipe)
     model = registry.open_model(tmp_path / "student")
-    assert model.config.lm.kinds == "MNN"
+    published = registry.open_model(hybrid)
+    kinds = published.config.lm.kinds
+    assert model.config.lm.kinds == kinds.replace("T", "M")
     assert done.check is not None
-    assert "1 of its 1 attention layers" in (tmp_path / "student" / "README.md").read_text("utf-8")
-    before = registry.open_model(hybrid).tensors("lm")
-    after = model.tensors("lm")
-    own = [name for name in before if ".layers.1." in name or ".layers.2." in name]
+    attention = kinds.count("T")
+    told = f"{attention} of its {attention} attention layers"
+    assert told in (tmp_path / "student" / "README.md").read_text("utf-8")
+    before, after = published.tensors("lm"), model.tensors("lm")
+    stems = tuple(f"backbone.layers.{at}." for at, kind in enumerate(kinds) if kind == "N")
+    own = [name for name in before if name.startswith(stems)]
     assert own
     assert all(torch.equal(before[name].float(), after[name].float()) for name in own)
-    with pytest.raises(PlanError, match="only 1 of the 3 layers are attention"):
+    with pytest.raises(PlanError, match=f"only {attention} of the {len(kinds)} layers are"):
         convert(replace(recipe, ratio="1:1", placement="auto:swap", output=tmp_path / "auto"))
-    with pytest.raises(PlanError, match="is a hybrid already: MN2"):
+    with pytest.raises(PlanError, match="is a hybrid already: M"):
         convert(replace(recipe, teacher=str(tmp_path / "student"), output=tmp_path / "again"))
 
 

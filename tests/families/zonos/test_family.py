@@ -24,8 +24,11 @@ def test_a_published_folder_is_read_strictly(goldens: Path, tmp_path: Path, kind
         assert all(bool(value.isfinite().all()) for value in loaded.state_dict().values())
     facts = model.facts
     assert (facts.codebooks, facts.codes, facts.speaker_dim) == (9, 1024, 128)
+    backbone = json.loads((model.folder / "config.json").read_text("utf-8"))["backbone"]
     assert facts.stack is not None
-    assert facts.stack.layer_kinds == ("TT" if kind == "transformer" else "TNN")
+    assert facts.stack.layer_kinds == "".join(
+        "T" if layer in backbone["attn_layer_idx"] else "N" for layer in range(backbone["n_layer"])
+    )
 
 
 def test_what_is_missing_is_named(goldens: Path, tmp_path: Path) -> None:

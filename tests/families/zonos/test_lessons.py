@@ -98,9 +98,10 @@ def test_packed_utterances_score_as_padded_ones(lessons: ZonosLessons) -> None:
 
 
 def test_a_student_shares_everything_but_its_layers(lessons: ZonosLessons) -> None:
-    config = replace(lessons.stack.config, kinds="MT")
+    kinds = "M" + "T" * (lessons.stack.config.n_layers - 1)
+    config = replace(lessons.stack.config, kinds=kinds)
     student = lessons.around(HybridStack(config))
-    assert student.lm.config.kinds == "MT"
+    assert student.lm.config.kinds == kinds
     assert student.lm.heads is lessons.lm.heads
     assert student.tables[0] is lessons.tables[0]
     assert set(dict(student.lm.named_parameters())) >= {"heads.0.weight", "embeddings.8.weight"}
