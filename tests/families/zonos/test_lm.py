@@ -129,6 +129,19 @@ def test_a_prompt_and_steps_are_one_pass(goldens: Path, kind: str, prompt: int) 
     close(lm.stack(x[:, prompt:], begun.state).hidden, whole[:, prompt:], ONE_PASS)
 
 
+@pytest.mark.parametrize("kind", ["transformer", "hybrid"])
+@torch.no_grad()
+def test_float16_serves_where_bfloat16_has_no_hardware(goldens: Path, kind: str) -> None:
+    lm = golden_lm(goldens, kind)
+    x = torch.randn(1, 12, lm.config.d_model, generator=torch.manual_seed(0))
+    exact = lm.stack(x).hidden
+    half = lm.half().stack(x.half())
+    close(half.hidden.float(), exact, HALF)
+    fused = FusedStack(lm.stack)
+    hidden, _ = fused.step(x[:, 0].half(), fused.start(half.state, 13))
+    assert bool(hidden.isfinite().all())
+
+
 def golden_native(info: dict[str, Any], tensors: dict[str, Tensor]) -> NativeMamba2Layer:
     sizes = NativeMamba2(
         d_state=info["d_state"],

@@ -109,7 +109,7 @@ def test_missing_espeak_says_how_to_name_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert ESPEAK in str(told.value.hint)
     assert PHONEMIZER in str(told.value.hint)
     monkeypatch.setenv(PHONEMIZER, "/nowhere/libespeak-ng.so")
-    with pytest.raises(MissingDependencyError, match=r"`/nowhere/libespeak-ng\.so` does not") as told:
+    with pytest.raises(MissingDependencyError, match=r"/libespeak-ng\.so` does not start") as told:
         phones("unheard", "en-us")
     assert PHONEMIZER in str(told.value.hint)
 

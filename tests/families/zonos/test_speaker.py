@@ -11,10 +11,11 @@ import torch
 from tests.families.zonos.tiny import CODEC, published_folder
 
 from mamtra_cli.engine.decoding.streams import Streams
+from mamtra_cli.engine.measuring import room
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak
-from mamtra_cli.errors import CheckpointError, UsageError
+from mamtra_cli.errors import CheckpointError, OutOfMemoryError, UsageError
 from mamtra_cli.families.zonos import front_end
 from mamtra_cli.families.zonos.speaker import ZonosSpeaker
 from mamtra_cli.recipes import ClipFacts, SynthRecipe
@@ -140,6 +141,16 @@ def test_streams_give_each_row_what_it_gets_alone(engine: Engine) -> None:
         found.append(frames)
     assert found[0] == found[1]
     assert len({len(row) for row in found[0].values()}) > 1
+
+
+def test_more_rows_than_memory_has_room_for_are_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda compute: 200_000_000)
+    with pytest.raises(OutOfMemoryError, match="1024 pieces at once") as told:
+        room.check_room(engine, 1024)
+    assert "fits" in str(told.value.hint)
+    room.check_room(engine, 1)
 
 
 def test_what_the_model_cannot_do_is_told(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.manner import manner_of
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt
 from mamtra_cli.families.zonos.symbols import phone_ids
-from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens
+from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens, biased
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.ops.shaping import draw, shaped
 
@@ -116,6 +116,15 @@ def test_modules_as_they_are_say_the_same(goldens: Path, kind: str) -> None:
     said = scripts(plain.lm)
     expected = speak(ZonosTokens(fused, RATE), said)
     assert [each.columns for each in speak(plain, said)] == [each.columns for each in expected]
+
+
+def test_a_bias_of_the_end_moves_codebook_0_alone(goldens: Path) -> None:
+    config = golden_lm(goldens, "transformer").config
+    scores = torch.randn(config.codebooks, config.width)
+    later = biased(scores.clone(), manner_of(config, ["end_bias=-2"]), config.eos_id)
+    moved = (later - scores).nonzero().tolist()
+    assert moved == [[0, config.eos_id]]
+    assert later[0, config.eos_id] < scores[0, config.eos_id]
 
 
 @pytest.mark.parametrize("kind", KINDS)
