@@ -31,6 +31,7 @@ def main() -> None:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/zonos-small"))
+    parser.add_argument("--voice", action="append", help="of these alone (default: all)")
     parser.add_argument("--target", type=Path, help="folder to write, default OUT/model")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -46,7 +47,7 @@ def main() -> None:
             state = part.state_dict()
             writer.write_tensors(f"{name}.safetensors", state.items(), storage="float32")
         writer.write_config("zonos", configs.to_dict(config))
-        for voice in VOICES:
+        for voice in args.voice or VOICES:
             rows = [row["voice"] for name, row in found.items() if name.startswith(f"{voice}-")]
             if not rows:
                 continue

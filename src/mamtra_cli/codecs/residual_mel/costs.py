@@ -6,7 +6,7 @@ from mamtra_cli.codecs.residual_mel.config import WINDOW, ResidualMelConfig
 
 FLOAT = 4
 WIDE, NARROW = 2, 4  # tensors of a block alive together, widened and not
-HEARD = 24  # mel frames that waited for those of the last piece of the vocoder
+WAITING = 24  # mel frames that waited for those of the last piece of the vocoder
 
 
 def parameters(config: ResidualMelConfig) -> int:
@@ -34,7 +34,7 @@ def one_pass(config: ResidualMelConfig, frames: int) -> int:
 def windowed(config: ResidualMelConfig, frames: int) -> int:
     """The same in windows of frames, and the vocoder in pieces of those."""
     mels = config.stride * min(frames, WINDOW)
-    heard = min(mels, SOURCE_FILTER_PIECE) + HEARD
+    heard = min(mels, SOURCE_FILTER_PIECE) + WAITING
     return max(_mel_scratch(config, mels), source_filter_scratch(config.vocoder, heard))
 
 

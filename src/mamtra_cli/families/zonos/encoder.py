@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mamtra_cli.audio import LISTENING_RATE, Samples
-from mamtra_cli.codecs.dac.model import Dac
-from mamtra_cli.codecs.residual_mel.model import ResidualMel
+from mamtra_cli.families.zonos.sound import CodecModel
 from mamtra_cli.families.zonos.speaker_encoder import N_FFT, SpeakerEncoder, clip_mels
 
 
@@ -23,7 +22,7 @@ class FrameEncoder:
         speaker: the encoder of voices, or None.
     """
 
-    def __init__(self, codec: Dac | ResidualMel, speaker: SpeakerEncoder | None) -> None:
+    def __init__(self, codec: CodecModel, speaker: SpeakerEncoder | None) -> None:
         self.codec = codec
         self.speaker = speaker
         self.rate = codec.config.sample_rate

@@ -24,6 +24,7 @@ from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
 from mamtra_cli.families.zonos.lessons import ZonosLessons
 from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.measures import PipelineMeasures
+from mamtra_cli.families.zonos.sound import codec_model
 from mamtra_cli.families.zonos.speaker import ZonosSpeaker
 from mamtra_cli.families.zonos.speaker_encoder import SpeakerEncoder
 from mamtra_cli.families.zonos.symbols import LANGUAGES, ROWS, TABLE_ROWS
@@ -135,11 +136,9 @@ class Zonos:
         del config, device
         if "codec" not in there:
             return None
-        dac = part("codec")
-        assert isinstance(dac, Dac | ResidualMel)
         speaker = part("speaker") if "speaker" in there else None
         assert speaker is None or isinstance(speaker, SpeakerEncoder)
-        return FrameEncoder(dac, speaker)
+        return FrameEncoder(codec_model(part("codec")), speaker)
 
     def lessons(self, config: ZonosConfig, lm: nn.Module) -> ZonosLessons:
         """A loaded language model as something to be taught."""

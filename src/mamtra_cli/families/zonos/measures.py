@@ -4,18 +4,16 @@ Ids are random where only their number matters.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.codecs.dac.model import Dac
-from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
 from mamtra_cli.families.zonos import costs
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
-from mamtra_cli.families.zonos.sound import codec_of
+from mamtra_cli.families.zonos.sound import codec_model, codec_of
 from mamtra_cli.families.zonos.symbols import BEGIN, END, ROWS, TABLE_ROWS
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
@@ -83,7 +81,7 @@ class PipelineMeasures:
     ) -> Peaks:
         """By formulas for the language model, and the codec in one pass over all frames."""
         told = costs.official(config, request)
-        codec = cast(Dac | ResidualMel, part("codec"))
+        codec = codec_model(part("codec"))
         said = random_frames(config, request.prompt + request.tokens)
         ids = torch.tensor(said, device=device).T[None]
         with torch.no_grad():

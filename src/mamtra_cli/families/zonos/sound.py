@@ -7,12 +7,17 @@ from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.residual_mel.codec import ResidualMelCodec
 from mamtra_cli.codecs.residual_mel.model import ResidualMel
 
+CodecModel = Dac | ResidualMel
 FrameCodec = DacCodec | ResidualMelCodec
 
 
+def codec_model(part: nn.Module) -> CodecModel:
+    """The part `codec` of a model."""
+    assert isinstance(part, CodecModel)
+    return part
+
+
 def codec_of(part: nn.Module) -> FrameCodec:
-    """The part `codec` of a model as speaking knows it."""
-    if isinstance(part, ResidualMel):
-        return ResidualMelCodec(part)
-    assert isinstance(part, Dac)
-    return DacCodec(part)
+    """The same as speaking knows it."""
+    model = codec_model(part)
+    return DacCodec(model) if isinstance(model, Dac) else ResidualMelCodec(model)
