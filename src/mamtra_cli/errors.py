@@ -15,6 +15,7 @@
     ├── HubError                the hub refused, or could not be reached
     ├── MissingDependencyError  an optional package is not installed
     ├── ClusterError            Ray could not be reached, or lost its workers
+    ├── ServerError             no server answers at an address, or none of ours
     ├── OutOfMemoryError        the device has too little memory
     └── LimitMissedError        ran well but missed a limit the user set (exit 3)
 
@@ -123,6 +124,12 @@ class ClusterError(MamtraError):
     """Ray could not be reached, or its workers failed."""
 
     code = "cluster"
+
+
+class ServerError(MamtraError):
+    """No server answers at an address, or one that is not ours."""
+
+    code = "server"
 
 
 class OutOfMemoryError(MamtraError):

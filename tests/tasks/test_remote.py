@@ -13,7 +13,13 @@ pytest.importorskip("uvicorn")
 from tests.serving.fake_studio import RATE, FakeStudio
 from tests.serving.server import served
 
-from mamtra_cli.errors import MamtraError, ModelNotFoundError, TextError, UsageError
+from mamtra_cli.errors import (
+    MamtraError,
+    ModelNotFoundError,
+    ServerError,
+    TextError,
+    UsageError,
+)
 from mamtra_cli.recipes.synth import SynthRecipe
 from mamtra_cli.serving.app import Settings
 from mamtra_cli.tasks.remote import synth_remote
@@ -48,7 +54,7 @@ def test_the_sound_of_the_server_becomes_a_file_with_subtitles(host: str, tmp_pa
         ({"greedy": True}, UsageError, "--greedy"),
         ({"settings": ("pitch=1",)}, UsageError, "`--set`"),
         ({"server": "ftp://a"}, UsageError, "no address"),
-        ({"server": "127.0.0.1:9"}, UsageError, "no server answers"),
+        ({"server": "127.0.0.1:9"}, ServerError, "no server answers"),
     ],
 )
 def test_what_cannot_be_is_told_as_here(

@@ -2,13 +2,16 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,24 +36,49 @@ def test_a_taken_port_is_told_before_anything_is_loaded() -> None:
             serve(ServeRecipe(model="nowhere", port=port))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
-def test_a_request_is_spoken_and_ctrl_c_ends_the_server(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mamtra_cli", "serve", "mini", "--port", "0"]
-    command += ["--voices", str(tmp_path), "--threads", "1"]
+@contextmanager
+def server(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`mamtra serve mini` and its address."""
+    command = [sys.executable, "-m", "mamtra_cli", "serve", "mini", "--port", "0", "--json"]
+    command += ["--voices", str(folder), "--threads", "1", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://[\d.:]+", line)
-        assert found, line
-        body = json.dumps({"input": "Hello.", "response_format": "pcm"}).encode()
-        request = urllib.request.Request(f"{found[0]}/v1/audio/speech", body)
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        assert process.stdout is not None
+        begun = json.loads(process.stdout.readline())
+        assert (begun["command"], begun["model"]) == ("serve", "mini")
+        yield process, begun["address"]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def speech(address: str, text: str) -> Any:
+    body = json.dumps({"input": text, "response_format": "pcm"}).encode()
+    return urllib.request.urlopen(
+        urllib.request.Request(f"{address}/v1/audio/speech", body), timeout=120
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_json_tells_the_address_at_once_and_ctrl_c_ends_well(tmp_path: Path) -> None:
+    with server(tmp_path) as (process, address):
+        with speech(address, "Hello.") as answer:
             assert len(answer.read()) > 24_000 * 0.4 * 2
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
         assert process.returncode == 0
-        assert found[0] in out
-    finally:
-        process.kill()
-        process.communicate()
+        ended = json.loads(out)
+        assert (ended["address"], ended["model"]) == (address, "mini")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_a_second_ctrl_c_cuts_callers_off(tmp_path: Path) -> None:
+    with server(tmp_path) as (process, address):
+        with speech(address, "It still talks, and it will talk for a while. " * 60) as answer:
+            assert answer.read(1000)
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+            out, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert json.loads(out)["code"] == "interrupted"

@@ -2,7 +2,7 @@
 
 from mamtra_cli.cli.console import Console, facts
 from mamtra_cli.cli.options import command
-from mamtra_cli.recipes.serve import ServeRecipe, ServeResult
+from mamtra_cli.recipes.serve import ServeRecipe, ServeResult, ServeStart
 
 
 @command(ServeRecipe)
@@ -10,7 +10,9 @@ def serve(recipe: ServeRecipe, console: Console) -> None:
     """Speak to many callers over HTTP.
 
     OpenAI's speech endpoint, a WebSocket for text that arrives in parts, and a page for people.
-    Ctrl-C lets those who are being spoken to hear the end.
+    Ctrl-C ends it well (exit 0) once those who are being spoken to have heard the end; a second
+    one cuts them off (130). With --json the address is a line of its own as soon as callers may
+    come, and the result another when it ends.
 
     \b
     Examples:
@@ -21,7 +23,11 @@ def serve(recipe: ServeRecipe, console: Console) -> None:
     from mamtra_cli.tasks.serve import serve as run
     from mamtra_cli.tasks.voice import add_voice
 
-    result = run(recipe, console.report, add_voice)
+    def ready(start: ServeStart) -> None:
+        if console.as_json:
+            console.result(start)
+
+    result = run(recipe, console.report, add_voice, ready)
     console.result(result, words(result))
 
 

@@ -64,6 +64,14 @@ class ServeRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServeStart:
+    """Where callers may come to, told as soon as they may."""
+
+    model: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeResult:
     """What a server did until it was stopped."""
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mamtra_cli import errors
 from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
-from mamtra_cli.errors import MamtraError, TextError, UsageError
+from mamtra_cli.errors import MamtraError, ServerError, TextError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.knob import check_bounds, knobs
@@ -43,7 +43,8 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
     """Speak the text of a recipe by the server that it names.
 
     Raises:
-        UsageError: something is asked for that the server decides, or there is no server.
+        UsageError: something is asked for that the server decides.
+        ServerError: there is no server, or one that is not ours.
         MamtraError: what the server refused, as if it had been refused here.
     """
     check(recipe)
@@ -206,7 +207,7 @@ class Server:
                 told = error.read()
             raise self._refused(error.code, told) from None
         except (OSError, HTTPException, ValueError) as error:
-            raise UsageError(
+            raise ServerError(
                 f"no server answers at {self._url}: {getattr(error, 'reason', error)}",
                 "start one: mamtra serve",
             ) from error
@@ -215,7 +216,7 @@ class Server:
         try:
             return _error(json.loads(told)["error"])
         except (ValueError, KeyError, TypeError):
-            return UsageError(f"{self._url} answers {status}, not as a server of mamtra does")
+            return ServerError(f"{self._url} answers {status}, not as a server of mamtra does")
 
 
 def _error(told: dict[str, Any]) -> MamtraError:

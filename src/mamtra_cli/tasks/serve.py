@@ -16,7 +16,7 @@ from mamtra_cli.engine.speaking.many import EngineStudio
 from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.ray_pool import Cluster
-from mamtra_cli.recipes.serve import LOOPBACK, ServeRecipe, ServeResult
+from mamtra_cli.recipes.serve import LOOPBACK, ServeRecipe, ServeResult, ServeStart
 from mamtra_cli.recipes.voice import VoiceAddRecipe, VoiceAddResult
 
 if TYPE_CHECKING:
@@ -26,19 +26,24 @@ MakeVoice = Callable[[VoiceAddRecipe], VoiceAddResult]
 
 
 def serve(
-    recipe: ServeRecipe, report: Report = ignore, make_voice: MakeVoice | None = None
+    recipe: ServeRecipe,
+    report: Report = ignore,
+    make_voice: MakeVoice | None = None,
+    ready: Callable[[ServeStart], None] = lambda start: None,
 ) -> ServeResult:
-    """Serve a model until the process is interrupted.
+    """Serve a model until the process is interrupted, which is how a server is stopped.
 
     Args:
         recipe: what to serve, where, and to how many.
-        report: hears the address once callers may come.
+        report: hears of progress.
         make_voice: the task that makes voices, for `allow_voices`.
+        ready: hears where it is served, once callers may come.
 
     Raises:
         UsageError: another machine could call, and there is no key.
         OutputError: the address is taken.
         MissingDependencyError: the packages of the extra `serve` are not installed.
+        KeyboardInterrupt: a second one came while callers were still spoken to, and cut them off.
     """
     check(recipe)
     try:
@@ -54,7 +59,12 @@ def serve(
     line = _listen(recipe)
     host, port = line.getsockname()[:2]
     address = f"http://{host}:{port}"
-    told = Note(text=f"speaking at {address}, a page for people at {address}/")
+    begun = ServeStart(model=recipe.model, address=address)
+
+    def tell() -> None:
+        report(Note(text=f"speaking at {address}, a page for people at {address}/"))
+        ready(begun)
+
     if recipe.ray:
         from mamtra_cli.serving.replicas import serve_replicas
 
@@ -66,7 +76,7 @@ def serve(
                 host=recipe.host,
                 port=port,
                 most=recipe.rows + recipe.queue,
-                ready=partial(report, told),
+                ready=tell,
             )
     else:
         config = uvicorn.Config(
@@ -75,10 +85,12 @@ def serve(
             timeout_graceful_shutdown=round(recipe.patience) + 1,
         )
         server = uvicorn.Server(config)
-        report(told)
-        # Ctrl-C is how a server is stopped; uvicorn raises it again once everybody was served.
+        tell()
+        # uvicorn raises the interrupt again once everybody was served.
         with line, contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[line])
+        if server.force_exit:
+            raise KeyboardInterrupt
     return ServeResult(
         model=recipe.model, address=address, seconds=round(time.monotonic() - started, 3)
     )
