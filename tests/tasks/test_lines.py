@@ -10,10 +10,11 @@ import soundfile
 from tests.command import mamtra
 
 from mamtra_cli.engine.speaking import lines as speaking
+from mamtra_cli.engine.speaking.records import RESULTS
 from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.recipes import SynthRecipe
 from mamtra_cli.recipes.lines import LineRecord
-from mamtra_cli.tasks.lines import RESULTS, shard_of, speak_file
+from mamtra_cli.tasks.lines import shard_of, speak_file
 from mamtra_cli.tasks.synth import synth
 
 TEXTS = ["Hello.", "It is 5 p.m.", "Two pieces. They are said.", "Good evening to you all."]

@@ -264,3 +264,59 @@ def test_ctrl_c_leaves_nothing_and_exits_130(model: Path, tmp_path: Path) -> Non
     process.communicate(timeout=300)
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def ears(tmp_path: Path) -> str:
+    """A program that hears the first sentence of `TEXT` only."""
+    program = tmp_path / "ears.py"
+    program.write_text(
+        "import sys\nfor line in sys.stdin: print('the old clock in the kitchen was slow')\n"
+    )
+    return f"command:{sys.executable} {program}"
+
+
+def test_verify_tells_what_was_heard_and_exits_3_where_it_is_wrong(
+    model: Path, tmp_path: Path, ears: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["synth", TEXT, "-m", str(model), "-o", str(tmp_path / "a.wav"), "--retries", "20"]
+    assert run([*command, "--verify", "--asr", ears, "--json"]) == 3
+    out, err = capsys.readouterr()
+    told = json.loads(out)["verified"]
+    assert [piece["good"] for piece in told["pieces"]] == [True, False]
+    assert told["pieces"][1]["text"] == "Nobody noticed it."
+    assert told["pieces"][1]["wer"] > 100
+    assert "in the best of 21 attempts" in err
+    assert (tmp_path / "a.wav").is_file()
+    assert run([*command, "--verify", "--asr", ears, "--max-wer", "500", "--force"]) == 0
+    assert "2 of 2 pieces understood" in capsys.readouterr().out
+
+
+def test_verified_lines_tell_what_was_heard_in_their_records(
+    model: Path, tmp_path: Path, ears: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "in.jsonl"
+    lines.write_text(json.dumps({"id": "a", "text": TEXT}))
+    command = ["synth", "--jsonl", str(lines), "-d", str(tmp_path / "out"), "-m", str(model)]
+    command += ["--retries", "20", "--verify", "--asr", ears]
+    for _ in range(2):  # the second finds the line there, and still tells
+        assert run(command) == 3
+    out, err = capsys.readouterr()
+    assert [piece["good"] for piece in json.loads(out)["heard"]] == [True, False]
+    assert "missed `--max-wer 20` in 1 piece" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verify": True, "stream": True}, "has left by then"),
+        ({"verify": True, "text_stream": True, "text": ""}, "has left by then"),
+        ({"asr": "whisper-base"}, "are about hearing"),
+        ({"max_wer": 5.0}, "are about hearing"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused(
+    model: Path, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        synth(recipe(model, tmp_path / "a.wav", **changes))

@@ -13,6 +13,7 @@ from mamtra_cli.cli.options import command
 from mamtra_cli.config import to_dict
 from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.events import Note
+from mamtra_cli.recipes.heard import missed
 from mamtra_cli.recipes.lines import LineRecord
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.text.encoding import decode
@@ -36,7 +37,7 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
       $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
       $ mamtra synth "At once." --server http://127.0.0.1:8880 --play
-      $ mamtra synth -i talk.txt -o talk.mp3 --srt talk.srt
+      $ mamtra synth -i talk.txt -o talk.mp3 --srt talk.srt --verify
       $ mamtra synth --jsonl lines.jsonl -d spoken
       $ llm Hi | mamtra synth --text-stream --raw -o - | aplay -f S16_LE -r 24000
     """
@@ -71,6 +72,8 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
             console.report(Note(text=line))
     else:
         console.result(result, words(result))
+    if result.verified is not None:
+        console.missed(missed(recipe.max_wer, result.verified.misheard))
 
 
 def _run(recipe: SynthRecipe, console: Console, arriving: Iterator[str] | None) -> SynthResult:
@@ -121,6 +124,8 @@ def _lines(recipe: SynthRecipe, console: Console) -> None:
             f"{result.failed} of {result.lines} lines could not be spoken",
             f"see `error` in {result.output_dir}/results.jsonl; the same command tries them again",
         )
+    where = f"see `heard` in {result.output_dir}/results.jsonl"
+    console.missed(missed(recipe.max_wer, result.misheard, where))
 
 
 def read_stdin(*, wanted: bool) -> str:
@@ -147,4 +152,10 @@ def words(result: SynthResult) -> list[str]:
     if result.rejected:
         counts = ", ".join(f"{cause} {n}x" for cause, n in Counter(result.rejected).items())
         rows["guards"] = f"{len(result.rejected)} attempts refused: {counts}"
+    if result.verified is not None:
+        pieces = result.verified.pieces
+        good = len(pieces) - result.verified.misheard
+        rows["heard"] = (
+            f"{good} of {len(pieces)} pieces understood by {result.verified.recogniser['name']}"
+        )
     return [*filter(None, [result.output]), *facts(rows)]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mamtra_cli.recipes.heard import HeardPiece
 from mamtra_cli.recipes.times import TimedPiece
 
 
@@ -19,6 +20,7 @@ class LineRecord:
     skipped: tuple[str, ...] = ()  # signs that could not be read, with their names
     subtitles: str = ""  # relative to the output folder
     spoken: tuple[TimedPiece, ...] = ()  # with the words and their times, where they were asked for
+    heard: tuple[HeardPiece, ...] = ()  # with `verify`
     error: str = ""  # what refused the line, in words
     hint: str = ""
 
@@ -33,6 +35,7 @@ class LinesResult:
     made: int  # now
     kept: int  # by an earlier run
     failed: int
+    misheard: int  # pieces of which no attempt was understood, with `verify`
     seconds: float  # of audio made now
     compute_seconds: float
     rtf: float

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from mamtra_cli.recipes.heard import HeardPiece
 from mamtra_cli.recipes.knob import OUTPUT, Knob
 from mamtra_cli.recipes.shared import (
     Backend,
@@ -26,6 +27,7 @@ _voice = partial(Knob, panel="Voice")
 _text = partial(Knob, panel="Reading")
 _lines = partial(Knob, panel="Many lines")
 _choice = partial(Knob, panel="Choosing tokens")
+_checks = partial(Knob, panel="Checking")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,25 @@ class SynthRecipe:
             words=("refuse", "keep"),
         ),
     ] = "refuse"
+    verify: Annotated[
+        bool,
+        _checks(
+            "Let a recogniser hear every piece; what it does not understand is spoken again with "
+            "another seed, as often as `--retries` says, and the best attempt kept."
+        ),
+    ] = False
+    asr: Annotated[
+        str,
+        _checks(
+            "Who listens, as in `mamtra eval`: auto is the best that is installed.",
+            "NAME",
+            words=("auto", "whisper-base", "whisper-tiny.en", "pocketsphinx"),
+        ),
+    ] = "auto"
+    max_wer: Annotated[
+        float,
+        _checks("Word errors of a piece that are no reason to try again.", "PERCENT", low=0),
+    ] = 20.0
     max_seconds: Annotated[
         float | None,
         _choice(
@@ -236,6 +257,19 @@ class SynthRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was heard, piece by piece."""
+
+    recogniser: dict[str, str]
+    pieces: tuple[HeardPiece, ...]
+
+    @property
+    def misheard(self) -> int:
+        """Pieces of which no attempt was understood."""
+        return sum(not piece.good for piece in self.pieces)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynthResult:
     """What `synth` wrote."""
 
@@ -258,3 +292,4 @@ class SynthResult:
     warnings: tuple[str, ...] = ()  # all that was told as a warning
     device: str = ""
     spoken: tuple[TimedPiece, ...] = ()  # in order
+    verified: Verified | None = None  # with `verify`

@@ -21,7 +21,7 @@ from mamtra_cli.engine.judging.evaluation import (
     compare_models,
 )
 from mamtra_cli.engine.judging.metrics import plain_words
-from mamtra_cli.engine.judging.recognise import PACKAGED
+from mamtra_cli.engine.judging.recognise import english_rules
 from mamtra_cli.engine.judging.report import KIND as REPORT
 from mamtra_cli.engine.judging.report import write_records, write_report
 from mamtra_cli.engine.judging.seed_tts import Sentence, read_list
@@ -157,7 +157,7 @@ def rules(recipe: EvalRecipe) -> str:
     """What a word is: as the list's authors say, as Whisper writes, or plain."""
     if recipe.list_file is not None:
         return f"seed-tts-{recipe.language}"
-    return "whisper-en" if recipe.asr.partition(":")[0] in PACKAGED else "plain"
+    return english_rules(recipe.asr)
 
 
 def check(recipe: EvalRecipe) -> None:

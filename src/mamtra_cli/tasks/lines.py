@@ -10,25 +10,32 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import filelock
-
 from mamtra_cli import __version__
 from mamtra_cli.audio import AudioWriter, check_rate, choose_format
-from mamtra_cli.config import from_dict, reason, to_dict
+from mamtra_cli.config import reason
+from mamtra_cli.engine.judging.verifying import open_verifier
 from mamtra_cli.engine.measuring.room import check_room
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Listen, heard_piece
+from mamtra_cli.engine.speaking.records import (
+    dumped,
+    read_others,
+    read_records,
+    results_of,
+    writing,
+)
 from mamtra_cli.engine.speaking.spread import spread_lines
 from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
-from mamtra_cli.publish import write_whole, written_whole
+from mamtra_cli.publish import write_whole
 from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.lines import LineRecord, LinesResult
 from mamtra_cli.recipes.synth import SynthRecipe
@@ -36,9 +43,9 @@ from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import policy_of
 from mamtra_cli.text.subtitles import FORMATS, subtitles
+from mamtra_cli.text.written import read_written
 from mamtra_cli.voices.voice import Voice
 
-RESULTS = "results.jsonl"
 FIELDS = ("id", "text", "voice", "seed", "speed", "output", "subtitles")
 NAMES = re.compile(r"\.?results(-\d+-of-\d+)?\.jsonl(\.lock)?")  # of records
 NAME = re.compile(r"[^\w.-]+")
@@ -97,7 +104,10 @@ def speak_file(
     with writing(path):
         done = read_others(folder, path) | read_records(path)
         left = [line for line in wanted if line.id not in done]
-        return _speak(recipe, left, len(wanted), path, format, lexicon, report, emit)
+        heard = [one for line in wanted if line.id in done for one in done[line.id].heard]
+        misheard = sum(not one.good for one in heard)
+        result = _speak(recipe, left, len(wanted), path, format, lexicon, report, emit)
+    return replace(result, misheard=result.misheard + misheard)
 
 
 def _speak(
@@ -131,7 +141,7 @@ def _speak(
     by_id = {line.id: line for line in left}
     started = time.perf_counter()
     report(Stage(name="speaking", total=len(left), unit="lines"))
-    counts = {"made": 0, "failed": 0}
+    counts = {"made": 0, "failed": 0, "misheard": 0}
     seconds = 0.0
     with path.open("a", encoding="utf-8") as results:
         lines = [
@@ -149,17 +159,32 @@ def _speak(
             for line in left
         ]
         options = _options(engine, recipe)
+        hear = _hearing(recipe, left, lexicon) if recipe.verify and lines else None
+        if hear is not None and not recipe.ray:
+            options = replace(options, listen=hear(engine))
         cluster = Cluster(address=recipe.ray, workers=recipe.workers, threads=recipe.threads)
         for made in (
-            spread_lines(cluster, load, lines, options, rows=recipe.rows, library=recipe.voices)
+            spread_lines(
+                cluster,
+                load,
+                lines,
+                options,
+                rows=recipe.rows,
+                library=recipe.voices,
+                hear=hear,
+            )
             if recipe.ray and lines
             else speak_lines(engine, lines, options, rows=recipe.rows, voices=voice)
         ):
             record = _write(engine, recipe, by_id[made.line.id], made, folder, format)
-            results.write(_dumped(record))
+            results.write(dumped(record))
             results.flush()
             counts["failed" if record.error else "made"] += 1
             seconds += record.seconds
+            for one in record.heard:
+                if not one.good:
+                    counts["misheard"] += 1
+                    report(Note(text=f"line `{record.id}`: {one.warning}", warning=True))
             if record.skipped:
                 signs = ", ".join(record.skipped)
                 report(Note(text=f"line `{record.id}`: left out {signs}", warning=True))
@@ -178,39 +203,6 @@ def _speak(
         rtf=round(compute / seconds, 4) if seconds else 0.0,
         **counts,
     )
-
-
-def results_of(share: tuple[int, int]) -> str:
-    """Name of the records of a share: jobs that write one folder never touch each other's."""
-    place, count = share
-    return RESULTS if count == 1 else f"results-{place + 1:04}-of-{count:04}.jsonl"
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Hold a file of records.
-
-    Raises:
-        OutputError: the same job is running.
-    """
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise OutputError(
-            f"another `mamtra synth` is writing `{path}`",
-            "wait for it, or give each job its own `--shard k/n`",
-        ) from error
-
-
-def read_others(folder: Path, own: Path) -> dict[str, LineRecord]:
-    """Records that other shares wrote, and that are whole by now."""
-    found: dict[str, LineRecord] = {}
-    for path in sorted(folder.glob("results*.jsonl")):
-        if path != own:
-            found |= whole_records(path, path.read_text("utf-8"))
-    return found
 
 
 def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
@@ -273,41 +265,6 @@ def _line(text: str, where: str) -> dict[str, Any]:
     return line
 
 
-def read_records(path: Path) -> dict[str, LineRecord]:
-    """Records of earlier runs whose sounds are there, by id; the others leave the file.
-
-    A last line that was cut by a kill, a line that failed and one whose sound was removed are made
-    again, so they are no records.
-    """
-    if not path.is_file():
-        return {}
-    text = path.read_text("utf-8")
-    found = whole_records(path, text)
-    kept = "".join(_dumped(record) for record in found.values())
-    if kept != text:
-        with written_whole(path, replace=True) as partial:
-            partial.write_text(kept, "utf-8")
-    return found
-
-
-def whole_records(path: Path, text: str) -> dict[str, LineRecord]:
-    """Records in the text of a file whose lines are whole and whose sounds are there, by id."""
-    found: dict[str, LineRecord] = {}
-    for line in text.rpartition("\n")[0].splitlines():
-        try:
-            record = from_dict(LineRecord, json.loads(line), f"`{path}`")
-        except ValueError as error:
-            raise DataError(f"`{path}` is no record of lines", "choose another folder") from error
-        if not record.error and (path.parent / record.output).is_file():
-            found[record.id] = record
-    return found
-
-
-def _dumped(record: LineRecord) -> str:
-    """A record as a line."""
-    return json.dumps(to_dict(record), ensure_ascii=False) + "\n"
-
-
 def shard_of(text: str) -> tuple[int, int]:
     """Which of how many shares of the lines this process takes, both from 0.
 
@@ -339,6 +296,18 @@ def _options(engine: Engine, recipe: SynthRecipe) -> SpeechOptions:
         steps=recipe.steps,
         volume=recipe.volume,
     )
+
+
+def _hearing(
+    recipe: SynthRecipe, lines: list[Wanted], lexicon: Respelling | None
+) -> Callable[[Engine], Listen]:
+    """What opens the recogniser of `--verify` for some lines, here or in a worker."""
+    texts: list[str] = []
+    for line in lines:
+        with suppress(MamtraError):  # told when the line is spoken
+            script = read_written(line.text, tags=recipe.tags, lexicon=lexicon)
+            texts += script.texts
+    return partial(open_verifier, asr=recipe.asr, limit=recipe.max_wer / 100, texts=texts)
 
 
 def _write(
@@ -376,4 +345,5 @@ def _write(
         skipped=made.skipped,
         subtitles=line.subtitles,
         spoken=made.spoken if recipe.words else (),
+        heard=tuple(heard_piece(piece) for piece in made.pieces if piece.heard is not None),
     )

@@ -15,7 +15,7 @@ from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.loading.light import LightEngine, Wishes, light_engine
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.pieces import PieceReport, piece_at
+from mamtra_cli.engine.speaking.pieces import PieceReport, heard_piece, piece_at
 from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import Reader, speak_read
 from mamtra_cli.errors import (
@@ -27,20 +27,23 @@ from mamtra_cli.errors import (
 )
 from mamtra_cli.events import Event, Note, Report, ignore
 from mamtra_cli.publish import write_whole
+from mamtra_cli.recipes.heard import HeardPiece
 from mamtra_cli.recipes.knob import check_bounds
-from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
+from mamtra_cli.recipes.synth import SynthRecipe, SynthResult, Verified
 from mamtra_cli.recipes.times import TimedPiece
 from mamtra_cli.recipes.voice import ClipLimits
 from mamtra_cli.sink import STDOUT, sound_sink
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
+from mamtra_cli.text.segments import Script
 from mamtra_cli.text.signs import Sieve, policy_of
 from mamtra_cli.text.subtitles import subtitles
 from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
 if TYPE_CHECKING:
+    from mamtra_cli.engine.judging.verifying import Verifier
     from mamtra_cli.engine.model import Engine
     from mamtra_cli.ops.sampling import Sampling
     from mamtra_cli.voices.clip import Clip
@@ -121,10 +124,13 @@ def synth(
         lexicon=lexicon,
         words=recipe.timed,
     )
+    verifier = _verifier(recipe, engine, script) if recipe.verify else None
+    options = replace(options, listen=verifier)
     comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
     first: float | None = None
     pieces: list[PieceReport] = []
     spoken: list[TimedPiece] = []
+    heard: list[HeardPiece] = []
     samples = 0
     with sound_sink(
         recipe.output,
@@ -152,6 +158,10 @@ def synth(
                     if chunk.piece.cut:
                         told = f"`{chunk.piece.text[:40]}` found no end and was cut"
                         report(Note(text=f"{told} at {chunk.piece.tokens} tokens", warning=True))
+                    if chunk.piece.heard is not None:
+                        heard.append(heard_piece(chunk.piece))
+                        if not heard[-1].good:
+                            report(Note(text=heard[-1].warning, warning=True))
                     spoken.append(piece_at(chunk.piece, samples / engine.sample_rate))
         except AudioRejectedError as error:
             # No seed mends a weight; looked for only where speech was refused.
@@ -187,12 +197,30 @@ def synth(
         warnings=tuple(warnings),
         device=str(engine.device),
         spoken=tuple(spoken),
+        verified=None
+        if verifier is None
+        else Verified(recogniser=dict(verifier.about), pieces=tuple(heard)),
     )
+
+
+def _verifier(recipe: SynthRecipe, engine: "Engine | LightEngine", script: Script) -> "Verifier":
+    """Who hears the pieces of a script."""
+    from mamtra_cli.engine.judging.verifying import open_verifier
+    from mamtra_cli.engine.model import Engine
+
+    assert isinstance(engine, Engine)
+    limit = recipe.max_wer / 100
+    return open_verifier(engine, asr=recipe.asr, limit=limit, texts=script.texts)
 
 
 def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
     """The model on the road without torch where that serves, else with it; `-v` tells which."""
-    beyond = {"--clip": recipe.clip, "--part": recipe.part, "times of words": recipe.timed}
+    beyond = {
+        "--clip": recipe.clip,
+        "--part": recipe.part,
+        "times of words": recipe.timed,
+        "--verify": recipe.verify,
+    }
     wishes = Wishes(
         device=recipe.device,
         dtype=recipe.dtype,
@@ -304,6 +332,15 @@ def check(recipe: SynthRecipe) -> None:
         raise UsageError("`--clip-text` says what a clip says; there is none", "add `--clip FILE`")
     if recipe.raw and recipe.format not in ("", RAW):
         raise UsageError(f"`--raw` and `--format {recipe.format}` contradict each other")
+    if recipe.verify and (recipe.stream or recipe.text_stream):
+        raise UsageError(
+            "`--verify` hears what is whole, and what is streamed has left by then",
+            "leave out the streaming",
+        )
+    if not recipe.verify and (
+        recipe.asr != SynthRecipe.asr or recipe.max_wer != SynthRecipe.max_wer
+    ):
+        raise UsageError("`--asr` and `--max-wer` are about hearing", "add `--verify`")
     if recipe.lookahead is not None and not recipe.stream:
         raise UsageError("`--lookahead` is about what is streamed", "add `--stream`")
     check_bounds(recipe)

@@ -68,6 +68,11 @@ class Script:
     given: Given = field(default_factory=Given)
     voice: str = ""
 
+    @property
+    def texts(self) -> list[str]:
+        """The words of its segments, as the user wrote them."""
+        return [self.given.restored(part.text) for part in self.segments if part.text]
+
 
 def seconds(written: str, where: str) -> float:
     """The length of a pause, `1.5s`, `300ms` or `2`.

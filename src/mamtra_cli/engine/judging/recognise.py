@@ -123,6 +123,11 @@ def open_recogniser(
     return word_recogniser(texts, engine)
 
 
+def english_rules(spec: str) -> str:
+    """What a word is for a recogniser of English: as Whisper writes, or plain."""
+    return "whisper-en" if spec.partition(":")[0] in PACKAGED else "plain"
+
+
 def word_recogniser(texts: Sequence[str], engine: Engine) -> "WordRecogniser":
     """Our recogniser for some texts: the built-in grammar, and the texts' other words singly."""
     grammar = closed(seeds.GRAMMAR, GRAMMAR)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.decoding.guards import GuardLimits
+from mamtra_cli.engine.speaking.pieces import Listen
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.voice import Manner
 
@@ -24,6 +25,8 @@ class SpeechOptions:
         stream: hand sound out while the language model writes.
         limits: what the guards tolerate.
         manner: what of the voice the model is shown; `None` for the richest that both know.
+        listen: hears every piece that is whole; one that it does not understand is tried again, and
+            the best attempt kept. Nothing that is streamed is heard.
     """
 
     sampling: Sampling | None = None
@@ -37,6 +40,7 @@ class SpeechOptions:
     stream: bool = False
     limits: GuardLimits = field(default_factory=GuardLimits)
     manner: Manner | None = None
+    listen: Listen | None = None
 
     def sound(self, attempt: int = 0) -> SoundOptions:
         """How the frames of an attempt become sound."""

@@ -1,11 +1,12 @@
 """What goes into an utterance and what comes out of it, as values: pieces, sound, news."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mamtra_cli.engine.decoding.guards import Rejection
 from mamtra_cli.errors import MamtraError
+from mamtra_cli.recipes.heard import HeardPiece
 from mamtra_cli.recipes.times import TimedPiece, TimedWord
 from mamtra_cli.text.word_times import ending
 from mamtra_cli.voices.voice import Voice
@@ -36,6 +37,25 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What a recogniser made of a piece.
+
+    Attributes:
+        words: that it heard.
+        errors: word errors a word of the piece.
+        good: whether these are few enough.
+    """
+
+    words: str
+    errors: float
+    good: bool
+
+
+Listen = Callable[[str, Any], Heard]
+"""What is heard in samples (S,) that should say a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PieceReport:
     """How a piece was made.
 
@@ -48,6 +68,7 @@ class PieceReport:
         seconds: of its sound, without the pause before it.
         words: with their times, from its first sample on; none where nobody asked, or where the
             model cannot tell.
+        heard: what a recogniser made of it, where one listened.
     """
 
     text: str
@@ -57,6 +78,19 @@ class PieceReport:
     cut: bool = False
     seconds: float = 0.0
     words: tuple[TimedWord, ...] = ()
+    heard: Heard | None = None
+
+
+def heard_piece(report: PieceReport) -> HeardPiece:
+    """What was heard of a piece to which somebody listened."""
+    assert report.heard is not None
+    return HeardPiece(
+        text=report.text,
+        heard=report.heard.words,
+        wer=round(100 * report.heard.errors, 1),
+        good=report.heard.good,
+        attempts=report.attempts,
+    )
 
 
 def piece_at(report: PieceReport, end: float) -> TimedPiece:

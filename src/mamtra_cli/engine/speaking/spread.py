@@ -5,6 +5,7 @@ that are expected of it, and is spoken in one batch. Groups of lost workers are 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.many import CHARACTERS_PER_SECOND
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Listen
 from mamtra_cli.ray_pool import Cluster, cut, spread
 
 Load = Callable[..., Engine]
@@ -26,6 +28,7 @@ def spread_lines(
     *,
     rows: int = ROWS,
     library: Path | None = None,
+    hear: Callable[[Engine], Listen] | None = None,
 ) -> Iterator[LineSound]:
     """Speak lines; yields each as its group ends.
 
@@ -35,11 +38,12 @@ def spread_lines(
         lines: of any number.
         options, rows: see `speak_lines`.
         library: folder of the user's voices, as workers see it; `None` for the usual one.
+        hear: opens, in a worker, what listens to its lines; `None` for nobody.
 
     Raises:
         MamtraError: the model cannot be opened there, or Ray failed.
     """
-    open = partial(_speaker, load, options, rows, library)
+    open = partial(_speaker, load, options, rows, library, hear)
     for made in spread(cluster, open, partial(groups_of, lines)):
         yield from made
 
@@ -55,10 +59,16 @@ def expected(line: Line) -> float:
 
 
 def _speaker(
-    load: Load, options: SpeechOptions, rows: int, library: Path | None, threads: int
+    load: Load,
+    options: SpeechOptions,
+    rows: int,
+    library: Path | None,
+    hear: Callable[[Engine], Listen] | None,
+    threads: int,
 ) -> Callable[[list[Line]], list[LineSound]]:
     """Open the model in a worker."""
     engine = load(threads=threads)
     engine.speaker.ready()
+    options = replace(options, listen=hear(engine)) if hear else options
     voices = cache(lambda name: engine.voice(name, library))
     return lambda lines: list(speak_lines(engine, lines, options, rows=rows, voices=voices))

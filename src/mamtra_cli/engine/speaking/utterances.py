@@ -20,7 +20,7 @@ from mamtra_cli.engine.decoding.streams import ROWS, Event, Outcome, Streams
 from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing, Judging
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.pieces import Chunk, News, Piece, PieceReport
+from mamtra_cli.engine.speaking.pieces import Chunk, Heard, News, Piece, PieceReport
 from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
 from mamtra_cli.families.script import Script
 from mamtra_cli.families.speaker import Made
@@ -45,6 +45,16 @@ class _Work:
     samples: int = 0
     ready: list[Chunk] = field(default_factory=list)
     good: bool = False
+    spare: "_Spare | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spare:
+    """An attempt that was not understood, kept in case no other is better."""
+
+    audio: Any
+    outcome: Outcome
+    heard: Heard
 
 
 @dataclass(kw_only=True)
@@ -213,7 +223,16 @@ class Utterances:
 
     def _take(self, work: _Work, event: Event) -> None:
         """Make the sound of an event, and go on where it ends the attempt."""
-        for part in work.sound.take(event):
+        parts = work.sound.take(event)
+        listen = work.utterance.options.listen
+        heard: Heard | None = None
+        if listen is not None and isinstance(work.sound, Judging) and len(parts) == 2:
+            heard = listen(work.piece.text, parts[0])
+            if not heard.good:
+                parts = [
+                    self._misheard(work, _Spare(audio=parts[0], outcome=parts[1], heard=heard))
+                ]
+        for part in parts:
             if not isinstance(part, Outcome):
                 work.samples += len(part)
                 self._say(work, work.edges.push(part))
@@ -223,21 +242,32 @@ class Utterances:
             if event.outcome is None:
                 self._loop.drop(event.id)
             if part.rejection is None:
-                self._finish(work, part)
+                self._finish(work, part, len(work.refused) + 1, heard)
             else:
                 self._refuse(work, part.rejection)
 
-    def _finish(self, work: _Work, outcome: Outcome) -> None:
+    def _misheard(self, work: _Work, spare: _Spare) -> Outcome:
+        """Keep an attempt that was not understood if it is the best so far, and refuse it."""
+        if work.spare is None or spare.heard.errors < work.spare.heard.errors:
+            work.spare = spare
+        share, heard = spare.heard.errors, spare.heard.words
+        detail = f"heard as `{shortened(heard)}`, {share:.0%} of the words wrong"
+        return replace(spare.outcome, rejection=Rejection(cause="misheard", detail=detail))
+
+    def _finish(
+        self, work: _Work, outcome: Outcome, attempts: int, heard: Heard | None = None
+    ) -> None:
         """End a piece that is good, and let out the sound of those that waited for it."""
         seconds = work.samples / self.engine.sample_rate
         report = PieceReport(
             text=work.piece.text,
             tokens=len(outcome.frames),
-            attempts=len(work.refused) + 1,
+            attempts=attempts,
             rejected=tuple(rejection.cause for rejection in work.refused),
             cut=outcome.cut,
             seconds=seconds,
             words=self._words(work.piece, outcome, seconds),
+            heard=heard,
         )
         self._say(work, work.edges.finish(), report)
         work.good = True
@@ -261,7 +291,13 @@ class Utterances:
         """Try a piece again, or give its utterance up; what was heard is not tried again."""
         work.refused.append(rejection)
         heard = work.sound.heard
-        if heard or len(work.refused) > work.utterance.options.retries:
+        over = len(work.refused) > work.utterance.options.retries
+        if over and work.spare is not None:
+            work.samples = len(work.spare.audio)
+            self._say(work, work.edges.push(work.spare.audio))
+            self._finish(work, work.spare.outcome, len(work.refused), work.spare.heard)
+            return
+        if heard or over:
             self._end(work.utterance, rejected(work.piece.text, work.refused, heard=heard))
             return
         self._news.append(News(id=work.utterance.id, again=(work.piece, rejection)))
