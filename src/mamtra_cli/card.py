@@ -7,13 +7,14 @@ which is YAML, so no text can break out of its place. Knows no model and no file
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mamtra_cli.config import dump_json
 
 UNKNOWN = "unknown"
+HUB_METRICS = ("wer", "cer")  # scores that the hub knows by these names
 HEADER = re.compile(r"---[ \t]*\r?\n(.*?)\n---", re.DOTALL)
 LIMITS = """A converted model that was not trained on speaks poorly. Speech from this model is
 synthetic: say so where people hear it, and copy the voice of a person only with their consent.
@@ -122,25 +123,47 @@ def with_scores(card: str, result: Mapping[str, Any]) -> str:
     ]
     intervals = result["scores"].get("intervals", {})
     teacher = (result.get("teacher") or {}).get("values", {})
-    rows = [
-        f"| {cell(name)} | {value:.4g} | {_ends(intervals.get(name))} "
-        f"| {_figure(teacher.get(name))} |"
-        for name, value in values.items()
-    ]
-    table = "\n".join(
-        ["| measure | this model | 95 % interval | its teacher |", "|---|---|---|---|", *rows]
+    scores = table(
+        ("measure", "this model", "95 % interval", "its teacher"),
+        (
+            (name, f"{value:.4g}", _ends(intervals.get(name)), _figure(teacher.get(name)))
+            for name, value in values.items()
+        ),
     )
-    head = f"---\n{match[1]}\nmodel-index: {json.dumps(index, ensure_ascii=False)}\n---"
-    body = card[match.end() :].rstrip("\n")
-    return f"{head}{body}\n\n## Evaluation\n\n{escape(about)}, by `mamtra eval`.\n\n{table}\n"
+    card = with_header(card, "metrics", [name for name in values if name in HUB_METRICS])
+    card = with_header(card, "model-index", index)
+    return with_section(card, "Evaluation", f"{escape(about)}, by `mamtra eval`.\n\n{scores}")
+
+
+def with_header(card: str, key: str, value: object) -> str:
+    """Return a card whose header has one more entry; as it is where that is there, or nothing."""
+    match = HEADER.match(card)
+    if match is None or not value or re.search(rf"^{key}:", match[1], re.MULTILINE):
+        return card
+    entry = f"{key}: {json.dumps(value, ensure_ascii=False)}"
+    return f"---\n{match[1]}\n{entry}\n---{card[match.end() :]}"
+
+
+def with_section(card: str, heading: str, body: str) -> str:
+    """Return a card with one more section; as it is where that is there, or nothing to tell."""
+    if not body or re.search(rf"^## {re.escape(heading)}[ \t]*$", card, re.MULTILINE):
+        return card
+    return f"{card.rstrip()}\n\n## {heading}\n\n{body.strip()}\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of texts as they are."""
+    lines = [[cell(text) for text in line] for line in (head, *rows)]
+    lines.insert(1, ["---"] * len(head))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _ends(interval: Sequence[float] | None) -> str:
-    return " " if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"
+    return "" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"
 
 
 def _figure(value: float | None) -> str:
-    return " " if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:.4g}"
 
 
 def read_license(card: str) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -99,8 +100,8 @@ def test_push_uploads_exactly_the_model(folder: Path, desk: Desk) -> None:
     assert there.oid == made["commit"]
     names = ["README.md", "config.json", "lm.safetensors", "voices/ann.safetensors"]
     assert sorted(there.files) == names
-    for name, file in there.files.items():
-        assert file.data == (folder / name).read_bytes()
+    for name in names[1:]:  # the card says more there
+        assert there.files[name].data == (folder / name).read_bytes()
     assert there.files["lm.safetensors"].lfs == (desk.hub.mode == "lfs")
     assert not made["unchanged"]
 
@@ -174,17 +175,47 @@ def test_pushed_model_speaks_under_its_hub_name(tmp_path: Path, desk: Desk) -> N
     assert there[0].tobytes() == here[0].tobytes()
 
 
-def test_scores_of_the_report_go_into_the_card(folder: Path, desk: Desk) -> None:
-    (folder / "report").mkdir()
+def test_card_tells_scores_samples_memory_and_how_it_was_made(folder: Path, desk: Desk) -> None:
+    report = folder / "report"
+    (report / "audio").mkdir(parents=True)
     result = {"sentences": 5, "scores": {"values": {"wer": 0.1}}, "records": "/home/alice/r"}
-    (folder / "report" / "result.json").write_text(json.dumps(result))
+    (report / "result.json").write_text(json.dumps(result))
+    (report / "audio" / "01-student.flac").write_bytes(b"fLaC")
+    (report / "report.md").write_text(
+        "# x\n\n## Listen\n\n"
+        "- It\\`s late. ([student](audio/01-student.flac); heard: its late)\n\n## y\n"
+    )
+    recipe = {"teacher": "/home/alice/big", "steps": 7}
+    told = {"mamtra": "1.0", "task": "distill", "recipe": recipe}
+    (folder / "mamtra.json").write_text(json.dumps(told | {"plan": {"source": "1:1"}}))
     assert desk.push(folder)["rc"] == 0
     there = desk.hub.repos[desk.repo].find("main")
     assert there is not None
     card = there.files["README.md"].data.decode()
     assert '"metrics": [{"type": "wer", "value": 0.1' in card
+    assert '\nmetrics: ["wer"]\n' in card
+    assert '{"text": "It`s late.", "output": {"url": "report/audio/01-student.flac"}}' in card
+    assert "([student](report/audio/01-student.flac); heard: its late)" in card
+    assert re.search(r"Weights take \d+\.\d MB\. By formulas .* a voice prompt of 10 s", card)
+    assert re.search(r"^\| 80 s \| \d+\.\d \| \d+\.\d \| \d+\.\d \|$", card, re.MULTILINE)
+    assert "| made by | mamtra 1.0 distill |" in card
+    assert "| teacher | big |" in card
+    assert re.search(r"\| recipe \| sha256:[0-9a-f]{16}, its knobs in mamtra.json \|", card)
     assert "/home/alice" not in card
     assert "model-index" not in (folder / "README.md").read_text()
+
+
+def test_push_goes_on_after_a_failure_without_sending_weights_again(
+    folder: Path, desk: Desk
+) -> None:
+    desk.hub.faults.append(Fault("POST", "/commit/", 409))
+    assert desk.push(folder)["rc"] == 1
+    sent = len([entry for entry in desk.hub.log if entry.startswith("PUT /lfs/")])
+    assert desk.push(folder)["rc"] == 0
+    assert len([entry for entry in desk.hub.log if entry.startswith("PUT /lfs/")]) == sent
+    there = desk.hub.repos[desk.repo].find("main")
+    assert there is not None
+    assert there.files["lm.safetensors"].data == (folder / "lm.safetensors").read_bytes()
 
 
 def test_snapshot_of_a_pushed_model_is_bitwise_the_same(folder: Path, desk: Desk) -> None:
@@ -263,13 +294,21 @@ def test_push_names_the_refusal(
     assert words in said["error"]
 
 
-def test_push_survives_one_server_error(folder: Path, desk: Desk) -> None:
-    fault = Fault("PUT" if desk.hub.mode == "lfs" else "POST", "/lfs/|/preupload/", 500)
+@pytest.mark.parametrize("status", [500, 0], ids=["error", "dropped-in-the-middle"])
+def test_push_survives_one_failure_of_the_server(folder: Path, desk: Desk, status: int) -> None:
+    fault = Fault("PUT" if desk.hub.mode == "lfs" else "POST", "/lfs/|/preupload/", status)
     desk.hub.faults.append(fault)
     assert desk.push(folder)["rc"] == 0
     assert fault.times == 0
     data = (folder / "lm.safetensors").read_bytes()
     assert desk.hub.repos[desk.repo].commits[-1].files["lm.safetensors"].data == data
+
+
+def test_repository_without_a_model_says_so(desk: Desk) -> None:
+    desk.hub.repos[desk.repo] = Repo(private=False)
+    desk.hub.repos[desk.repo].commit("main", "a card", {"README.md": File(b"# x", False)})
+    said = desk.run("convert", desk.repo, "--dry-run")
+    assert (said["rc"], said["code"]) == (1, "not_found"), said
 
 
 def test_push_offline_says_so(folder: Path) -> None:
@@ -353,7 +392,7 @@ def test_texts_go_without_the_folders_of_this_machine(folder: Path, desk: Desk) 
     there = desk.hub.repos[desk.repo].find("main")
     assert there is not None
     card = there.files["README.md"].data.decode()
-    assert card.endswith("data: `prep`, see https://example.org/home/page, x\n")
+    assert "data: `prep`, see https://example.org/home/page, x\n" in card
     assert there.files["report/report.md"].data == b"```\nmamtra eval m --list l.lst\n```"
     assert there.files["report/records.jsonl"].data == b'{"source": "clip.wav"}\n'
 
@@ -368,7 +407,7 @@ def test_what_a_killed_push_left_goes_with_the_next(
     left = tmp_path / f"mamtra-push-{int(ended.stdout)}-{HOST}-abc"
     left.mkdir()
     (left / "lm.safetensors").symlink_to(folder / "lm.safetensors")
-    with public_copy(folder, ["README.md"]) as ready:
+    with public_copy(folder, ["README.md"], {}) as ready:
         assert [path.name for path in tmp_path.glob("mamtra-push-*")] == [ready.name]
     assert (folder / "lm.safetensors").is_file()
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,6 +28,7 @@ from mamtra_cli.checkpoint import (
     read_model_folder,
 )
 from mamtra_cli.config import dump_json, from_dict, nearest, reason
+from mamtra_cli.engine.students.public_card import RESULT, public_card
 from mamtra_cli.errors import CheckpointError, MamtraError, ModelNotFoundError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families import registry
@@ -53,7 +54,6 @@ KNOWN = (  # beside the parts of the model and what its family reads
 REPORT = re.compile(
     r"report/(report\.md|result\.json|records\.jsonl|audio/[\w-]+\.(flac|opus|wav)|plots/[\w-]+\.png)"
 )
-RESULT = "report/result.json"  # of an evaluation, whose scores go into the card
 TEXTS = (".md", ".json", ".jsonl", ".yaml")
 STAGING = "mamtra-push-"
 
@@ -91,10 +91,19 @@ def _pushed(recipe: PushRecipe, folder: ModelFolder, report: Report) -> PushResu
         report(Note(text=f"`{name}` stays here: {why}"))
     for name in names:
         check_content(folder.path / name, name)
-    files = tuple(FileEntry(name=name, bytes=(folder.path / name).stat().st_size) for name in names)
+    texts = {name: text for name in names if (text := public_text(folder, name, names)) is not None}
+    files = tuple(
+        FileEntry(
+            name=name,
+            bytes=len(texts[name].encode())
+            if name in texts
+            else (folder.path / name).stat().st_size,
+        )
+        for name in names
+    )
     commit, unchanged = None, False
     if not recipe.dry_run:
-        with public_copy(folder.path, names) as ready:
+        with public_copy(folder.path, names, texts) as ready:
             done = hub.upload(
                 ready,
                 names,
@@ -242,17 +251,16 @@ def check_content(path: Path, name: str) -> None:
 
 
 @contextmanager
-def public_copy(folder: Path, names: list[str]) -> Iterator[Path]:
-    """Give a folder with these files for the time of an upload, their texts without local paths."""
+def public_copy(folder: Path, names: list[str], texts: Mapping[str, str]) -> Iterator[Path]:
+    """Give a folder with these files for the time of an upload, some with texts of their own."""
     remove_staged()
     with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-{HOST}-") as temporary:
         ready = Path(temporary)
         for name in names:
             target = ready / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = public_text(folder / name, name)
-            if text is not None:
-                target.write_text(text, "utf-8")
+            if name in texts:
+                target.write_text(texts[name], "utf-8")
             elif os.name == "nt":  # links need a privilege there
                 shutil.copyfile(folder / name, target)
             else:
@@ -260,16 +268,16 @@ def public_copy(folder: Path, names: list[str]) -> Iterator[Path]:
         yield ready
 
 
-def public_text(path: Path, name: str) -> str | None:
-    """What a text is without local paths; `None` for a file that goes as it is."""
+def public_text(folder: ModelFolder, name: str, names: list[str]) -> str | None:
+    """What a text of these files says in public; `None` for a file that goes as it is."""
+    path = folder.path / name
     if name in (PROVENANCE, RESULT):
         return dump_json(without_paths(read_json(path)))
-    if name != README and not (name.startswith("report/") and path.suffix in TEXTS):
+    if name == README:
+        return cut_paths(public_card(folder, names))
+    if not name.startswith("report/") or path.suffix not in TEXTS:
         return None
     text = path.read_text(encoding="utf-8")
-    found = path.parent / RESULT
-    if name == README and found.is_file():
-        return cut_paths(card.with_scores(text, without_paths(read_json(found))))
     if path.suffix == ".jsonl":
         lines = [
             json.dumps(without_paths(json.loads(line)), ensure_ascii=False)
