@@ -3,8 +3,9 @@
     python examples/zonos/run.py --corpus work/mini --corpus work/natural --out work/zonos-small
     python examples/zonos/run.py --corpus work/mini --out work/smoke --smoke    # to see it run
 
-Corpora are folders that `examples/mini` renders. Stages: codec, speaker, features, lm, pack;
-`--from` and `--to` choose some. espeak-ng must be installed.
+Corpora are folders that `examples/mini` renders. Stages: codec, speaker, features, lm, voice, pack;
+`--from` and `--to` choose some. espeak-ng must be installed. The language model hears all voices
+first and goes on with one, because it has to be understood on little time.
 """
 
 import argparse
@@ -18,10 +19,12 @@ STAGES = {
     "speaker": "train_speaker.py",
     "features": "features.py",
     "lm": "train_lm.py",
+    "voice": "train_lm.py",
     "pack": "pack.py",
 }
-STEPS = {"codec": 1500, "speaker": 300, "lm": 4000}
-SMOKE = {"codec": 10, "speaker": 2, "lm": 2}
+VOICE = "f1"
+STEPS = {"codec": 650, "speaker": 200, "lm": 450, "voice": 1100}  # `voice` counts those of `lm`
+SMOKE = {"codec": 10, "speaker": 2, "lm": 2, "voice": 4}
 
 
 def main() -> None:
@@ -40,6 +43,8 @@ def main() -> None:
         if name != "pack":
             for corpus in args.corpus:
                 command += ["--corpus", str(corpus)]
+        if name in ("voice", "pack"):
+            command += ["--voice", VOICE]
         if name in steps:
             command += ["--steps", str(steps[name])]
         print("stage", name, flush=True)
