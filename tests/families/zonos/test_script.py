@@ -122,7 +122,7 @@ def test_whole_runs_are_the_published_ones(goldens: Path, kind: str, name: str) 
     said = torch.tensor([*frames, *script.frames]).T[None]
     assert torch.equal(said, tensors["out.codes"])
     assert script.capped is not info["ended_by_eos"]
-    # Ours differs at the limit alone, where every codebook keeps its own ids; an end may walk there.
+    # Ours differs at the limit alone, where each codebook keeps its own ids; ends may walk there.
     ours = DelayScript.begin(lm.config, PROMPT, info["max_new_tokens"], frames)
     plain, _ = run(lm, tensors, ours, sampling, info["cfg_scale"])
     assert len(plain.frames) == len(script.frames)

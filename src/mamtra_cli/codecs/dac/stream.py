@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mamtra_cli.codecs.dac.config import WINDOW
 from mamtra_cli.codecs.dac.model import Dac
+from mamtra_cli.codecs.frames import frame_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,7 @@ class DacStream:
 
     def start(self) -> DacState:
         """Begin an utterance."""
-        ids = torch.zeros((self.dac.config.codebooks, 0), dtype=torch.long, device=self.device)
-        return DacState(ids=ids, heard=0)
+        return DacState(ids=self._ids(()), heard=0)
 
     def after(self, frames: Iterable[Sequence[int]]) -> DacState:
         """Begin an utterance that goes on from frames; their own sound is not made."""
@@ -95,17 +95,9 @@ class DacStream:
         return min(self.first << (state.heard > 0), self.window)
 
     def _ids(self, frames: Iterable[Sequence[int]]) -> Tensor:
-        """Check frames and make them (K, n)."""
-        config = self.dac.config
-        rows = [tuple(frame) for frame in frames]
-        if not rows:
-            return torch.zeros((config.codebooks, 0), dtype=torch.long, device=self.device)
-        ids = torch.tensor(rows, dtype=torch.long)
-        if ids.shape[1] != config.codebooks:
-            raise ValueError(f"frames of {ids.shape[1]} ids, expected {config.codebooks}")
-        if not (int(ids.min()) >= 0 and int(ids.max()) < config.codes):
-            raise ValueError(f"ids must lie in 0..{config.codes - 1}: {ids.min()}..{ids.max()}")
-        return ids.T.to(self.device)
+        """Frames as (K, n)."""
+        sizes = self.dac.config
+        return frame_ids(frames, codebooks=sizes.codebooks, codes=sizes.codes, device=self.device)
 
     @torch.no_grad()
     def _speak(self, state: DacState, *, final: bool) -> tuple[DacState, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mamtra_cli.codecs.base import Frame, SoundOptions
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilterState
 from mamtra_cli.codecs.flow_hift.vocoder_stream import SourceFilterStream
+from mamtra_cli.codecs.frames import frame_ids
 from mamtra_cli.codecs.residual_mel.config import WINDOW
 from mamtra_cli.codecs.residual_mel.model import Contexts, ResidualMel
 
@@ -90,10 +91,12 @@ class ResidualMelCodec:
         self, state: MelState, frames: Sequence[Frame], *, final: bool
     ) -> tuple[MelState, Tensor]:
         """Decode as far as the frames to come allow, in windows: scratch is that of one."""
-        windows, waves = torch.split(self._ids(frames), WINDOW, dim=2), []
-        for place, ids in enumerate(windows, 1):
+        sizes, device = self.model.config, self.model.device
+        ids = frame_ids(frames, codebooks=sizes.codebooks, codes=sizes.codes, device=device)
+        windows, waves = torch.split(ids[None], WINDOW, dim=2), []
+        for place, window in enumerate(windows, 1):
             last = final and place == len(windows)
-            latent = self.model.quantizer.decode(ids)
+            latent = self.model.quantizer.decode(window)
             contexts, mel = self.model.mel_of(state.contexts, latent, final=last)
             sound, wave = state.stream.step(state.sound, mel.float(), final=last)
             silent = min(state.silent, len(wave))
@@ -102,15 +105,3 @@ class ResidualMelCodec:
             )
             waves.append(wave[silent:].float().cpu())
         return state, torch.cat(waves)
-
-    def _ids(self, frames: Sequence[Frame]) -> Tensor:
-        """Check frames and make them (1, K, n)."""
-        config = self.model.config
-        if not frames:
-            return torch.zeros((1, config.codebooks, 0), dtype=torch.long, device=self.model.device)
-        ids = torch.tensor(frames, dtype=torch.long)
-        if ids.shape[1] != config.codebooks:
-            raise ValueError(f"frames of {ids.shape[1]} ids, expected {config.codebooks}")
-        if not (int(ids.min()) >= 0 and int(ids.max()) < config.codes):
-            raise ValueError(f"ids must lie in 0..{config.codes - 1}: {ids.min()}..{ids.max()}")
-        return ids.T[None].to(self.model.device)

@@ -27,18 +27,6 @@ TEXT = "espeak"
 SHARED = ("embeddings", "heads", "prefix_conditioner")
 
 
-class Heads(nn.Module):
-    """Hidden states (..., D) to scores (..., K, V) of codes and end."""
-
-    def __init__(self, heads: nn.ModuleList) -> None:
-        super().__init__()
-        self.heads = heads
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Score hidden: (..., D)."""
-        return torch.stack([head(hidden) for head in self.heads], dim=-2)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Utterances:
     """What `embed` reads.
@@ -73,7 +61,7 @@ class ZonosLessons:
     def __init__(self, lm: ZonosLM, manner: Manner | None = None) -> None:
         self.lm = lm
         self.manner = manner or Manner()
-        self.heads = Heads(lm.heads)
+        self.heads = lm.heads
 
     @property
     def stack(self) -> HybridStack:

@@ -16,6 +16,14 @@ from mamtra_cli.families.zonos.config import LMConfig
 INIT_STD = 0.02
 
 
+class Heads(nn.ModuleList):
+    """Hidden states to the scores of every codebook, codes and end."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Score hidden (..., D), in its type: (..., K, V - 1)."""
+        return torch.stack([head(hidden) for head in self], dim=-2)
+
+
 class ZonosLM(nn.Module):
     """Nine tables, the stack, nine heads, and the prefix.
 
@@ -29,9 +37,7 @@ class ZonosLM(nn.Module):
         width, books = config.d_model, config.codebooks
         self.embeddings = nn.ModuleList(nn.Embedding(config.width, width) for _ in range(books))
         self.backbone = HybridStack(config.hybrid)
-        self.heads = nn.ModuleList(
-            nn.Linear(width, config.codes + 1, bias=False) for _ in range(books)
-        )
+        self.heads = Heads(nn.Linear(width, config.codes + 1, bias=False) for _ in range(books))
         self.prefix_conditioner = PrefixConditioner(config.conditions, width)
         for module in (*self.embeddings, *self.heads):
             nn.init.normal_(cast(Tensor, module.weight), std=INIT_STD)
@@ -51,7 +57,7 @@ class ZonosLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Raw scores of codes and end, in the model's type: hidden (..., D) to (..., K, V - 1)."""
-        return torch.stack([head(hidden) for head in self.heads], dim=-2)
+        return cast(Tensor, self.heads(hidden))
 
 
 def guided(logits: Tensor, without: Tensor | None, scale: float) -> Tensor:
