@@ -171,7 +171,7 @@ def make_run(
 ) -> Run:
     """One row with one seed."""
     where = f"row `{row.name}`"
-    options = {**study.convert, **row.convert, "seed": seed}
+    options = {"placement": "block-begin", **study.convert, **row.convert, "seed": seed}
     convert = from_dict(ConvertRecipe, options, where)
     lesson = {"check_tokens": 0, "report": False, **study.distill, **row.distill, "seed": seed}
     distill = from_dict(DistillRecipe, lesson, where)

@@ -77,7 +77,9 @@ def student(teacher: Path) -> Path:
 
 
 def of(teacher: Path, **knobs: object) -> ConvertRecipe:
-    recipe = ConvertRecipe(calibration_tokens=200, check_tokens=40, device="cpu")
+    recipe = ConvertRecipe(
+        placement="block-begin", calibration_tokens=200, check_tokens=40, device="cpu"
+    )
     data = teacher.with_name("pairs.jsonl")
     return replace(recipe, teacher=str(teacher), ratio="1:1", data=data, **knobs)  # type: ignore[arg-type]
 

@@ -27,7 +27,9 @@ from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tensors import TensorFile
 
-QUICK = ConvertRecipe(calibration_tokens=400, check_tokens=200, device="cpu")
+QUICK = ConvertRecipe(
+    placement="block-begin", calibration_tokens=400, check_tokens=200, device="cpu"
+)
 Q = "llm.model.model.layers.{}.self_attn.q_proj.weight"
 MIXER_Q = "llm.model.model.layers.{}.mixer.q_proj.weight"
 

@@ -60,7 +60,9 @@ def copy(standin: Path, tmp_path: Path) -> Path:
 
 
 def of(teacher: Path, output: Path, **knobs: Any) -> ConvertRecipe:
-    return ConvertRecipe(teacher=str(teacher), output=output, **{**QUICK, **knobs})
+    return ConvertRecipe(
+        placement="block-begin", teacher=str(teacher), output=output, **{**QUICK, **knobs}
+    )
 
 
 def test_standin_is_the_same_for_the_same_seed(standin: Path, tmp_path: Path) -> None:

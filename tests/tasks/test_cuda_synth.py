@@ -56,6 +56,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stop_early(folder / "tiny" / "lm.safetensors")
     convert(
         ConvertRecipe(
+            placement="block-begin",
             teacher=str(folder / "tiny"),
             output=folder / "hybrid",
             calibrate="none",

@@ -32,6 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(folder / "teacher")
     convert(
         ConvertRecipe(
+            placement="block-begin",
             teacher=str(folder / "teacher"),
             output=folder / "student",
             calibrate="none",

@@ -35,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     teacher = str(write_model(folder / "teacher"))
     given = {"output": folder / "student", "calibrate": "none", "check_tokens": 0, "device": "cpu"}
-    convert(ConvertRecipe(teacher=teacher, **given))  # type: ignore[arg-type]
+    convert(ConvertRecipe(placement="block-begin", teacher=teacher, **given))  # type: ignore[arg-type]
     return folder
 
 

@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(made / "teacher")
     convert(
         ConvertRecipe(
+            placement="block-begin",
             teacher=str(made / "teacher"),
             output=made / "student",
             calibrate="none",

@@ -45,7 +45,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = folder / "student"
     convert(
         ConvertRecipe(
-            teacher=teacher, output=output, calibrate="none", check_tokens=0, device="cpu"
+            placement="block-begin",
+            teacher=teacher,
+            output=output,
+            calibrate="none",
+            check_tokens=0,
+            device="cpu",
         )
     )
     generator = torch.Generator().manual_seed(0)

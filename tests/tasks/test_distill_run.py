@@ -33,6 +33,7 @@ def models(tmp_path: Path) -> Path:
     write_tiny_model(tmp_path / "teacher", layers=2)
     convert(
         ConvertRecipe(
+            placement="block-begin",
             teacher=str(tmp_path / "teacher"),
             output=tmp_path / "student",
             calibrate="none",

@@ -58,6 +58,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stop_early(folder / "teacher" / "lm.safetensors")
     convert(
         ConvertRecipe(
+            placement="block-begin",
             teacher=str(folder / "teacher"),
             output=folder / "student",
             calibrate="none",

@@ -17,6 +17,7 @@ from mamtra_cli.recipes.shared import (
     StartCheck,
 )
 
+AUTO = "auto"  # measured where it is cheap
 _plan = partial(Knob, panel="Layer plan")
 _layers = partial(Knob, panel="New layers")
 
@@ -40,10 +41,11 @@ class ConvertRecipe:
         _plan(
             "Where attention stays: block-begin, block-end, front, middle, back, sandwich or "
             "spread; or measured on the teacher, auto:swap, auto:restore, auto:swap-train, "
-            "auto:drop, auto:cosine, auto:wer, auto:smart.",
+            "auto:drop, auto:cosine, auto:wer, auto:smart; auto: auto:swap where that takes a "
+            "minute or so, else block-begin.",
             "NAME",
         ),
-    ] = "block-begin"
+    ] = AUTO
     plan: Annotated[
         str,
         _plan(

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mamtra_cli import __version__, card
+from mamtra_cli import __version__, card, device
 from mamtra_cli.backbone import costs
 from mamtra_cli.backbone.calibrate import MODES, LayerFit
 from mamtra_cli.backbone.kinds import ATTENTION, kind_of
@@ -31,10 +31,9 @@ from mamtra_cli.checkpoint import (
 )
 from mamtra_cli.config import dump_json, nearest, to_dict
 from mamtra_cli.engine import seeds
-from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores
+from mamtra_cli.engine.choosing.plan import choose_plan, needs_scores, settled
 from mamtra_cli.engine.lessons.agreement import compare_with, predictions, take_tokens
 from mamtra_cli.engine.lessons.examples import hold_out, read_examples
-from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.fitting import fit, hybrid_of
 from mamtra_cli.engine.students.folder import (
@@ -102,25 +101,19 @@ def convert(recipe: ConvertRecipe, report: Report = ignore) -> ConvertResult:
     """
     start = time.perf_counter()
     check_recipe(recipe)
-    if recipe.dry_run:
-        sizes_only = not needs_scores(recipe)
-        located = locate(recipe.teacher, configs_only=sizes_only, report=report)
-        model = open_model(
-            located.folder,
-            configs_only=sizes_only,
-            files=() if sizes_only else recipe.part,
-        )
-        teacher = Teacher(model, recipe.device)
-        design = make_design(recipe, teacher, located.name, located.revision, report)
-        return result_of(design, recipe, None, planned_files(design, recipe), start)
-    assert recipe.output is not None
     located = locate(recipe.teacher, configs_only=True, report=report)
-    if located.revision:
+    sizes_only = recipe.dry_run and not needs_scores(recipe)
+    if located.revision and not sizes_only:
         open_model(located.folder, configs_only=True)  # refuses other versions before the weights
         located = locate(recipe.teacher, report=report)
-    model = open_model(located.folder, files=recipe.part)
+    read = () if sizes_only else recipe.part
+    model = open_model(located.folder, configs_only=sizes_only, files=read)
+    recipe = settled(recipe, model.stack, device.choose(recipe.device).torch_device.type, report)
     teacher = Teacher(model, recipe.device)
     design = make_design(recipe, teacher, located.name, located.revision, report)
+    if recipe.dry_run:
+        return result_of(design, recipe, None, planned_files(design, recipe), start)
+    assert recipe.output is not None
     if recipe.output.resolve().is_relative_to(model.folder.resolve()):
         where = "is" if recipe.output.resolve() == model.folder.resolve() else "is inside"
         raise OutputError(f"the output {where} the teacher's own folder", "name another with `-o`")
@@ -200,7 +193,7 @@ def make(
     """Make the student, write it, and measure what was written: the check, and every file."""
     model, part = design.teacher, design.teacher.conversion.part
     engine = teacher.engine
-    to_fit, to_check = examples(design, recipe, engine, report)
+    to_fit, to_check = examples(design, recipe, teacher, report)
     kinds = design.plan.kinds
     report(Stage(name="transfer", detail=f"{len(design.plan.converted)} layers"))
     student = hybrid_of(
@@ -231,7 +224,7 @@ def make(
 
 
 def examples(
-    design: Design, recipe: ConvertRecipe, engine: Engine, report: Report
+    design: Design, recipe: ConvertRecipe, teacher: Teacher, report: Report
 ) -> tuple[list[Example], list[Example]]:
     """Sentences for the fit and others for the check; none where there is no use for them."""
     fitted = recipe.calibrate != "none" and any(kind_of(k).fitted for k in design.plan.kinds)
@@ -239,10 +232,11 @@ def examples(
     if recipe.data is None:
         starts = (recipe.seed, recipe.seed + seeds.CHECK)
         to_fit, to_check = (
-            make_tokens(engine, tokens, seed=seed, report=report) if tokens else []
+            teacher.spoken(tokens, seed=seed, report=report) if tokens else []
             for tokens, seed in zip((fit_tokens, recipe.check_tokens), starts, strict=True)
         )
         return to_fit, take_tokens(to_check, recipe.check_tokens)
+    engine = teacher.engine
     given = read_examples(recipe.data, engine.encode, **engine.facts.sizes)
     rest, held = hold_out(given, len(given) // 5 if recipe.check_tokens else 0, seed=recipe.seed)
     return take_tokens(rest, fit_tokens), take_tokens(held, recipe.check_tokens)

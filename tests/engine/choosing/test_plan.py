@@ -10,6 +10,7 @@ import torch
 from tests.tiny_model import write_tiny_model
 from torch import nn
 
+from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.engine.choosing import cache as selection_cache
 from mamtra_cli.engine.choosing import plan as selection_plan
 from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, UsageError
@@ -185,7 +186,7 @@ def test_heat_map_is_drawn_by_a_dry_run_and_from_the_cache(folder: Path, tmp_pat
     ("knobs", "error", "words", "hint"),
     [
         pytest.param({"placement": "auto:swop"}, PlanError, "`swop`", "auto:swap", id="method"),
-        pytest.param({"placement": "auto"}, PlanError, "score ``", "restore", id="no-method"),
+        pytest.param({"placement": "auto:"}, PlanError, "score ``", "restore", id="no-method"),
         pytest.param({"ratio": "1:2"}, PlanError, "does not fit", "--round", id="ratio"),
         pytest.param({"ratio": "1:0"}, PlanError, "nothing to choose", "1 to 3", id="all"),
         pytest.param(
@@ -227,3 +228,34 @@ def test_too_few_utterances_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "few.jsonl").write_text("\n".join(lines))
     with pytest.raises(DataError, match="too few"):
         convert(ask(folder, data=tmp_path / "few.jsonl"))
+
+
+STACKS = {
+    "small": dict(d_model=32, n_layers=4, n_heads=2, n_kv_heads=1, head_dim=16, d_ff=64),
+    "large": dict(d_model=896, n_layers=24, n_heads=14, n_kv_heads=2, head_dim=64, d_ff=4864),
+}
+
+
+@pytest.mark.parametrize(
+    ("stack", "device", "knobs", "placement", "told"),
+    [
+        pytest.param("small", "cpu", {}, "auto:swap", "", id="cheap"),
+        pytest.param("large", "cpu", {}, "block-begin", "takes long", id="long"),
+        pytest.param("large", "cuda", {}, "auto:swap", "", id="on-a-gpu"),
+        pytest.param("small", "cpu", {"dry_run": True}, "block-begin", "dry run", id="dry-run"),
+        pytest.param("small", "cpu", {"calibrate": "none"}, "block-begin", "speak", id="no-fit"),
+        pytest.param("small", "cpu", {"ratio": "0:1"}, "block-begin", "nothing", id="no-choice"),
+        pytest.param("small", "cpu", {"plan": "T=0"}, "block-begin", "", id="written-out"),
+        pytest.param("large", "cpu", {"heat_map": Path("a.svg")}, "auto:swap", "", id="to-draw"),
+        pytest.param("small", "cpu", {"placement": "spread"}, "spread", "", id="asked-for"),
+    ],
+)
+def test_auto_measures_layers_where_that_is_cheap_and_says_why_not(
+    stack: str, device: str, knobs: dict[str, Any], placement: str, told: str
+) -> None:
+    events: list[Event] = []
+    config = HybridConfig(**STACKS[stack])
+    recipe = selection_plan.settled(ConvertRecipe(**knobs), config, device, events.append)
+    assert recipe.placement == placement
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert [told in note for note in notes] == ([True] if told else [])

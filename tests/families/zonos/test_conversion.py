@@ -40,7 +40,9 @@ def teacher(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of(teacher: Path, **knobs: object) -> ConvertRecipe:
-    recipe = ConvertRecipe(calibration_tokens=200, check_tokens=40, device="cpu", ratio="1:1")
+    recipe = ConvertRecipe(
+        placement="block-begin", calibration_tokens=200, check_tokens=40, device="cpu", ratio="1:1"
+    )
     data = teacher.with_name("pairs.jsonl")
     return replace(recipe, teacher=str(teacher), data=data, **knobs)  # type: ignore[arg-type]
 

@@ -108,7 +108,9 @@ def pairs(teacher: Path) -> Path:
 @pytest.fixture(scope="module")
 def student(teacher: Path, pairs: Path) -> Path:
     output = teacher.with_name("student")
-    recipe = ConvertRecipe(teacher=str(teacher), output=output, ratio="1:1", device="cpu")
+    recipe = ConvertRecipe(
+        placement="block-begin", teacher=str(teacher), output=output, ratio="1:1", device="cpu"
+    )
     convert(replace(recipe, data=pairs, calibration_tokens=100, check_tokens=40))
     return output
 

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from mamtra_cli import __version__
 from mamtra_cli.backbone.auto import ALIGNED, AutoRequest, is_auto, read_auto
+from mamtra_cli.backbone.config import HybridConfig
+from mamtra_cli.backbone.costs import decode_flops
 from mamtra_cli.backbone.kinds import letter_of
+from mamtra_cli.backbone.placement import attention_count
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.config import reason
@@ -23,7 +26,6 @@ from mamtra_cli.engine.choosing.heat_map import draw_selection
 from mamtra_cli.engine.choosing.search import Hear, select
 from mamtra_cli.engine.lessons.agreement import take_tokens
 from mamtra_cli.engine.lessons.examples import hold_out, read_examples
-from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.pictures import check_picture
 from mamtra_cli.engine.students.teacher import Teacher
@@ -31,15 +33,69 @@ from mamtra_cli.errors import DataError, PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.recipes.convert import ConvertRecipe
+from mamtra_cli.recipes.convert import AUTO, ConvertRecipe
 from mamtra_cli.recipes.selection import LayerSelection
+
+RULE, MEASURED = "block-begin", "auto:swap"
+CHEAP = {"cpu": 2e12, "cuda": 1e15}  # FLOPs of a choice that takes about a minute
+
+
+def settled(
+    recipe: ConvertRecipe, stack: HybridConfig, device: str, report: Report = ignore
+) -> ConvertRecipe:
+    """Decide what `--placement auto` means: the measured choice where that is cheap.
+
+    Measured layers lose less than those of a rule (docs/placement.md), and a teacher that speaks
+    for the fit anyway needs little more to choose them. A dry run reads no weights for it: all
+    plans of a ratio have the same sizes.
+
+    Args:
+        recipe: every knob.
+        stack: the teacher's.
+        device: kind of device that the teacher runs on.
+        report: hears of a choice that is not measured, and why.
+    """
+    if recipe.placement != AUTO:
+        return recipe
+    if recipe.heat_map is not None and not recipe.plan:
+        return dataclasses.replace(recipe, placement=MEASURED)
+    if recipe.plan or stack.plan.converted:  # written out, or refused later
+        return dataclasses.replace(recipe, placement=RULE)
+    told = unmeasured(recipe, stack, device)
+    if told:
+        report(Note(text=f"layers by rule, {RULE}: {told}"))
+    return dataclasses.replace(recipe, placement=RULE if told else MEASURED)
+
+
+def unmeasured(recipe: ConvertRecipe, stack: HybridConfig, device: str) -> str:
+    """Why layers are not measured; empty: they are."""
+    if recipe.dry_run:
+        return f"a dry run measures only where `--placement {MEASURED}` says so"
+    depth = stack.n_layers
+    if len(stack.plan.attention) < depth:
+        return "plans are measured where all layers are attention"
+    if recipe.calibrate == "none":
+        return "without `--calibrate` the teacher does not speak"
+    attention, mamba = (int(part) for part in recipe.ratio.split(":"))
+    if not attention or not mamba:
+        return "there is nothing to choose"
+    kept = attention_count(attention, mamba, depth, rounded=recipe.round)
+    request = AutoRequest(method="swap", kept=kept)
+    passes = depth + request.exchange * kept * (depth - kept)
+    work = passes * request.tokens * decode_flops(stack, 1)
+    if work <= CHEAP.get(device, CHEAP["cpu"]):
+        return ""
+    return (
+        f"measuring is {passes} passes over {request.tokens} tokens of speech, which takes long "
+        f"on this device; `--placement {MEASURED}` does it"
+    )
 
 
 def plan_text(recipe: ConvertRecipe) -> str:
     """The plan expression of a recipe, from its plan or from ratio and placement."""
     if not recipe.plan:
         return f"{recipe.ratio}@{recipe.placement}"
-    if is_auto(recipe.placement):
+    if is_auto(recipe.placement) and recipe.placement != AUTO:
         hint = "leave one of them out"
         if not is_auto(recipe.plan):
             hint += f", or search from that plan: `--plan {recipe.placement},from={recipe.plan}`"
@@ -51,8 +107,9 @@ def plan_text(recipe: ConvertRecipe) -> str:
 
 
 def needs_scores(recipe: ConvertRecipe) -> bool:
-    """Whether the plan is measured, so that even a dry run reads the teacher's weights."""
-    measured = is_auto(plan_text(recipe))
+    """Whether the plan is measured for certain, so that even a dry run reads the weights."""
+    undecided = recipe.placement == AUTO and not recipe.plan
+    measured = recipe.heat_map is not None if undecided else is_auto(plan_text(recipe))
     if recipe.heat_map is not None:
         if not measured:
             raise UsageError(
@@ -100,7 +157,7 @@ def choose_plan(
         text, depth, rounded=recipe.round, letters="M" if letter == "M" else f"M{letter}"
     )
     request, start = started(request, depth)
-    selection = measured(recipe, teacher.engine, mixer, init, request, start, report)
+    selection = measured(recipe, teacher, mixer, init, request, start, report)
     kinds = "".join("T" if i in selection.kept else letter for i in range(depth))
     if recipe.heat_map is not None:
         draw_selection(recipe.heat_map, selection, force=recipe.force)
@@ -129,7 +186,7 @@ def started(request: AutoRequest, depth: int) -> tuple[AutoRequest, tuple[int, .
 
 def measured(
     recipe: ConvertRecipe,
-    engine: Engine,
+    teacher: Teacher,
     mixer: MixerConfig,
     init: str,
     request: AutoRequest,
@@ -137,10 +194,11 @@ def measured(
     report: Report = ignore,
 ) -> LayerSelection:
     """Score layers and choose, or read what an earlier run chose for the same question."""
+    engine, lessons = teacher.engine, teacher.engine.lessons
     key = selection_cache.key_of(
         {
             "mamtra": __version__,
-            "teacher": selection_cache.weights_hash(engine.lessons.lm),
+            "teacher": selection_cache.weights_hash(lessons.lm),
             "request": request,
             "start": start,
             "mixer": mixer.to_dict(),
@@ -160,13 +218,12 @@ def measured(
     if request.method == "wer":
         ears()  # a missing package should be told of before anything is measured
         engine.ready(*engine.speech_parts)
-    to_fit, to_score = speech(recipe, engine, request.tokens, report)
+    to_fit, to_score = speech(recipe, teacher, request.tokens, report)
     letter = letter_of(mixer.mixer)
-    teacher = engine.lessons
-    layers = teacher.stack.config.n_layers
+    layers = lessons.stack.config.n_layers
     report(Stage(name="fitting", detail=f"all {layers} layers, {recipe.calibrate}"))
     pool = make_pool(
-        teacher,
+        lessons,
         mixer,
         to_fit,
         letter=letter,
@@ -176,8 +233,8 @@ def measured(
         seed=recipe.seed,
     )
     if request.method in ALIGNED and request.steps:
-        align_pool(teacher, pool, to_fit, steps=request.steps, seed=recipe.seed, report=report)
-    bench = Bench(teacher, pool, to_score, bistream=request.bistream)
+        align_pool(lessons, pool, to_fit, steps=request.steps, seed=recipe.seed, report=report)
+    bench = Bench(lessons, pool, to_score, bistream=request.bistream)
     if request.method == "wer":
 
         def hear(kinds: str) -> float:
@@ -201,14 +258,14 @@ def data_hash(path: Path | None) -> str | None:
 
 
 def speech(
-    recipe: ConvertRecipe, engine: Engine, tokens: int, report: Report
+    recipe: ConvertRecipe, teacher: Teacher, tokens: int, report: Report
 ) -> tuple[list[Example], list[Example]]:
     """Utterances for the fit and others to compare plans on."""
     if recipe.data is None:
-        to_fit = make_tokens(engine, recipe.calibration_tokens, seed=recipe.seed, report=report)
-        made = make_tokens(engine, tokens, seed=recipe.seed + seeds.SCORE, report=report)
+        to_fit = teacher.spoken(recipe.calibration_tokens, seed=recipe.seed, report=report)
+        made = teacher.spoken(tokens, seed=recipe.seed + seeds.SCORE, report=report)
         return to_fit, take_tokens(made, tokens)
-    rest = given(recipe, recipe.data, engine)
+    rest = given(recipe, recipe.data, teacher.engine)
     fitted, scored = hold_out(rest, len(rest) // 5, seed=recipe.seed + 1)
     if not scored:
         raise DataError(

@@ -3,8 +3,11 @@
 Knows engines and folders; nothing of what is made from it.
 """
 
+from mamtra_cli.engine.lessons.spoken import make_tokens
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.events import Report, ignore
 from mamtra_cli.families.folder import Model
+from mamtra_cli.families.lessons import Example
 
 
 class Teacher:
@@ -19,6 +22,7 @@ class Teacher:
         self.model = model
         self.device = device
         self._engine: Engine | None = None
+        self._said: dict[tuple[int, int], list[Example]] = {}
 
     @property
     def engine(self) -> Engine:
@@ -28,6 +32,13 @@ class Teacher:
             self._engine = Engine.of(self.model, name, device=self.device, dtype="float32")
         return self._engine
 
+    def spoken(self, tokens: int, *, seed: int, report: Report = ignore) -> list[Example]:
+        """What it says of its own accord, made once: see `lessons.spoken.make_tokens`."""
+        if (tokens, seed) not in self._said:
+            self._said[tokens, seed] = make_tokens(self.engine, tokens, seed=seed, report=report)
+        return self._said[tokens, seed]
+
     def close(self) -> None:
-        """Let its weights go."""
+        """Let its weights go, and what it said."""
         self._engine = None
+        self._said.clear()
