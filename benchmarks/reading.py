@@ -1,7 +1,7 @@
 """How often a text is read right, ours beside other English front ends.
 
 Inputs and right values stand in `benchmarks/reading/*.jsonl`: `reports` after public bug reports,
-`written` our own, by hand. Normalisers are compared by their words; front ends that give phonemes
+`written`, `held` and `neighbours` our own, by hand. Normalisers are compared by their words; front ends that give phonemes
 read the input and each right value, and are right where the two sound alike. What counts as equal
 is generous to all: case, pauses, blanks, `hundred and`, hyphens and stress make no difference.
 
@@ -190,6 +190,7 @@ def main() -> None:
     """Score the front ends that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("fronts", nargs="+", choices=["mamtra", *OTHERS])
+    parser.add_argument("--set", help="one set only, such as held")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--show", action="store_true", help="print every wrong reading")
     asked = parser.parse_args()
@@ -203,6 +204,8 @@ def main() -> None:
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         worst, started = 0, time.perf_counter()
         for row in rows():
+            if asked.set not in (None, row["set"]):
+                continue
             if name == "mamtra":
                 right, got = ours_is_right(row, front)
             elif "expected" not in row:

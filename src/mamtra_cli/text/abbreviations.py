@@ -43,10 +43,17 @@ NUMBERED = {
     "vols": "volumes", "ch": "chapter", "sec": "section", "p": "page", "pp": "pages",
     "eq": "equation", "art": "article", "par": "paragraph", "para": "paragraph",
     "apt": "apartment", "ext": "extension", "ep": "episode", "chap": "chapter", "ste": "suite",
+    "rte": "route",
 }  # fmt: skip
 DOTTED = {"e.g": "for example", "i.e": "that is", "a.k.a": "also known as", "ph.d": "^p ^h ^d"}
-NEVER_LAST = TITLES.keys() | NUMBERED.keys() | {"vs", "approx", "ca", "cf", "e.g", "i.e"}
+NEVER_LAST = (
+    TITLES.keys()
+    | NUMBERED.keys()
+    | {"vs", "approx", "ca", "cf", "e.g", "i.e", "incl", "excl", "esp", "avg"}
+)
 ALL = NEVER_LAST | STREETS.keys() | SHORT.keys() | DOTTED.keys()
+# After these the capital before a stop is the initial of a name.
+BEFORE_NAMES = frozenset("and or by with from to for of but than as said says".split())
 _SLASHED = {"w/o": "without", "w/": "with", "c/o": "care of", "b/c": "because",
 "n/a": "not applicable",
             "w/in": "within"}  # fmt: skip
@@ -99,12 +106,13 @@ def _title(match: re.Match[str]) -> str:
 
 def _short(match: re.Match[str]) -> str | None:
     written, word = match[1], match[1].lower()
-    if word in _WORDS_TOO and not written[0].isupper():
+    rest = after(match).lstrip()
+    measured = word in ("max", "min", "temp") and rest[:1].islower()
+    if word in _WORDS_TOO and not (written[0].isupper() or measured):
         return None
     if written.islower() and word not in SHORT and word not in _SMALL_TOO:
         return None
     words = SHORT.get(word) or TITLES.get(word) or STREETS.get(word)
-    rest = after(match).lstrip()
     ends = not rest or rest[0].isupper()
     return said(str(words)) + (". " if ends and word not in NEVER_LAST else "")
 
@@ -113,10 +121,16 @@ def _month_range(match: re.Match[str]) -> str:
     return ". to "
 
 
+def _side(match: re.Match[str]) -> str:
+    """`12 N. Main St.`: the side of a town."""
+    return said({"N": "north", "S": "south", "E": "east", "W": "west"}[match[1]])
+
+
 def _alternatives(words: object) -> str:
     return "|".join(sorted(words, key=len, reverse=True))  # type: ignore[call-overload]
 
 
+_STREET = rf"(?:{_alternatives(n.capitalize() for n in [*STREETS, *STREETS.values()])})"
 RULES = (
     Rule(r"(?<![\w/])(w/o|w/in|c/o|b/c|n/a)(?![\w/])", lambda m: said(_SLASHED[m[1]]), "/"),
     Rule(r"(?<![\w/])w/\s?(?=[a-z\d])", lambda m: said("with"), "/"),
@@ -154,6 +168,9 @@ BEFORE_NUMBERS = (
         _counted,
         "0",
     ),
+    Rule(rf"(?<=\d\s)([NSEW])\.?(?=\s(?:[A-Z][a-z]+|\d+[a-z]{{2}})\s{_STREET}\b)", _side, "NSEW"),
+    Rule(r"\b[Ee]st\.(?=\s?(?:1[5-9]|20)\d\d\b(?![,.]\d))", lambda m: said("established"), "."),
+    Rule(r"\b[Ee]st\.(?=\s?[$£€]?\d)", lambda m: said("estimated"), "."),
     Rule(rf"\b((?i:{_alternatives(NUMBERED)}))\.\s?(?=\d)", _numbered, "."),
     Rule(r"#(?=\d)", lambda m: said("number"), "#"),
 )

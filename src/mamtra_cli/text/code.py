@@ -47,18 +47,27 @@ def _power(match: re.Match[str]) -> str:
 
 def _formula(match: re.Match[str]) -> str | None:
     """`H2SO4`: letters by name, numbers between; only where every part is an element."""
-    parts = re.findall(r"([A-Z][a-z]?)(\d*)", match[0])
-    if any(element not in _ELEMENTS for element, _ in parts):
+    parts = re.findall(r"([A-Z][a-z]?|\))(\d*)", match[0])
+    if any(element not in _ELEMENTS and element != ")" for element, _ in parts):
         return None
     mixed = any(len(element) > 1 for element, _ in parts)
     if mixed and len(parts) == 1 and parts[0][0] not in ("Cl", "Br"):
         return None
     words = []
     for element, digits in parts:
-        words += [f"^{letter}" for letter in element.lower()]
+        words += [f"^{letter}" for letter in element.lower() if letter != ")"]
         if digits:
             words.append(cardinal(digits))
     return said(" ".join(words))
+
+
+def _ion(match: re.Match[str]) -> str | None:
+    """`Na+`, `Ca2+`; grades (`B+`) are not met here."""
+    element, digits = match["element"], match["charge"]
+    if element not in _ELEMENTS:
+        return None
+    letters = " ".join(f"^{letter}" for letter in element.lower())
+    return said(f"{letters} {cardinal(digits)} plus" if digits else f"{letters} plus")
 
 
 def _salt(match: re.Match[str]) -> str:
@@ -138,10 +147,23 @@ RULES = (
         _SIGNS,
     ),
     Rule(r"[≤≥≠→⇒←÷≈]", _operator, "≤≥≠→⇒←÷≈"),
+    Rule(r"(?<=\b[a-z])--(?![\w-]|\s[A-Za-z])", lambda m: said("minus minus"), "-"),
+    Rule(r"(?<![\w!?])!(?=[a-z]\b)", lambda m: said("not"), "!"),
+    Rule(r"\b(?P<element>[A-Z][a-z]|H|K)(?P<charge>\d?)\+(?![\w+])", _ion, "+"),
     Rule(rf"\b(?:{_SALTS})\b", _salt, "aCBgnuei"),
-    Rule(r"(?<![\w^.])(?=[A-Za-z]*\d)(?:[A-Z][a-z]?\d{0,3}){2,}(?![\w]|[.]\d)", _formula, "0"),
+    Rule(
+        r"(?<![\w^.])(?=[A-Za-z()]*\d)(?:[A-Z][a-z]?\d{0,3}|\((?:[A-Z][a-z]?\d{0,3})+\)\d){2,}(?![\w]|[.]\d)",
+        _formula,
+        "0",
+    ),
 )
 NAMES = (
+    Rule(
+        r"(?<=\bBoeing )\d{3}\b|\b7\d7(?=\s(?:MAX|Max|jets?|planes?|pilots?)\b)"
+        r"|(?<=\b[A-Z]-)\d{3}\b",
+        lambda m: said(_digits(m[0])),
+        "0",
+    ),
     Rule(r"(?<=[A-Za-z])[-–](?=\d)|(?<=\d)-(?=[A-Za-z])", lambda m: " ", "-–"),
     Rule(r"(?<![\w^.,$£€])(?=\w*[A-Za-z])(?=\w*\d)[A-Za-z\d]{2,}(?![\w]|\.\d)", _name, "0"),
 )
@@ -149,5 +171,10 @@ LAST = (
     Rule(r"\^(?P<n>[23])", lambda m: said(_POWERS[m["n"]]), "^"),
     Rule(rf"(?<=[{HIDDEN}]\s)\s*[×x]\s*(?=\s[{HIDDEN}])", lambda m: said("times"), "×x"),
     Rule(r"[×±√Ωµ]", _operator, "×±√Ωµ"),
+    Rule(
+        r"(?<=[a-z]s)/(?=(?:second|minute|hour|day|night|week|month|year|person)\b)",
+        lambda m: said("per"),
+        "/",
+    ),
     Rule(r"(?<=[A-Za-z])/(?=[A-Za-z])", _slash, "/"),
 )

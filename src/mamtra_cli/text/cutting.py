@@ -2,7 +2,7 @@
 
 import re
 
-from mamtra_cli.text.abbreviations import ALL, NEVER_LAST, NUMBERED, TITLES
+from mamtra_cli.text.abbreviations import ALL, BEFORE_NAMES, NEVER_LAST, NUMBERED, TITLES
 from mamtra_cli.text.markup import LIST_MARK
 from mamtra_cli.text.rules import NEAR, compiled
 
@@ -26,6 +26,7 @@ _LETTERED = frozenset(
 _TIMED = frozenset("monday tuesday wednesday thursday friday saturday sunday est pst cst gmt "
                    "utc eastern "
                    "pacific central".split())  # fmt: skip
+_CLOSING = frozenset("\"')”’")
 _MEASURES = frozenset({"ft", "in", "lb", "lbs", "oz", "mi", "yd", "min", "hr", "hrs", "sec", "no"})
 
 
@@ -90,7 +91,9 @@ def _cut(line: str) -> list[str]:
 
 
 def is_abbreviation(text: str, stop: re.Match[str]) -> bool:
-    """Whether a stop ends an abbreviation, an initial or a list mark, and no sentence."""
+    """Whether a stop ends an abbreviation, an initial, a list mark or a cry, and no sentence."""
+    if stop[0][0] in "!?" and stop[0][-1] in _CLOSING:
+        return text[stop.end() : stop.end() + 2].strip().islower()  # `"Stop!" he cried.`
     if text[stop.start()] != "." or stop[0].startswith(".."):
         return False
     word = compiled(r"[\w.]*$").search(text[max(0, stop.start() - NEAR) : stop.start()])
@@ -111,7 +114,8 @@ def is_abbreviation(text: str, stop: re.Match[str]) -> bool:
     if len(last) == 1 and last.isupper() and last != "I":
         if before and before[-1].lower() in _LETTERED:
             return goes_on
-        named = not before or before[-1][0].isupper()
+        named = not before or before[-1][0].isupper() or before[-1].lower() in BEFORE_NAMES
+        named = named or compiled(r"[A-Z]\.").match(rest) is not None
         return goes_on or (named and not (starts and len(before) > 1))
     dotted = compiled(r"(?:[A-Za-z]\.)+[A-Za-z]").fullmatch(last) is not None
     if dotted and name in ("p.m", "a.m"):

@@ -25,7 +25,9 @@ _ALSO_WORDS = frozenset({"may", "march", "mar", "august"})
 _YEAR = r"(?P<year>1\d{3}|20\d{2})"
 _NTH = r"(?:st|nd|rd|th)"
 _NOT_PLURAL = frozenset("is was has does plus as this its his yes us perhaps always".split())
-_COUNTED = frozenset("percent hundred thousand million billion people men women children".split())
+_COUNTED = frozenset(
+    "abreast deep percent hundred thousand million billion people men women children".split()
+)
 
 
 def _month(written: str, *, alone: bool = False) -> str | None:

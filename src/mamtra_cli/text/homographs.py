@@ -145,6 +145,11 @@ _BASS_WITH = frozenset(
     "notes voice "
     "singer guitarist string strings speaker speakers part amp".split()
 )
+_NATIONAL = frozenset(
+    "food man men woman women people language army border government president minister flag "
+    "sausage zloty citizen citizens city town village family author poet composer war history "
+    "immigrant immigrants parliament pope soldier soldiers jews jew resistance cavalry team".split()
+)
 
 
 def _read(c: _Context) -> str:
@@ -258,7 +263,17 @@ def _arithmetic(c: _Context) -> str:
 
 
 def _sow(c: _Context) -> str:
-    return "pig" if c.left in _DETERMINERS else ""
+    return "pig" if c.left in _DETERMINERS | {"old", "pregnant", "big"} else "seed"
+
+
+def _polish(c: _Context) -> str:
+    """The nation, before what nations have."""
+    return "nation" if c.right in _NATIONAL or c.left in ("in", "speak", "speaks") else ""
+
+
+def _invalid(c: _Context) -> str:
+    alone = c.left in _DETERMINERS and c.right in (",", ".", "?", "and", "who", "was", "is")
+    return "ill" if alone or c.right in ("chair", "carriage", "mother", "father") else "void"
 
 
 def _bow(c: _Context) -> str:
@@ -281,7 +296,9 @@ _SENSES: dict[str, tuple[Callable[[_Context], str], dict[str, str]]] = {
     "dove": (_dove, {"dived": "d ow1 v"}),
     "resume": (_resume, {"paper": "r eh1 z ax m ey"}),
     "arithmetic": (_arithmetic, {"sums": "ax r ih1 th m ax t ih k"}),
-    "sow": (_sow, {"pig": "s aw1"}),
+    "sow": (_sow, {"pig": "s aw1", "seed": "s ow1"}),
+    "polish": (_polish, {"nation": "p ow1 l ih sh"}),
+    "invalid": (_invalid, {"ill": "ih1 n v ax l ax d", "void": "ih n v ae1 l ax d"}),
     "bow": (_bow, {"weapon": "b ow1"}),
     "row": (_row, {"quarrel": "r aw1"}),
 }

@@ -8,7 +8,7 @@ stands beside them.
 import re
 from collections.abc import Callable
 
-from mamtra_cli.text.abbreviations import TITLES
+from mamtra_cli.text.abbreviations import BEFORE_NAMES, TITLES
 from mamtra_cli.text.rules import (
     HIDDEN,
     after,
@@ -38,7 +38,7 @@ _SHORT_WORDS = frozenset(
     saw shy sly sub ton urn vow wed woe yam yum via thy ham led met sum duo dim dub hut jug lit nan
     bin bum cod ebb fad hub lag lax lot pug rum rye sag tot tux vat""".split()
 )
-_WEAK = frozenset("it who ups ira doe dot am act sat us led".split())
+_WEAK = frozenset("it who ups ira doe dot am act sat us led or".split())
 # Longer ones, and short ones that are read as words where capitals are a shout.
 _SPELLED = frozenset(
     """cia fbi bbc nba nfl nhl mlb cnn nbc abc cbs html http https url usb api sql css xml php pdf
@@ -50,7 +50,7 @@ _SPELLED = frozenset(
     adhd ptsd ocd aka asap omg wtf tbd tba mph rpm iso ieee ascap aarp naacp ymca yc mc dj cd tnt
     gmo pvc rv suv sos lsd thc cbd oecd imf wto ppe pcr cv hq pa lp ep mp mps kfc atv unhcr bbq
     sms mms nsfw ms ta gpa sat gre lsat cgi ios rgb cmyk dpi fps ide sdk cli gui yaml json mit aws
-    gcp kpmg pwc ubs""".split()
+    gcp kpmg pwc ubs aclu eeoc""".split()
 ) - {"yaml", "json", "sat", "or", "ms", "led", "mit"}
 _WORDS = frozenset(
     "nasa nato unesco unicef opec aids laser radar scuba swat fifa uefa ram rom pin sim nasdaq "
@@ -58,7 +58,7 @@ _WORDS = frozenset(
     "mers nafta potus scotus flotus fema yolo nimby bafta gif jpeg ascii captcha taser zip asean "
     "interpol europol lego ikea radar sonar moma noaa darpa brics maga dreamers hamas saas "
     "paas iaas "
-    "ansi cern esa fomo goat nascar norad osha snap ted wasp cobol basic fortran lisp".split()
+    "ansi cern esa fomo goat nascar norad osha snap ted wasp cobol basic fortran lisp pac".split()
 ) - {"esa"}
 _DETERMINERS = frozenset(
     "the a an our my your his her their its this that every each some no".split()
@@ -101,7 +101,7 @@ def read_initials(text: str) -> str:
 def _initial(match: re.Match[str]) -> str:
     """Drop the stop of the initial of a name, keep it after `plan B.`"""
     words, rest = before(match), after(match).lstrip()
-    named = not words or words[-1][0].isupper() or words[-1] in TITLES.values()
+    named = not words or words[-1][0].isupper() or words[-1] in BEFORE_NAMES | {*TITLES.values()}
     return said(spell(match[1])) + ("" if named or not rest[:1].isupper() else ".")
 
 
@@ -204,7 +204,7 @@ def _is_name(low: str, match: re.Match[str]) -> bool:
     """Whether `IT`, `WHO`, `US` and their like stand for a name."""
     previous, following = word_before(match), word_after(match)
     given = previous in _DETERMINERS
-    if low == "us":
+    if low in ("us", "ups", "ira", "doe"):
         return True
     if low == "it":
         in_it = previous in ("in", "for", "of", "and", "from") and not following.islower()
@@ -220,13 +220,7 @@ def _is_name(low: str, match: re.Match[str]) -> bool:
     if low in ("act", "sat"):
         bare = following == "" or following in _JOINING
         return following.lower() in _TESTS or (previous == "the" and bare)
-    if low == "ups":
-        return (
-            given
-            or previous in ("by", "via", "with", "from", "and")
-            or following.lower() in ("driver", "truck")
-        )
-    return given or (low == "ira" and previous in ("roth", "traditional", "your", "an"))
+    return given
 
 
 def tokens_shown(text: str) -> str:

@@ -17,8 +17,8 @@ _TAGS = (
 )
 _BLOCK = "p|br|div|li|tr|td|th|h[1-6]|hr|blockquote|section|article|table|ul|ol|title|dd|dt"
 _ITEM = (
-    r"(?:[-*+•]\s+(?:\[[ xX]?\]\s+)?|\(?([a-zA-Z]|\d{1,2})\)\s+|(\d{1,3}|[a-i](?=\.\s+\D))"
-    r"\.\s+(?=\S))"
+    r"(?:[-*+•]\s+(?:\[[ xX]?\]\s+)?|\(?([a-zA-Z]|\d{1,2}|i{2,3}|iv|vi{1,3})\)\s+"
+    r"|(\d{1,3}|(?:[a-i]|i{2,3}|iv|vi{0,3})(?=\.\s+\D))\.\s+(?=\S))"
 )
 LIST_MARK = rf"[ \t]*(?:>\s*)*(?:{_ITEM}|#{{1,6}}\s+|[•·‣◦▪●]\s*)"
 

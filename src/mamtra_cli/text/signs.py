@@ -20,7 +20,7 @@ _FOLDED = {
     **dict.fromkeys("“”„‟″«»‹›", '"'),
     **dict.fromkeys("‐‑‒−", "-"),
     **dict.fromkeys("—―⸺", " - "),
-    **dict.fromkeys("•·‣◦▪●‧※", ", "),
+    **dict.fromkeys("•·⋅‣◦▪●‧※", ", "),
     **dict.fromkeys("¿¡", " "),
     **dict.fromkeys("、，", ", "),
     **dict.fromkeys("。｡", ". "),
@@ -31,12 +31,14 @@ _FOLDED = {
     "ı": "i", "ħ": "h", "Ħ": "H", "ŋ": "ng", "μ": "µ", "\u2126": "Ω",
     "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
     "⅜": " 3/8", "⅝": " 5/8", "⅞": " 7/8", "⅕": " 1/5",
-    "∞": " infinity ", "π": " pi ",
+    "∞": " infinity ", "π": " pi ", "∑": " sum ", "∏": " product ", "∫": " integral ",
+    "∂": " partial ", "∴": " therefore ", "∵": " because ", "∅": " empty set ",
     "™": " trademark", "®": " registered trademark", "©": " copyright ", "§": " section ",
     "¶": " paragraph ", "№": " number ", "‰": " per mille ", "º": "°", "℃": "°C", "℉": "°F",
     "†": ", ", "‡": ", ",
 }  # fmt: skip
 _SOFT = frozenset("½¼¾⅓⅔⅛⅜⅝⅞⅕‐‑‒−⁄∕″′№℃℉μ\u2126")
+_DOTS = "·⋅"  # between the factors of a product
 _WIDE_BLANKS = "\u00a0\u202f\u2009\u2007"  # between the thousands of a number
 
 
@@ -73,7 +75,9 @@ def fold(text: str) -> str:
         if character in _WIDE_BLANKS and _in_number(composed, place):
             folded.append(",")
             continue
-        written_as = _folded(character)
+        written_as = _product(composed, place)
+        if written_as is None:
+            written_as = _folded(character)
         if written_as is None:
             strange.append(character)
         else:
@@ -97,6 +101,8 @@ def soften(text: str) -> str:
             soft.append(("" if raised else "^" if stands else " ") + level)
         elif character in _WIDE_BLANKS and _in_number(text, place):
             soft.append(",")
+        elif (product := _product(text, place)) is not None:
+            soft.append(product)
         elif character.isdigit() and not character.isascii():
             soft.append(str(unicodedata.digit(character)))
         else:
@@ -134,6 +140,14 @@ def refusal(signs: list[str]) -> TextError:
 def _in_number(text: str, place: int) -> bool:
     digits = text[place + 1 : place + 4]
     return text[:place][-1:].isdigit() and len(digits) == 3 and digits.isdigit()
+
+
+def _product(text: str, place: int) -> str | None:
+    """What a dot at half height stands for between figures or letters; `None` where it is none."""
+    around = text[place - 1 : place + 2] if place and text[place] in _DOTS else ""
+    if len(around) < 3 or not (around[0].isalnum() and around[2].isalnum()):
+        return None
+    return "" if around[0].isalpha() and around[2].isalpha() else "×"
 
 
 def _folded(character: str) -> str | None:

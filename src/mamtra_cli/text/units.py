@@ -51,8 +51,9 @@ _UNITS = {
     "kgs": "kilogram", "kms": "kilometer", "cms": "centimeter", "mcg": "microgram",
     "inHg": "inch of mercury",
     "kVA": "kilovolt amp", "BTU": "^b ^t ^u", "sqft": "square foot",
-    "sqm": "square meter", "Nm": "newton meter",
+    "sqm": "square meter", "Nm": "newton meter", "MP": "megapixel", "Mpx": "megapixel",
 }  # fmt: skip
+_KINDS = {"sq": "square", "cu": "cubic", "fl": "fluid"}
 _UNCOUNTED = frozenset({"percent", "hertz", "lux", "horsepower", "kelvin", "^b ^t ^u"})
 _LOOSE = {name.lower(): name for name in [*_UNITS, "kg", "km", "cm", "mm", "ml", "kW", "kWh", "mAh",
     "MHz", "GHz", "kHz", "Hz", "KB", "MB", "GB", "TB", "MW", "kV", "kPa", "mg", "Mbps", "kbps",
@@ -80,6 +81,13 @@ _NO_NOUN = frozenset(
     "then so because before after until since during between through around about left right "
     "total altogether only just also too again north south east west today yesterday tomorrow "
     "against along toward towards behind near via plus minus times equals and/or".split()
+)
+# What is named by its measure, with an article or without: `9 V battery`, `15 lb. bags`.
+_MEASURED = frozenset(
+    "bag battery bottle box bulb cable camera can charger circuit cup dash dumbbell fence film "
+    "fuse grid heater hike hurdles jar kettle ladder lamp laser lens motor outlet pack panel pipe "
+    "plug pole race rail resistor run screen sensor socket speaker sprint supply tank tray turn "
+    "weight wire".split()
 )
 _DETERMINERS = frozenset(
     "a an the this that his her my our their your its each every any another one no same".split()
@@ -113,10 +121,10 @@ def unit_words(symbol: str) -> tuple[str, str] | None:
 
 
 def _simple(symbol: str) -> str | None:
-    area = compiled(r"(sq|cu|square|cubic)(?:\.\s?|\s)(.+)").fullmatch(symbol)
+    area = compiled(r"(sq|cu|fl|square|cubic)(?:\.\s?|\s)(.+)").fullmatch(symbol)
     if area:
         inner = _simple(area[2].rstrip("."))
-        return inner and f"{'square' if area[1].startswith('sq') else 'cubic'} {inner}"
+        return inner and f"{_KINDS.get(area[1], area[1])} {inner}"
     symbol = symbol.replace("μ", "µ").replace("Ω", "Ω")
     if symbol in _UNITS:
         return _UNITS[symbol]
@@ -158,8 +166,11 @@ def _doubtful(unit: str, gap: str, match: re.Match[str]) -> bool:
         )
     if unit in ("K", "M", "T", "G", "S", "H", "B", "C", "D", "F", "P", "E", "R"):
         return gap == "" or unit != "K" or not (not following or following in _NO_NOUN)
+    if unit == "MP" and amount == "1":
+        return True
     if unit == "A":
-        return gap == "" or (following != "" and following not in _NO_NOUN)
+        alone = following == "" or following in _NO_NOUN
+        return gap == "" or not (alone or _is_measured(following))
     if unit in ("V", "W", "N", "J"):
         return gap != "" and following[:1].isupper() and len(following) == 1
     if unit in ("pt", "mo"):
@@ -181,10 +192,18 @@ def _alone(match: re.Match[str]) -> bool:
     return following.endswith("ly")
 
 
+def _is_measured(noun: str) -> bool:
+    return bool({noun, noun.removesuffix("s"), noun.removesuffix("es")} & _MEASURED) or (
+        noun.endswith("ies") and noun[:-3] + "y" in _MEASURED
+    )
+
+
 def is_adjective(match: re.Match[str]) -> bool:
-    """Whether a measure with an article stands before a noun: `a 5 km run`."""
+    """Whether a measure stands before a noun that it describes: `a 5 km run`, `9 V battery`."""
     if _alone(match):
         return False
+    if _is_measured(word_after(match)):
+        return True
     near = [word.lower().strip("\"'(") for word in words_before(match)[-3:]]
     for word in reversed(near):
         if word in _DETERMINERS:
@@ -286,7 +305,7 @@ def _lone(match: re.Match[str]) -> str | None:
     return None if words is None else said(words[1])
 
 
-_AREA = r"(?:(?:sq|cu)\.?\s?|(?:square|cubic)\s)?"
+_AREA = r"(?:(?:sq|cu|fl)\.?\s?|(?:square|cubic)\s)?"
 _SYMBOL = r"[°%¢A-Za-zµμΩΩ](?:[A-Za-zΩΩ]*)(?:\^-?[23]|(?<=[cmk]m)[23]|(?<=m)[23])?"
 UNIT = rf"{_AREA}{_SYMBOL}(?:/[A-Za-z]+(?:\^?[23])?)?"
 RULES = (
