@@ -4,12 +4,12 @@
     python benchmarks/reliability.py --kills 1000 --lines 10000 --files 1000 --full 100 \
         --memory 50 --soak 500 --hub 100 --log work/reliability.jsonl
 
-One process imports everything once; every command runs in a fork of it, in a folder of its own with
-a fake home, and is killed, starved, raced, or given what hostile files and a lying hub have.
-After each, what was there before must be there still, what has a name must be whole, and what was
-said must be a stated error. Prints what was tried and what went wrong, and one JSON object. With
-`--log` all that was tried is kept, and the same line again goes on where it was broken off, or adds
-to what is there. POSIX only.
+One process imports everything once and runs every command once; from then on each runs in a fork
+of it, in a folder of its own with a fake home, and is killed, starved, raced, or given what hostile
+files and a lying hub have. After each, what was there before must be there still, what has a name
+must be whole, and what was said must be a stated error. Prints what was tried and what went wrong,
+and one JSON object. With `--log` all that was tried is kept, and the same line again goes on where
+it was broken off, or adds to what is there. POSIX only.
 """
 
 import argparse
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from faults.files import hostile
-from faults.forks import QUICK, Tally, mamtra
+from faults.forks import QUICK, Tally, mamtra, warm
 from faults.kills import SAID, full, kills, races, starved, writers
 from faults.lines import fuzzed
 from faults.soak import soak
@@ -97,6 +97,7 @@ def campaign(arguments: argparse.Namespace, folder: Path, before: list[Tally]) -
 
     model, published, data, clips = materials(folder)
     found = writers(model, data, clips)
+    warm([writer.args for writer in found], folder)
     runs: dict[str, Callable[[int], Iterator[Tally]]] = {
         "kills": lambda count: kills(found, count, chance, folder),
         "full": lambda count: full(found, count, chance, folder),

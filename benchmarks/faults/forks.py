@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def mamtra(
         limit: seconds until it counts as hung.
     """
     output = folder.parent / f"{folder.name}.said"
+    output.write_text("")  # a fork may be killed before it writes
     began = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = os.fork()
@@ -112,6 +114,18 @@ def mamtra(
         hung=kill_after is None and seconds >= limit,
         verbose="-v" in args or "--verbose" in args,
     )
+
+
+def warm(lines: Sequence[Sequence[str]], folder: Path) -> None:
+    """Run command lines in this process, so that its forks have what they load and build."""
+    from mamtra_cli.cli.app import run
+
+    here = Path.cwd()
+    with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
+        for args in lines:
+            os.chdir(fresh(folder, "warm"))
+            run(list(args))
+    os.chdir(here)
 
 
 def touches(args: Sequence[str], folder: Path) -> int:
@@ -167,6 +181,7 @@ def start(
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has none
         for number, value in limits.items():
             resource.setrlimit(number, (value, value))
         from mamtra_cli.cli.app import run

@@ -41,10 +41,25 @@ def soak(count: int, model: Path, chance: random.Random, folder: Path) -> Iterat
         tally.shown.append(f"{before >> 20} MB, then {100 * grown:+.2f} %")
     finally:
         os.kill(child, signal.SIGINT)
-        os.waitpid(child, 0)
-    if "Traceback" in output.read_text(errors="replace"):
+        if not _ended(child):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            tally.wrong["does not stop"] = 1
+    said = output.read_text(errors="replace")
+    if "Traceback" in said:
         tally.wrong["traceback"] = 1
+        tally.shown.append(said[said.index("Traceback") :][:4000])
     yield tally
+
+
+def _ended(process: int) -> bool:
+    """Whether a process ends in good time."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if os.waitpid(process, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _port(output: Path) -> int:

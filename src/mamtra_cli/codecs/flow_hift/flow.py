@@ -8,6 +8,7 @@ Source: the flow and flow-matching modules of FunAudioLLM/CosyVoice, rewritten f
 
 import functools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from mamtra_cli.codecs.flow_hift.chunk_mask import lengths_to_mask
 from mamtra_cli.codecs.flow_hift.config import LATER_FRAMES, NOISE_FRAMES, FlowConfig
 from mamtra_cli.codecs.flow_hift.flow_encoder import FlowEncoder
 from mamtra_cli.codecs.flow_hift.flow_estimator import FlowEstimator
+from mamtra_cli.codecs.flow_hift.past import NOTHING, Continuing, Heard, Past
 
 SIGMA_MIN = 1e-6
 DROP_CONDITION = 0.2
@@ -79,6 +81,7 @@ class FlowMatching(nn.Module):
         streaming: bool,
         steps: int | None = None,
         guidance: float | None = None,
+        pasts: Sequence[Past] | None = None,
     ) -> Tensor:
         """Integrate from noise to mel.
 
@@ -89,6 +92,7 @@ class FlowMatching(nn.Module):
             streaming: use the chunk mask.
             steps: Euler steps; `None` for the configured number.
             guidance: strength of the guidance; 0 evaluates one row a step instead of two.
+            pasts: what stands before the frames, for each step; `None` for nothing.
 
         Returns:
             (B, mel, T) float32.
@@ -106,7 +110,8 @@ class FlowMatching(nn.Module):
         for k in range(1, steps + 1):
             times = t.to(x.device).expand(mu.shape[0])
             noisy = (torch.cat((x, x)) if rate else x).to(dtype)
-            v = self.estimator(noisy, mu, times, spks, cond, streaming=streaming).float()
+            past = NOTHING if pasts is None else pasts[k - 1]
+            v = self.estimator(noisy, mu, times, spks, cond, streaming=streaming, past=past).float()
             if rate:
                 v = (1.0 + rate) * v[:rows] - rate * v[rows:]
             x = x + dt.to(x.device) * v
@@ -217,6 +222,7 @@ class Flow(nn.Module):
         steps: int | None = None,
         guidance: float | None = None,
         noise: Tensor | None = None,
+        heard: Heard | None = None,
     ) -> Tensor:
         """Speak tokens as mel, the prompt removed.
 
@@ -229,6 +235,7 @@ class Flow(nn.Module):
             finalize: False keeps the last `lookahead` tokens as context without output.
             steps, guidance: of the solver; `None` for the configured ones.
             noise: (1, mel, T) for prompt and output; `None` for the fixed noise.
+            heard: the beginning of the prompt, heard by the same solver; for chunk masks.
 
         Returns:
             (1, mel, ratio*N), or ratio*lookahead frames fewer if not finalize.
@@ -244,16 +251,18 @@ class Flow(nn.Module):
         if noise is None:
             noise = fixed_noise(0, mu.shape[2], self.config.mel_bins)
         cond = F.pad(prompt_mel.transpose(1, 2), (0, mu.shape[2] - frames))
+        known = 0 if heard is None else heard.frames
         mel = self.decoder.solve(
-            mu,
+            mu[:, :, known:],
             self.speaker(speaker),
-            cond,
-            noise.to(mu.device),
+            cond[:, :, known:],
+            noise[:, :, known:].to(mu.device),
             streaming=streaming,
             steps=steps,
             guidance=guidance,
+            pasts=heard and [Continuing(kept, known) for kept in heard.steps],
         )
-        return mel[:, :, frames:]
+        return mel[:, :, frames - known :]
 
     def loss(
         self,

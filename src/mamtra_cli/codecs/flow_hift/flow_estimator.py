@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx
 
 from mamtra_cli.codecs.flow_hift.chunk_mask import block_mask, query_blocks
 from mamtra_cli.codecs.flow_hift.config import FlowEstimatorConfig
+from mamtra_cli.codecs.flow_hift.past import NOTHING, Past
 
 TIME_SCALE = 1000.0
 
@@ -83,9 +84,9 @@ class CausalConv1d(nn.Conv1d):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past = NOTHING) -> Tensor:
         """(B, C, T) to (B, C', T)."""
-        return super().forward(F.pad(x, (2, 0)))
+        return super().forward(past.convolved(x, 2))
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -101,9 +102,9 @@ class ConvBlock(nn.Module):
             {"0": CausalConv1d(in_channels, out_channels), "2": nn.LayerNorm(out_channels)}
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, past: Past = NOTHING) -> Tensor:
         """(B, C, T) to (B, C', T); mask (B, 1, T) or `None`."""
-        h = self.block["0"](_masked(x, mask))
+        h = self.block["0"](_masked(x, mask), past)
         h = self.block["2"](h.transpose(1, 2)).transpose(1, 2)
         return _masked(mish(h), mask)
 
@@ -118,10 +119,12 @@ class ResnetBlock(nn.Module):
         self.block2 = ConvBlock(out_channels, out_channels)
         self.res_conv = nn.Conv1d(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor, mask: Tensor | None, time: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, time: Tensor, past: Past = NOTHING
+    ) -> Tensor:
         """(B, C, T) to (B, C', T); time (B, time_width)."""
-        h = self.block1(x, mask) + self.mlp(time)[:, :, None]
-        y: Tensor = self.block2(h, mask) + self.res_conv(_masked(x, mask))
+        h = self.block1(x, mask, past) + self.mlp(time)[:, :, None]
+        y: Tensor = self.block2(h, mask, past) + self.res_conv(_masked(x, mask))
         return y
 
 
@@ -137,18 +140,23 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(width, inner, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(inner, width)])
 
-    def forward(self, x: Tensor, pad_mask: Tensor | None, chunk: int | None) -> Tensor:
+    def forward(
+        self, x: Tensor, pad_mask: Tensor | None, chunk: int | None, past: Past = NOTHING
+    ) -> Tensor:
         """(B, T, C) to (B, T, C), block by block of queries; pad_mask (B, T) bool or `None`."""
+        seen, before = past.attended(x), past.frames
         q, k, v = (
-            f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for f in (self.to_q, self.to_k, self.to_v)
+            f(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for f, h in ((self.to_q, x), (self.to_k, seen), (self.to_v, seen))
         )
         out = [
             F.scaled_dot_product_attention(
                 q[:, :, start:stop],
-                k[:, :, :keys],
-                v[:, :, :keys],
-                attn_mask=block_mask(start, stop, keys, chunk, pad_mask, x.device),
+                k[:, :, : before + keys],
+                v[:, :, : before + keys],
+                attn_mask=block_mask(
+                    before + start, before + stop, before + keys, chunk, pad_mask, x.device
+                ),
             )
             for start, stop, keys in query_blocks(x.shape[1], chunk)
         ]
@@ -194,9 +202,11 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(config.channels)
         self.ff = FeedForward(config.channels)
 
-    def forward(self, x: Tensor, pad_mask: Tensor | None, chunk: int | None) -> Tensor:
+    def forward(
+        self, x: Tensor, pad_mask: Tensor | None, chunk: int | None, past: Past = NOTHING
+    ) -> Tensor:
         """(B, T, C) to (B, T, C)."""
-        x = x + self.attn1(self.norm1(x), pad_mask, chunk)
+        x = x + self.attn1(self.norm1(x), pad_mask, chunk, past)
         y: Tensor = x + self.ff(self.norm3(x))
         return y
 
@@ -238,6 +248,7 @@ class FlowEstimator(nn.Module):
         *,
         mask: Tensor | None = None,
         streaming: bool = False,
+        past: Past = NOTHING,
     ) -> Tensor:
         """Estimate the velocity.
 
@@ -247,6 +258,7 @@ class FlowEstimator(nn.Module):
             spks: (B, mel) speaker.
             mask: (B, T) bool, True = real; `None` if nothing is padded.
             streaming: use the chunk mask.
+            past: whole chunks of frames that stand before these, without padding.
 
         Returns:
             (B, mel, T).
@@ -257,18 +269,18 @@ class FlowEstimator(nn.Module):
 
         def run(level: nn.Module, h: Tensor) -> Tensor:
             resnet, blocks = level[0], level[1]  # type: ignore[index]
-            h = resnet(h, gate, time).transpose(1, 2)
+            h = resnet(h, gate, time, past).transpose(1, 2)
             for block in blocks:
-                h = block(h, mask, chunk)
+                h = block(h, mask, chunk, past)
             return h.transpose(1, 2)
 
         h = torch.cat((x, mu, spks[:, :, None].expand(-1, -1, x.shape[2]), cond), dim=1)
         down, up = self.down_blocks[0], self.up_blocks[0]
         skip = run(down, h)
-        h = down[2](_masked(skip, gate))  # type: ignore[index]
+        h = down[2](_masked(skip, gate), past)  # type: ignore[index]
         for level in self.mid_blocks:
             h = run(level, h)
         h = run(up, torch.cat((h, skip), dim=1))
-        h = up[2](_masked(h, gate))  # type: ignore[index]
-        h = self.final_block(h, gate)
+        h = up[2](_masked(h, gate), past)  # type: ignore[index]
+        h = self.final_block(h, gate, past)
         return _masked(self.final_proj(_masked(h, gate)), gate)

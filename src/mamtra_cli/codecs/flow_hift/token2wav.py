@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
+from mamtra_cli.codecs.flow_hift.heard import HeardPrompts
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.vocoder_stream import HiFTStream, SourceFilterStream, VocoderStream
@@ -54,6 +55,7 @@ class TokenToWave(Windows):
         self.vocoder = vocoder
         self.stream_vocoder = _in_pieces(vocoder, self.options)
         self.device = flow.input_embedding.weight.device
+        self.prompts = HeardPrompts(flow, self.grid, self.options.prompt_bytes)
 
     def with_options(self, options: WaveOptions) -> Self:
         """The same road by other options."""
@@ -94,17 +96,18 @@ class TokenToWave(Windows):
             dim=2,
         )
         tokens = state.tokens[: end - state.first + ahead]
+        # A pass that makes the whole utterance needs no chunk masks.
+        streaming = not (final and state.done == 0)
+        voice = state.prompt.tokens, state.prompt.mel, state.prompt.speaker
+        solver = {"steps": self.options.steps, "guidance": self.options.guidance}
         mel = flow.inference(
             torch.tensor([tokens], dtype=torch.long, device=self.device),
-            state.prompt.tokens,
-            state.prompt.mel,
-            state.prompt.speaker,
-            # A pass that makes the whole utterance needs no chunk masks.
-            streaming=not (final and state.done == 0),
+            *voice,
+            streaming=streaming,
             finalize=final,
-            steps=self.options.steps,
-            guidance=self.options.guidance,
             noise=noise,
+            heard=self.prompts.of(*voice, **solver) if streaming else None,
+            **solver,
         )
         return mel[:, :, ratio * (state.done - state.first) :]
 

@@ -42,6 +42,7 @@ class WaveOptions:
         guard_frames: newest mel frames whose sound it makes wait for what follows them; the
             cross-fade lies before them. More guard makes smoother joins and later sound.
         speed: 2 speaks twice as fast.
+        prompt_bytes: of what the flow has heard of prompts, kept for the windows to come.
         steps, guidance: of the flow's solver; `None` for the model's.
         seed: of the noise in the vocoder's source.
         source_noise: False leaves that noise out.
@@ -57,6 +58,7 @@ class WaveOptions:
     vocoder_context: int = 16
     overlap_frames: int = 8
     guard_frames: int = 4
+    prompt_bytes: int = 512 << 20
     speed: float = 1.0
     steps: int | None = None
     guidance: float | None = None

@@ -1,0 +1,120 @@
+"""The beginning of a prompt, heard by the flow once and shared by all that is spoken after it.
+
+With chunk masks the frames of a prompt whose chunk is over, and whose look-ahead lies in the
+prompt, depend on nothing that is spoken. What the solver's layers saw of them is kept, so that a
+window of a stream costs its own frames, not the prompt again. How much is kept is bounded: where a
+prompt is too long, its end is heard again with each window. The encoder hears all of it each time:
+at the published size that is one part in a hundred.
+"""
+
+import hashlib
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
+from mamtra_cli.codecs.flow_hift.past import Heard, Recording
+
+
+@torch.no_grad()
+def hear(
+    flow: Flow,
+    prompt_token: Tensor,
+    prompt_mel: Tensor,
+    speaker: Tensor,
+    tokens: int,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Heard:
+    """Let the flow hear the first `tokens` of a prompt.
+
+    Args:
+        flow: tokens to mel.
+        prompt_token: (1, P), P >= tokens + lookahead.
+        prompt_mel: (1, ratio*P, mel).
+        speaker: (1, speaker_dim).
+        tokens: whole chunks of encoder and estimator.
+        steps, guidance: of the solver; `None` for the configured ones.
+    """
+    ahead, frames = flow.config.encoder.lookahead, tokens * flow.ratio
+    mu, _ = flow.encode(prompt_token[:, : tokens + ahead], streaming=True, finalize=False)
+    recordings = [Recording() for _ in range(flow.config.steps if steps is None else steps)]
+    flow.decoder.solve(
+        mu,
+        flow.speaker(speaker),
+        prompt_mel[:, :frames].transpose(1, 2),
+        fixed_noise(0, frames, flow.config.mel_bins).to(mu.device),
+        streaming=True,
+        steps=steps,
+        guidance=guidance,
+        pasts=recordings,
+    )
+    return Heard(frames=frames, steps=tuple(tuple(past.kept) for past in recordings))
+
+
+class HeardPrompts:
+    """Prompts that were heard, the newest within a bound of memory; shared by all streams.
+
+    Args:
+        flow: that hears.
+        grid: tokens of whole chunks.
+        limit: bytes to keep at most; 0 keeps nothing.
+    """
+
+    def __init__(self, flow: Flow, grid: int, limit: int) -> None:
+        self.flow, self.grid, self.limit = flow, grid, limit
+        self._kept: OrderedDict[bytes, Heard] = OrderedDict()
+
+    def settled(self, heard: int, *, steps: int | None, guidance: float | None) -> int:
+        """How many tokens of a prompt of `heard` are kept."""
+        config, sizes = self.flow.config, self.flow.config.estimator
+        rows = 2 if (config.cfg_rate if guidance is None else guidance) else 1
+        layers = (2 + sizes.mid_blocks) * sizes.n_blocks * (steps or config.steps)
+        width = sizes.channels * self.flow.decoder.estimator.final_proj.weight.element_size()
+        fit = self.limit // (rows * layers * self.flow.ratio * width)
+        ready = max(0, heard - config.encoder.lookahead)
+        return min(ready, fit) // self.grid * self.grid
+
+    def of(
+        self,
+        prompt_token: Tensor,
+        prompt_mel: Tensor,
+        speaker: Tensor,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Heard | None:
+        """A prompt as it was heard, now or before; `None` where nothing of it can be kept."""
+        tokens = self.settled(prompt_token.shape[1], steps=steps, guidance=guidance)
+        if not tokens:
+            return None
+        key = _key(prompt_token, prompt_mel, speaker, (tokens, steps, guidance))
+        found = self._kept.pop(key, None)
+        if found is None:
+            found = hear(
+                self.flow,
+                prompt_token,
+                prompt_mel,
+                speaker,
+                tokens,
+                steps=steps,
+                guidance=guidance,
+            )
+        self._kept[key] = found
+        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self.limit:
+            self._kept.popitem(last=False)
+        return found
+
+
+def _key(*of: object) -> bytes:
+    """A hash of what a prompt is and of how it is heard."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in of:
+        total.update(
+            part.cpu().contiguous().numpy().tobytes()
+            if isinstance(part, Tensor)
+            else repr(part).encode()
+        )
+    return total.digest()
