@@ -1,9 +1,10 @@
 """How often a text is read right, ours beside other English front ends.
 
 Inputs and right values stand in `benchmarks/reading/*.jsonl`: `reports` after public bug reports,
-`written`, `held` and `neighbours` our own, by hand. Normalisers are compared by their words; front ends that give phonemes
-read the input and each right value, and are right where the two sound alike. What counts as equal
-is generous to all: case, pauses, blanks, `hundred and`, hyphens and stress make no difference.
+`written`, `held` and `neighbours` our own, by hand. Normalisers are compared by their words; front
+ends that give phonemes read the input and each right value, and are right where the two sound
+alike. What counts as equal is generous to all: case, pauses, blanks, `hundred and`, hyphens and
+stress make no difference.
 
     python benchmarks/reading.py mamtra wetext nemo num2words espeak misaki kokoro --json out.json
 

@@ -17,7 +17,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LIMIT = 30.0  # seconds until a command counts as hung
+LIMIT = 30.0  # seconds of processor time until a command counts as hung
+PATIENCE = 10  # so many times as long it may wait for a busy machine
 TALK = 5000  # characters of a message
 CODES = (0, 1, 2, 3, 130)
 PRECIOUS = "precious.txt"
@@ -87,7 +88,7 @@ def mamtra(
         kill_at: how many times it may touch a file until it is killed.
         alone: in a process of its own, not in a fork.
         limits: resource limits, by number.
-        limit: seconds until it counts as hung.
+        limit: seconds of processor time until it counts as hung.
     """
     output = folder.parent / f"{folder.name}.said"
     output.write_text("")  # a fork may be killed before it writes
@@ -96,24 +97,34 @@ def mamtra(
     child = os.fork()
     if not child:
         start(args, folder, output, limits or {}, kill_at=kill_at, alone=alone)
-    wait = limit if kill_after is None else min(limit, kill_after)
-    while time.monotonic() - began < wait:
-        ended, status, usage = os.wait4(child, os.WNOHANG)
-        if ended:
+    hung = False
+    while not (ended := os.wait4(child, os.WNOHANG))[0]:
+        seconds = time.monotonic() - began
+        hung = kill_after is None and (seconds > PATIENCE * limit or _spent(child) > limit)
+        if hung or (kill_after is not None and seconds >= kill_after):
+            os.kill(child, signal.SIGKILL)
+            ended = os.wait4(child, 0)
             break
-        time.sleep(0.002)
-    else:
-        os.kill(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0)
+        time.sleep(0.002 if seconds < 1 else 0.02)
+    _, status, usage = ended
     seconds = time.monotonic() - began
     return Ran(
         code=os.waitstatus_to_exitcode(status),
         said=output.read_text(errors="replace"),
         seconds=seconds,
         grown=max(0, usage.ru_maxrss - before) << 10,
-        hung=kill_after is None and seconds >= limit,
+        hung=hung,
         verbose="-v" in args or "--verbose" in args,
     )
+
+
+def _spent(process: int) -> float:
+    """Seconds of processor time that a process has had."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def warm(lines: Sequence[Sequence[str]], folder: Path) -> None:

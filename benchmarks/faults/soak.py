@@ -22,6 +22,7 @@ def soak(count: int, model: Path, chance: random.Random, folder: Path) -> Iterat
     """Send requests, good and bad, to one server; its memory must end where it began."""
     home = fresh(folder, "soak")
     output = folder / "soak.said"
+    output.write_text("")
     child = os.fork()
     if not child:
         args = ["serve", str(model), "--port", "0", "--voices", str(home), "--threads", "1"]
