@@ -14,6 +14,13 @@ COMMANDS = {
     "eval report": "eval mini --sentences 1 --force --report",
     "eval records": "eval mini --sentences 1 --force --records",
     "synth": "synth Hi. --force -o",
+    "eval choices": "eval mini --teacher mini --sentences 1 --force --ab",
+    "export": "export mini --force -o",
+    "subtitles": "synth Hi. -o out.wav --force --srt",
+    "plot": "profile mini --estimate --force --plot",
+    "run": "distill --resume",
+    "voice remove": "voice remove zoe --voices",
+    "voice add": "voice add zoe zoe.wav --text Hi. --consent mine --force --voices",
     "heat map": "convert mini --placement auto:swap --force -o student --heat-map",
 }
 
@@ -22,11 +29,14 @@ COMMANDS = {
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder with what people have there, names of ours among them."""
     home = tmp_path / "homes" / "ann"
-    for name in ("notes.txt", "statistics.json", "bad-days.jsonl", "README.md", "config.json"):
+    names = "notes.txt statistics.json bad-days.jsonl README.md config.json zoe.safetensors"
+    for name in names.split():
         (home / "work").mkdir(parents=True, exist_ok=True)
         (home / name).write_text("mine")
         (home / "work" / name).write_text("mine")
     (home / "empty").mkdir()
+    (home / "project" / ".git").mkdir(parents=True)
+    (home / "project" / ".git" / "HEAD").write_text("mine")
     (tmp_path / "link").symlink_to(home, target_is_directory=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
@@ -34,9 +44,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def everything(folder: Path) -> list[tuple[str, str]]:
+def everything(folder: Path) -> list[tuple[str, bytes]]:
     return sorted(
-        (str(path), path.read_text() if path.is_file() else "") for path in folder.rglob("*")
+        (str(path), path.read_bytes() if path.is_file() else b"") for path in folder.rglob("*")
     )
 
 
@@ -45,12 +55,23 @@ def test_output_that_is_a_home_folder_costs_nothing(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     before = everything(tmp_path)
-    for target in (home, home.parent, home / "work", tmp_path / "link", Path(), Path(os.sep)):
+    places = (home, home.parent, home / "work", home / "project", tmp_path / "link")
+    for target in (*places, Path(), Path(".."), Path(os.sep)):
         assert run([*COMMANDS[command].split(), str(target)]) in (1, 2)
         said = capsys.readouterr().err
         assert "error: " in said
         assert "Traceback" not in said
     assert everything(tmp_path) == before
+
+
+def test_sounds_of_lines_in_a_home_folder_cost_nothing(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.jsonl").write_text('{"id": "one", "text": "Hi."}\n')
+    before = everything(home)
+    line = ["synth", "--jsonl", str(tmp_path / "lines.jsonl"), "--force", "-d", str(home)]
+    assert run(line) == 0, capsys.readouterr().err
+    assert set(everything(home)) >= set(before)
 
 
 def test_leave_to_replace_is_given_on_the_command_line_only(

@@ -22,7 +22,9 @@ class _Humming:
 
 
 class FakeStudio:
-    """See `serving.studio.Studio`; at most four utterances hum together."""
+    """See `serving.studio.Studio`; at most four utterances hum together.
+
+    A snowman fails at once, a comet after two steps."""
 
     name = "fake"
     sample_rate = RATE
@@ -105,7 +107,8 @@ class FakeStudio:
                 events.append(Spoken(id=id, seconds=seconds, done=True, **told, **facts))
                 continue
             humming.made += 1
-            error = TextError("no good speech") if "\u2603" in humming.text else None
+            bad = "\u2603" in humming.text or ("\u2604" in humming.text and humming.made > 2)
+            error = TextError("no good speech") if bad else None
             angle = np.arange(STEP) * 440 * 2 * np.pi / RATE
             audio = (0.3 * np.sin(angle)).astype(np.float32)
             if error is not None:

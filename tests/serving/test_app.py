@@ -181,6 +181,16 @@ def test_what_fails_before_the_first_sound_has_a_status(host: str) -> None:
     assert problem(body)["code"] == "bad_text"
 
 
+def test_what_fails_after_the_first_sound_breaks_the_body_off_and_is_a_line_in_the_log(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(http.client.IncompleteRead):
+        speech(host, input="A comet \u2604 falls.", response_format="pcm")
+    broken = [record for record in caplog.records if record.name.startswith("mamtra_cli")]
+    assert [record.getMessage() for record in broken] == ["speech was broken off: no good speech"]
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def test_sisters_answer(host: str) -> None:
     assert json.loads(ask(host, "GET", "/v1/models")[1])["data"][0]["id"] == "fake"
     voices = json.loads(ask(host, "GET", "/v1/audio/voices")[1])["voices"]

@@ -1,9 +1,11 @@
 """Errors as answers: a status, JSON with a message and a hint, and when to come back."""
 
+import logging
 from typing import Any
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import Send
 
 from mamtra_cli.config import to_dict
 from mamtra_cli.engine.speaking.studio import Spoken
@@ -20,6 +22,23 @@ STATUS = {
     "missing_dependency": 501,
 }
 """By the cause word of an error; 500 for the others."""
+
+
+log = logging.getLogger(__name__)
+
+
+class SoundResponse(StreamingResponse):
+    """A body that is sent while it is made; what fails on the way breaks it off.
+
+    Its status has gone by then: the caller knows by a body without an end, the log by a line.
+    """
+
+    async def stream_response(self, send: Send) -> None:
+        """See `StreamingResponse.stream_response`."""
+        try:
+            await super().stream_response(send)
+        except MamtraError as error:
+            log.warning("speech was broken off: %s", error)
 
 
 class NoKeyError(MamtraError):

@@ -19,7 +19,7 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from mamtra_cli import __version__
@@ -28,6 +28,7 @@ from mamtra_cli.engine.speaking.studio import Spoken
 from mamtra_cli.errors import MamtraError, ModelNotFoundError, UsageError
 from mamtra_cli.serving.answers import (
     NoKeyError,
+    SoundResponse,
     TooLargeError,
     answer_error,
     error_words,
@@ -187,7 +188,7 @@ class _Face:
         self.metrics.answered("speech", 200)
         headers = {"X-Sample-Rate": str(rate), "Cache-Control": "no-store"}
         media = "text/event-stream" if sse else MEDIA[asked.format]
-        return StreamingResponse(made, media_type=media, headers=headers)
+        return SoundResponse(made, media_type=media, headers=headers)
 
     async def reading(self, request: Request) -> Response:
         """The words and phones that would be said for a text."""

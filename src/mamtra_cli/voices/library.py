@@ -78,7 +78,25 @@ def check_free(library: Path, name: str, *, force: bool) -> Path:
             f"you have a voice `{name}` already",
             f"choose another name, or add `--force`; mamtra voice show {name}",
         )
+    _check_own(path)
     return path
+
+
+def _check_own(path: Path) -> None:
+    """Refuse to delete or replace what is there and no voice.
+
+    Raises:
+        OutputError: the file holds something else, or cannot be read.
+    """
+    if not path.exists():
+        return
+    try:
+        describe(path)
+    except (MamtraError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise OutputError(
+            f"`{path}` is no voice that can be read, and may be yours",
+            "look at it, and delete it yourself",
+        ) from error
 
 
 def store(voice: Voice, library: Path, *, force: bool = False) -> Path:
@@ -145,6 +163,7 @@ def remove(library: Path, name: str) -> Path:
     """Delete a voice of a library and return the path it had."""
     check_name(name)
     path = find_file(library, name)
+    _check_own(path)
     try:
         path.unlink()
     except OSError as error:

@@ -119,9 +119,7 @@ class ResnetBlock(nn.Module):
         self.block2 = ConvBlock(out_channels, out_channels)
         self.res_conv = nn.Conv1d(in_channels, out_channels, 1)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, time: Tensor, past: Past = NOTHING
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, time: Tensor, past: Past = NOTHING) -> Tensor:
         """(B, C, T) to (B, C', T); time (B, time_width)."""
         h = self.block1(x, mask, past) + self.mlp(time)[:, :, None]
         y: Tensor = self.block2(h, mask, past) + self.res_conv(_masked(x, mask))
