@@ -1,4 +1,4 @@
-"""A prompt is heard once: what is spoken after it does not change, and costs its own frames only."""
+"""A prompt is heard once: what follows does not change, and costs its own frames only."""
 
 from dataclasses import replace
 

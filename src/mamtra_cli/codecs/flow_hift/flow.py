@@ -260,7 +260,7 @@ class Flow(nn.Module):
             streaming=streaming,
             steps=steps,
             guidance=guidance,
-            pasts=heard and [Continuing(kept, known) for kept in heard.steps],
+            pasts=None if heard is None else [Continuing(kept, known) for kept in heard.steps],
         )
         return mel[:, :, frames - known :]
 

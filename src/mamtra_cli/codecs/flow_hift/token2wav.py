@@ -96,18 +96,20 @@ class TokenToWave(Windows):
             dim=2,
         )
         tokens = state.tokens[: end - state.first + ahead]
+        prompt, steps, guidance = state.prompt, self.options.steps, self.options.guidance
+        voice = prompt.tokens, prompt.mel, prompt.speaker
         # A pass that makes the whole utterance needs no chunk masks.
         streaming = not (final and state.done == 0)
-        voice = state.prompt.tokens, state.prompt.mel, state.prompt.speaker
-        solver = {"steps": self.options.steps, "guidance": self.options.guidance}
+        heard = self.prompts.of(*voice, steps=steps, guidance=guidance) if streaming else None
         mel = flow.inference(
             torch.tensor([tokens], dtype=torch.long, device=self.device),
             *voice,
             streaming=streaming,
             finalize=final,
+            steps=steps,
+            guidance=guidance,
             noise=noise,
-            heard=self.prompts.of(*voice, **solver) if streaming else None,
-            **solver,
+            heard=heard,
         )
         return mel[:, :, ratio * (state.done - state.first) :]
 
