@@ -372,3 +372,23 @@ def test_signal_that_ends_a_command_interrupts_it_and_is_given_back(
             signal.raise_signal(number)  # as under nohup
     finally:
         signal.signal(number, before)
+
+
+def test_interrupt_that_other_code_turns_into_its_own_error_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read_a_tensor() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("no shape") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(typer.Exit) as left, Console("x"):
+            read_a_tensor()
+        assert left.value.exit_code == 130
+        assert capsys.readouterr().err == "error: interrupted\n"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -29,7 +29,7 @@ from mamtra_cli.events import Event
 REPORT = "this is a bug in mamtra: please report it with the lines above"
 INTERRUPTED = 130
 LONGEST = 1200  # characters of a message
-ENDINGS = ("SIGTERM", "SIGHUP")  # a batch system, and a terminal that is closed
+ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a batch system, a terminal that is closed
 
 
 class Console:
@@ -53,7 +53,8 @@ class Console:
         self.command = command
         self.as_json = as_json
         self.verbose = verbose
-        self.handled: list[signal.Signals] = []
+        self.handled: dict[signal.Signals, Any] = {}
+        self.interrupted = False
         self.progress = Progress(show=not (quiet or as_json), warn=not quiet)
         if not self.progress.live:
             # The hub client draws its own bars; it reads this when it is first imported.
@@ -95,11 +96,12 @@ class Console:
                 level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s"
             )
         if threading.current_thread() is threading.main_thread():
-            known = [signal.Signals[name] for name in ENDINGS if hasattr(signal, name)]
-            # One that is ignored (`nohup`) or in other hands stays as it is.
-            self.handled = [n for n in known if signal.getsignal(n) is signal.SIG_DFL]
-            for number in self.handled:
-                signal.signal(number, interrupt)
+            for name in ENDINGS:
+                number = getattr(signal, name, None)
+                before = None if number is None else signal.getsignal(number)
+                # One that is ignored (`nohup`) or in other hands stays as it is.
+                if number and before in (signal.SIG_DFL, signal.default_int_handler):
+                    self.handled[number] = signal.signal(number, self.interrupt)
         return self
 
     def __exit__(
@@ -109,14 +111,21 @@ class Console:
         trace: TracebackType | None,
     ) -> None:
         self.progress.close()
-        for number in self.handled:
-            signal.signal(number, signal.SIG_DFL)
+        for number, before in self.handled.items():
+            signal.signal(number, before)
         if error is None or isinstance(error, typer.Exit | SystemExit):
             return
         raise typer.Exit(self.fail(error)) from None
 
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Let a signal end the process like Ctrl-C: what is half-written is removed."""
+        self.interrupted = True
+        raise KeyboardInterrupt
+
     def fail(self, error: BaseException) -> int:
         """Show an error and return the exit code."""
+        if self.interrupted and not isinstance(error, MamtraError):
+            error = KeyboardInterrupt()  # code that is not Python's may raise something else for it
         if isinstance(error, BrokenPipeError):
             silence_stdout()
             return 1
@@ -132,11 +141,6 @@ class Console:
             return 1
         show_error(known.message, known.hint, known.code, as_json=self.as_json)
         return INTERRUPTED if isinstance(error, KeyboardInterrupt) else known.exit_code
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Let a signal that ends the process end it like Ctrl-C: what is half-written is removed."""
-    raise KeyboardInterrupt
 
 
 def recognise(error: BaseException) -> MamtraError | None:

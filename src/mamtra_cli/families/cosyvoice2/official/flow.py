@@ -18,6 +18,7 @@ from torch import Tensor
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.flow_encoder import RelativeAttention
 from mamtra_cli.codecs.flow_hift.flow_estimator import Attention
+from mamtra_cli.codecs.flow_hift.past import NOTHING, Past
 
 MASKED = -1e10
 
@@ -84,8 +85,16 @@ def _weigh(scores: Tensor, hidden: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(scores, dim=-1).masked_fill(hidden, 0.0) @ v
 
 
-def _biased(layer: Attention, x: Tensor, pad_mask: Tensor | None, chunk: int | None) -> Tensor:
-    """As `flow_estimator.Attention.forward`."""
+def _biased(
+    layer: Attention,
+    x: Tensor,
+    pad_mask: Tensor | None,
+    chunk: int | None,
+    past: Past = NOTHING,
+) -> Tensor:
+    """As `flow_estimator.Attention.forward`; nothing may stand before the frames."""
+    if past.frames:
+        raise ValueError("the published attention hears everything again")
     batch, length = x.shape[:2]
     q, k, v = (
         f(x).view(batch, length, layer.heads, -1).transpose(1, 2)
