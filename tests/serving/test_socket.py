@@ -18,6 +18,7 @@ from websockets.sync import client
 from mamtra_cli.serving.app import Settings
 
 PATH = "/v1/audio/speech/stream"
+PATIENCE = 300  # seconds until what does not come is taken for lost, on a busy machine too
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,15 @@ def host(studio: FakeStudio) -> Iterator[str]:
         yield address
 
 
+def connected(host: str) -> client.ClientConnection:
+    return client.connect(f"ws://{host}{PATH}", open_timeout=PATIENCE, ping_timeout=PATIENCE)
+
+
 def until(socket: Any, kind: str) -> tuple[bytes, dict[str, Any]]:
     """Sound up to the next message of a kind, and that message."""
     sound = b""
     while True:
-        message = socket.recv(timeout=30)
+        message = socket.recv(timeout=PATIENCE)
         if isinstance(message, bytes):
             sound += message
         elif (told := json.loads(message))["type"] == kind:
@@ -43,13 +48,13 @@ def until(socket: Any, kind: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def test_text_in_parts_is_heard_before_it_ends(host: str) -> None:
-    with client.connect(f"ws://{host}{PATH}") as socket:
+    with connected(host) as socket:
         socket.send(json.dumps({"type": "start", "voice": "f1"}))
         assert until(socket, "started")[1]["sample_rate"] == RATE
         socket.send(json.dumps({"type": "text", "text": "five "}))
         first = b""
         while len(first) < RATE:
-            first += socket.recv(timeout=30)
+            first += socket.recv(timeout=PATIENCE)
         socket.send(json.dumps({"type": "text", "text": "signs"}))
         socket.send(json.dumps({"type": "end"}))
         rest, told = until(socket, "done")
@@ -61,10 +66,10 @@ def test_text_in_parts_is_heard_before_it_ends(host: str) -> None:
 
 
 def test_an_interruption_frees_the_studio(host: str, studio: FakeStudio) -> None:
-    with client.connect(f"ws://{host}{PATH}") as socket:
+    with connected(host) as socket:
         socket.send(json.dumps({"type": "start"}))
         socket.send(json.dumps({"type": "text", "text": "x" * 10_000}))
-        socket.recv(timeout=30)
+        socket.recv(timeout=PATIENCE)
         socket.send(json.dumps({"type": "interrupt"}))
         until(socket, "interrupted")
     deadline = time.monotonic() + 20
@@ -88,7 +93,7 @@ def test_an_interruption_frees_the_studio(host: str, studio: FakeStudio) -> None
 def test_wrong_messages_are_told_and_the_line_stays_open(
     host: str, message: str, words: str
 ) -> None:
-    with client.connect(f"ws://{host}{PATH}") as socket:
+    with connected(host) as socket:
         socket.send(message)
         assert words in until(socket, "error")[1]["message"]
         socket.send(json.dumps({"type": "start"}))
@@ -97,7 +102,7 @@ def test_wrong_messages_are_told_and_the_line_stays_open(
 
 def test_a_key_may_stand_in_the_address() -> None:
     with served(FakeStudio(), settings=Settings(key="k", patience=1.0)) as host:
-        with pytest.raises(Exception, match="403"), client.connect(f"ws://{host}{PATH}"):
+        with pytest.raises(Exception, match="403"), connected(host):
             pass
         with client.connect(f"ws://{host}{PATH}?key=k") as socket:
             socket.send(json.dumps({"type": "start"}))
