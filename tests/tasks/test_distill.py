@@ -64,6 +64,7 @@ def recipe(models: Path, output: Path, **changes: object) -> DistillRecipe:
         "save_every": 10,
         "check_tokens": 60,
         "report": False,
+        "plot": False,
         "device": "cpu",
         **changes,
     }
@@ -218,7 +219,7 @@ def test_command_tells_what_it_would_train(
 def test_every_stage_can_follow_the_other(models: Path, tmp_path: Path) -> None:
     heard: list[Event] = []
     changes = {"calibrate": "ls", "align_steps": 3, "steps": 3, "own_steps": 4, "ema": 0.9}
-    changes |= {"bistream": 0.5, "packing": True, "checkpoint_activations": True}
+    changes |= {"bistream": 0.5, "packing": True, "checkpoint_activations": True, "plot": True}
     result = distill(recipe(models, tmp_path / "tuned", **changes), heard.append)
     assert any(isinstance(event, Note) and "closed form" in event.text for event in heard)
     output = tmp_path / "tuned"
@@ -280,7 +281,7 @@ def test_missing_matplotlib_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     heard: list[Event] = []
-    result = distill(recipe(models, tmp_path / "tuned", steps=1), heard.append)
+    result = distill(recipe(models, tmp_path / "tuned", steps=1, plot=True), heard.append)
     assert result.curves is None
     (note,) = [event for event in heard if isinstance(event, Note) and event.warning]
     assert "mamtra-cli[plot]" in note.text
