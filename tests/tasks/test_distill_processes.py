@@ -22,6 +22,7 @@ pytest.importorskip("accelerate")
 
 
 EIGHT = ("--steps", "8", "--save-every", "3")
+STAGES = ("--steps", "5", "--align-steps", "2", "--ema", "0.5", "--lr-rest", "1e-4")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,13 @@ def unbroken(folder: Path, forks: Forks) -> Path:
     return folder / "unbroken"
 
 
+@pytest.fixture(scope="module")
+def alone(folder: Path, forks: Forks) -> Path:
+    """Two stages of one process."""
+    forks.run(1, *command(folder, folder / "alone", *STAGES))
+    return folder / "alone"
+
+
 def command(folder: Path, output: Path, *options: str) -> list[str]:
     given = ["distill", str(folder / "student"), "-o", str(output), "--device", "cpu"]
     given += ["--data", str(folder / "pairs.jsonl"), "--batch-tokens", "200", "--lr", "3e-3"]
@@ -92,13 +100,11 @@ def alike(one: Path, two: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
 def test_two_processes_train_as_one(
-    folder: Path, forks: Forks, tmp_path: Path, sharding: str
+    folder: Path, forks: Forks, alone: Path, tmp_path: Path, sharding: str
 ) -> None:
-    options = ["--steps", "5", "--align-steps", "2", "--ema", "0.5", "--lr-rest", "1e-4"]
-    forks.run(1, *command(folder, tmp_path / "one", *options))
-    out = forks.run(2, *command(folder, tmp_path / "two", *options, "--sharding", sharding))
+    out = forks.run(2, *command(folder, tmp_path / "two", *STAGES, "--sharding", sharding))
     assert json.loads(out)["steps"] == 7  # of both stages
-    alike(tmp_path / "one", tmp_path / "two")
+    alike(alone, tmp_path / "two")
     assert not (tmp_path / "two.run").exists()
 
 
@@ -124,12 +130,12 @@ def test_run_is_taken_up_by_another_number_of_processes(
 
 
 @pytest.mark.slow
-def test_accelerate_launches_two_processes(folder: Path, forks: Forks, tmp_path: Path) -> None:
+def test_accelerate_launches_two_processes(folder: Path, alone: Path, tmp_path: Path) -> None:
     """A CPU has no GPUs to count, so `--multi-gpu` asks for more than one process."""
     launch = ["-m", "accelerate.commands.launch", "--multi-gpu", "--num-processes", "2"]
     launch += ["--num-machines", "1", "--mixed-precision", "no", "--dynamo-backend", "no"]
     launch += ["--main-process-port", "0", "-m", "mamtra_cli"]
-    given = command(folder, tmp_path / "two", "--steps", "3")
+    given = command(folder, tmp_path / "two", *STAGES)
     done = subprocess.run(
         [sys.executable, *launch, *given],
         env=environment({"GLOO_SOCKET_IFNAME": "lo"}),
@@ -139,6 +145,5 @@ def test_accelerate_launches_two_processes(folder: Path, forks: Forks, tmp_path:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout)["steps"] == 3
-    forks.run(1, *command(folder, tmp_path / "one", "--steps", "3"))
-    alike(tmp_path / "one", tmp_path / "two")
+    assert json.loads(done.stdout)["steps"] == 7
+    alike(alone, tmp_path / "two")
