@@ -2,13 +2,18 @@
 
 `mamtra` starts one process a call. `Worker` keeps one that answers many command lines, for
 suites whose environment must be set before the first import (the hub client reads it once).
+Both are forks of a `python` that has imported everything (tests/fork_server.py), where there are
+forks: how a start without it goes is shown by tests/test_startup.py.
 """
 
+import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +35,53 @@ for line in sys.stdin:
     channel.write(json.dumps({"rc": rc, "out": out.getvalue(), "err": err.getvalue()}) + "\\n")
     channel.flush()
 """
+
+
+HERE = Path(__file__).parent
+
+
+class ForkServer:
+    """Runs tests/fork_server.py until it is closed."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="mamtra-")
+        self.socket = f"{self.folder.name}/socket"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.socket)
+            listener.listen()
+            number = listener.fileno()
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "fork_server.py"), str(number)],
+                env=environment(),
+                stdin=subprocess.PIPE,
+                pass_fds=[number],
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """Wait until all that was started has ended."""
+        self.process.communicate(timeout=60)
+        self.folder.cleanup()
+
+
+@functools.cache
+def fork_server() -> ForkServer:
+    """The server of this process, started when it is first asked for."""
+    return ForkServer()
+
+
+def close_fork_server() -> None:
+    """End the server of this process, if there is one."""
+    if fork_server.cache_info().currsize:
+        fork_server().close()
+        fork_server.cache_clear()
+
+
+def python() -> list[str]:
+    """The words that start a `python` which has imported `torch` and `mamtra_cli` already."""
+    if not hasattr(os, "fork"):
+        return [sys.executable]
+    return [sys.executable, "-I", "-S", str(HERE / "fork_client.py"), fork_server().socket]
 
 
 def hear_ctrl_c() -> None:
@@ -70,7 +122,7 @@ def mamtra(
     if stdout_closed:
         return _into_closed_pipe(list(map(str, args)), environment(env), timeout)
     done = subprocess.run(
-        [sys.executable, "-m", "mamtra_cli", *map(str, args)],
+        [*python(), "-m", "mamtra_cli", *map(str, args)],
         env=environment(env),
         input=stdin or "",
         capture_output=True,
@@ -86,7 +138,7 @@ def _into_closed_pipe(args: list[str], env: dict[str, str], timeout: float) -> D
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "mamtra_cli", *args],
+        [*python(), "-m", "mamtra_cli", *args],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=writer,
@@ -104,7 +156,7 @@ class Worker:
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LOOP],
+            [*python(), "-c", LOOP],
             env=environment(env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

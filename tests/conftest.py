@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.command import close_fork_server
 from tests.pretended_cuda import pretended_cuda
 from tests.ray_cluster import cluster
 from torch.utils._device import _device_constructors
@@ -39,6 +40,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "ray" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_unconfigure() -> None:
+    """End what the tests have started processes with."""
+    close_fork_server()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from tests.command import python
 
 from mamtra_cli.device import (
     KERNEL_CACHES,
@@ -165,7 +165,7 @@ def test_kernels_of_old_lengths_are_let_go_unless_the_environment_says_otherwise
     said = {name: kept for name in KERNEL_CACHES if kept}
     quiet = {name: value for name, value in os.environ.items() if name not in KERNEL_CACHES}
     found = subprocess.run(
-        [sys.executable, "-c", LENGTHS],
+        [*python(), "-c", LENGTHS],
         env={**quiet, **said, "ONEDNN_VERBOSE": "profile_create", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -2,15 +2,18 @@
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.command import python
 
 ROOT = Path(__file__).parents[1]
-# Programs of the reader's machine that the pipes name; these stand-ins only pass data on.
+# Programs of the reader's machine that the pipes name; these stand-ins only pass data on. `mamtra`
+# and `python` are the reader's, in forks of a process that has imported them.
 STAND_INS = {
     "aplay": "cat > played.wav",
     "ffmpeg": "cat > spoken.raw",
@@ -30,7 +33,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     folder = tmp_path_factory.mktemp("readme")
     tools = folder / "bin"
     tools.mkdir()
-    for name, body in STAND_INS.items():
+    warm = shlex.join(python())
+    forks = {"mamtra": f'exec {warm} -m mamtra_cli "$@"', "python": f'exec {warm} "$@"'}
+    for name, body in (STAND_INS | forks).items():
         path = tools / name
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -3,11 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.command import environment
+from tests.command import environment, python
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def test_smoke_form_of_the_campaign_finds_nothing() -> None:
     asked = ["--kills", "7", "--full", "3", "--races", "1", "--lines", "10", "--files", "-1"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "reliability.py"), *asked],
+        [*python(), str(ROOT / "benchmarks" / "reliability.py"), *asked],
         env=environment(),
         capture_output=True,
         text=True,

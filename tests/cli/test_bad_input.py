@@ -3,9 +3,9 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.command import environment, hear_ctrl_c, mamtra
+from tests.command import environment, hear_ctrl_c, mamtra, python
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 from tests.voices.test_clip import speech, write
@@ -321,10 +321,10 @@ def test_unwritable_output_is_found_before_any_work(
 
 SLOW_WRITING = """
 import sys, time
-import safetensors.torch
+from mamtra_cli import tensors
 def slow(*args, **kwargs):
     sys.stderr.write("now\\n"); sys.stderr.flush(); time.sleep(60)
-safetensors.torch.save_file = slow
+tensors.save_file = slow
 from mamtra_cli.cli.app import main
 main()
 """
@@ -335,7 +335,7 @@ def test_ctrl_c_while_writing_exits_130_and_leaves_nothing(model: Path, tmp_path
     output = tmp_path / "student"
     args = ["convert", str(model), "-o", str(output), "--check-tokens", "0", "--calibrate", "none"]
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_WRITING, *args],
+        [*python(), "-c", SLOW_WRITING, *args],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -400,7 +400,7 @@ def test_bad_clip_exits_1_with_a_hint_and_leaves_nothing(
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
 def test_stdout_by_its_name_takes_the_sound(model: Path, tmp_path: Path) -> None:
-    line = f"{sys.executable} -m mamtra_cli synth Hello. -m {model} -o /dev/stdout > o.wav"
+    line = f"{shlex.join(python())} -m mamtra_cli synth Hello. -m {model} -o /dev/stdout > o.wav"
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=tmp_path,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from examples.fullsize import make_standin
-from tests.command import environment
+from tests.command import environment, python
 
 from mamtra_cli import checkpoint
 from mamtra_cli.checkpoint import sha256
@@ -312,7 +312,7 @@ def test_disk_that_fills_up_leaves_nothing(standin: Path, tmp_path: Path, limit:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     options = ["--ratio", "1:3", "--calibrate", "none", "--check-tokens", "0", "--json"]
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(limit), "convert", standin, "-o", "s", *options],
+        [*python(), "-c", LIMITED, str(limit), "convert", standin, "-o", "s", *options],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import filelock
 import pytest
 import torch
 from examples.fullsize import onnx_graphs
-from tests.command import environment, hear_ctrl_c
+from tests.command import environment, hear_ctrl_c, python
 from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
 from tests.sounds import write_sound
 from tests.tasks.preparing import listed, made, rows, state
@@ -238,7 +237,7 @@ def test_a_signal_ends_the_command_with_130(tmp_path: Path, name: str) -> None:
     texts.write_text("\n".join(f"This is sentence number {i}." for i in range(2000)))
     arguments = ["prepare", str(texts), "--synthetic", "-o", str(tmp_path / "out"), "--no-plot"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mamtra_cli", *arguments],
+        [*python(), "-m", "mamtra_cli", *arguments],
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import soundfile
 import torch
-from tests.command import Worker, environment, mamtra
+from tests.command import Worker, environment, mamtra, python
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.loopback_hub import TOKEN, Fault, File, Hub, Repo, loopback_hub
 from tests.tiny_model import write_tiny_model
@@ -233,7 +233,7 @@ def test_snapshot_of_a_pushed_model_is_bitwise_the_same(folder: Path, desk: Desk
         "again = locate(sys.argv[1]); print(first.folder, again.folder, again.revision)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, desk.repo],
+        [*python(), "-c", code, desk.repo],
         env=env,
         capture_output=True,
         text=True,

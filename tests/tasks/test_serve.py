@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.command import python
 
 pytest.importorskip("uvicorn")
 
@@ -39,7 +39,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded() -> None:
 @contextmanager
 def server(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`mamtra serve mini` and its address."""
-    command = [sys.executable, "-m", "mamtra_cli", "serve", "mini", "--port", "0", "--json"]
+    command = [*python(), "-m", "mamtra_cli", "serve", "mini", "--port", "0", "--json"]
     command += ["--voices", str(folder), "--threads", "1", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -5,14 +5,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tests.command import hear_ctrl_c
+from tests.command import hear_ctrl_c, python
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.audio import AudioWriter, Samples
@@ -238,7 +237,7 @@ def test_audio_is_kept_off_a_terminal(
 
 
 def test_closed_pipe_ends_quietly_with_1(model: Path) -> None:
-    command = [sys.executable, "-m", "mamtra_cli", "synth", TEXT * 5, "-m", str(model)]
+    command = [*python(), "-m", "mamtra_cli", "synth", TEXT * 5, "-m", str(model)]
     command += ["-o", "-", "--retries", "30"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -251,7 +250,7 @@ def test_closed_pipe_ends_quietly_with_1(model: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
 def test_ctrl_c_leaves_nothing_and_exits_130(model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mamtra_cli", "synth", TEXT * 200, "-m", str(model)]
+    command = [*python(), "-m", "mamtra_cli", "synth", TEXT * 200, "-m", str(model)]
     command += ["-o", str(tmp_path / "a.wav"), "--retries", "200"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c

@@ -2,12 +2,11 @@
 
 import io
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from tests.command import environment
+from tests.command import environment, python
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.cli.app import run
@@ -21,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sound_of_the_first_sentence_comes_while_stdin_stays_open(model: Path) -> None:
-    command = [sys.executable, "-m", "mamtra_cli", "synth", "-m", str(model), "--retries", "60"]
+    command = [*python(), "-m", "mamtra_cli", "synth", "-m", str(model), "--retries", "60"]
     command += ["--text-stream", "--raw", "-o", "-", "-q"]
     process = subprocess.Popen(
         command,

@@ -1,12 +1,11 @@
 """Kill -9 at any moment: resumed runs end in the same losses and weights as unbroken ones."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tests.command import environment
+from tests.command import environment, python
 
 from mamtra_cli.engine.training.savepoint import read_state
 from mamtra_cli.engine.training.trainer import read_metrics
@@ -103,7 +102,7 @@ print("at moments", deaths)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_runs_end_as_unbroken_ones(tmp_path: Path, seed: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(seed)],
+        [*python(), "-c", SCRIPT, str(tmp_path), str(seed)],
         capture_output=True,
         text=True,
         env=environment(),

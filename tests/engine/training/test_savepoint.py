@@ -1,13 +1,12 @@
 """Saves: whole, checked, two of them; a damaged one is passed over; no space loses nothing."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.command import environment
+from tests.command import environment, python
 
 from mamtra_cli.engine.training.savepoint import (
     CHECKSUM,
@@ -106,7 +105,7 @@ except OutputError as error:
 
 def test_no_space_keeps_the_last_save_and_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", NO_SPACE, str(tmp_path)],
+        [*python(), "-c", NO_SPACE, str(tmp_path)],
         capture_output=True,
         text=True,
         env=environment(),
