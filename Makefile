@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check ray docs clean
+.PHONY: demo test check ray docs recipe clean
 .DEFAULT_GOAL := demo
 
 # torch comes first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
@@ -37,6 +37,10 @@ ray: $(VENV)/.dev  ## Run the tests that start a Ray on this machine.
 docs: $(VENV)/.dev  ## Build the site; a broken link is an error.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+recipe: $(VENV)/.dev  ## Rehearse every stage of mini's recipe on what mini says: shows that it runs.
+	rm -rf work/smoke
+	$(BIN)/python examples/mini/run.py --smoke --out work/smoke
 
 clean:
 	rm -rf $(VENV) site demo.wav

@@ -1,10 +1,10 @@
 """Stage 1 and 2 of mini's recipe: texts, then speech with its phones, from free synthesizers.
 
 Needs the Debian packages listed in README.md (festival, flite, their voices, festlex-cmu,
-wamerican). Rendering is deterministic, resumable (a finished batch is kept) and
-runs `--jobs` synthesizers at once. Each batch is two files: `NAME.npy`, the 24 kHz int16 samples
-of all its sentences end to end, and `NAME.jsonl`, one row a sentence: id, text, start, samples,
-phones [[name, stress, end in seconds]], words [[word, [phones]]].
+wamerican), or `--rehearse` (rehearsal.py). Rendering is deterministic, resumable (a finished batch
+is kept) and runs `--jobs` synthesizers at once. Each batch is two files: `NAME.npy`, the 24 kHz
+int16 samples of all its sentences end to end, and `NAME.jsonl`, one row a sentence: id, text,
+start, samples, phones [[name, stress, end in seconds]], words [[word, [phones]]].
 """
 
 import argparse
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rehearsal
 import soundfile
 import soxr
 
@@ -49,6 +50,7 @@ class Batch:
     name: str
     rows: list[tuple[str, str]]
     folder: Path
+    rehearsed: bool = False
 
 
 def lexicon_words() -> list[str]:
@@ -58,9 +60,9 @@ def lexicon_words() -> list[str]:
     return sorted(words)
 
 
-def plan(size: float, folder: Path) -> list[Batch]:
+def plan(size: float, folder: Path, *, rehearse: bool = False) -> list[Batch]:
     """Lay out every sentence of the corpus; `size` scales the training parts."""
-    words = lexicon_words()
+    words = rehearsal.known_words() if rehearse else lexicon_words()
     random.Random(0).shuffle(words)
     held_out, known = words[: len(words) // 10], words[len(words) // 10 :]
     n = {key: max(int(size * k), 20) for key, k in PARTS.items()}
@@ -80,11 +82,15 @@ def plan(size: float, folder: Path) -> list[Batch]:
     batches = []
     for part, lines in texts.items():
         voice, kind = part.split("/")
+        if rehearse:
+            lines = lines[: rehearsal.SENTENCES]
         rows = [(f"{voice}-{kind}-{i:05d}", text) for i, text in enumerate(lines)]
         for start in range(0, len(rows), BATCH):
             name = f"{voice}-{kind}-{start:05d}"
-            batch = Batch(voice=voice, name=name, rows=rows[start : start + BATCH], folder=folder)
-            batches.append(batch)
+            some = rows[start : start + BATCH]
+            batches.append(
+                Batch(voice=voice, name=name, rows=some, folder=folder, rehearsed=rehearse)
+            )
     return batches
 
 
@@ -143,8 +149,11 @@ def render(batch: Batch) -> float:
         return float(len(np.load(target, mmap_mode="r"))) / SAMPLE_RATE
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        make = _festival if batch.voice in FESTIVAL_VOICES else _flite
-        dumps = make(batch, scratch)
+        if batch.rehearsed:
+            dumps = rehearsal.rehearsed(batch.rows, batch.voice, scratch)
+        else:
+            make = _festival if batch.voice in FESTIVAL_VOICES else _flite
+            dumps = make(batch, scratch)
         waves, rows, start = [], [], 0
         for i, ((name, text), table) in enumerate(zip(batch.rows, dumps, strict=True)):
             wave, rate = soundfile.read(scratch / f"{i}.wav", dtype="float32")
@@ -173,10 +182,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
     parser.add_argument("--size", type=float, default=1.0, help="scale of the training parts")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--rehearse", action="store_true", help="a few sentences, said by mini")
     args = parser.parse_args()
     folder = args.out / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
-    batches = plan(args.size, folder)
+    batches = plan(args.size, folder, rehearse=args.rehearse)
     from rich.progress import track
 
     seconds = 0.0

@@ -1,10 +1,12 @@
 """Train mini from nothing: every stage in order, each one resumable where it stopped.
 
     python examples/mini/run.py --out work/mini                  # the shipped recipe
-    python examples/mini/run.py --out work/smoke --smoke         # minutes, to see it run
+    python examples/mini/run.py --out work/smoke --smoke         # a minute or two, to see it run
 
 Stages: corpus, natural, features, tokenizer, lm, flow, mels, vocoder, vocoder2, pack; `--from` and
 `--to` choose some. `natural` needs `--tables`; without it the vocoder hears no natural speech.
+`--smoke` needs no synthesizer: mini itself says a few sentences (rehearsal.py), and every stage
+takes two steps.
 """
 
 import argparse
@@ -18,7 +20,7 @@ STAGES = (
     "pack",
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
-SMOKE = {"tokenizer": 40, "lm": 30, "flow": 20, "vocoder": 10, "vocoder2": 5}
+SMOKE_STEPS = 2
 NATURAL_BATCHES = 8  # enough for the vocoder: 12 minutes
 
 
@@ -36,11 +38,11 @@ def main() -> None:
     from mamtra_cli.hub import BUILT_IN
 
     front = args.front_end or BUILT_IN["mini"]
-    steps = SMOKE if args.smoke else STEPS
+    steps = dict.fromkeys(STEPS, SMOKE_STEPS) if args.smoke else STEPS
     out = ["--out", str(args.out)]
     jobs = str(args.threads)
     commands = {
-        "corpus": ["corpus.py", *out, "--jobs", jobs, "--size", "0.01" if args.smoke else "1"],
+        "corpus": ["corpus.py", *out, "--jobs", jobs, *(["--rehearse"] if args.smoke else [])],
         "natural": ["natural.py", *out, "--jobs", jobs, "--only", "natural"],
         "features": ["dataset.py", *out, "--jobs", jobs],
         "mels": ["flow_mels.py", *out, "--threads", jobs],

@@ -180,7 +180,7 @@ def main() -> None:
         return losses(epochs.batch(step), step, training=True)
 
     def validate() -> dict[str, float]:
-        found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, 60, 20)]
+        found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, len(valid), 20)]
         return {k: sum(float(f[k]) for f in found) / len(found) for k in ("ce", "looks")}
 
     tokens = sum(s.tokens for s in rows)
