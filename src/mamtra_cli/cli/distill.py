@@ -26,6 +26,7 @@ def distill(recipe: DistillRecipe, console: Console) -> None:
       $ mamtra distill student --align-steps 200 --own-steps 100 -o student-tuned
       $ mamtra distill --resume student-tuned.run
       $ mamtra distill --family mvc --teacher mini --steps 2000 -o my-mvc
+      $ mamtra distill student --flow-steps 2 -o student-2steps
       $ torchrun --nproc-per-node 8 -m mamtra_cli distill student -o student-tuned
     """
     from mamtra_cli.tasks.distill import distill as run
@@ -44,7 +45,9 @@ def words(result: DistillResult) -> list[str]:
     if result.checks:
         for when in ("before", "after"):
             parts = {k.removeprefix(f"{when}_"): v for k, v in result.checks.items() if when in k}
-            rows[when] = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
+            rows[when] = ", ".join(
+                f"{name.replace('_', ' ')} {value:.3f}" for name, value in parts.items()
+            )
     if result.before is not None and result.after is not None:
         rows["before"] = check_words(result.before)
         rows["after"] = check_words(result.after)

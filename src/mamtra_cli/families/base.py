@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mamtra_cli.families.course import Course
+    from mamtra_cli.families.course import Founding, Shortening
     from mamtra_cli.families.lessons import Example, Lessons
     from mamtra_cli.families.measures import Measures, Parts
     from mamtra_cli.tensors import TensorSource
@@ -267,7 +267,7 @@ class Family(Protocol):
         voices: "Sequence[Voice]",
         examples: "Sequence[Example]",
         student: "tuple[Any, Parts] | None",
-    ) -> "Course | None":
+    ) -> "Founding | None":
         """A student without a language model under a teacher; `None` where there is no such thing.
 
         Args:
@@ -277,6 +277,26 @@ class Family(Protocol):
 
         Raises:
             UsageError: the teacher is none for this family.
+        """
+        ...
+
+    def shortened(
+        self,
+        model: Loaded,
+        speaker: Speaker,
+        voices: "Sequence[Voice]",
+        steps: int,
+    ) -> "Shortening | None":
+        """A solver of so few steps under a model's own; `None` where its codec solves nothing.
+
+        Args:
+            model, speaker: what learns from itself.
+            voices: that it will speak in.
+            steps: that the student will take.
+
+        Raises:
+            PlanError: it was shortened already.
+            UsageError: it has no voices.
         """
         ...
 

@@ -116,15 +116,17 @@ class OwnSource:
 
     def companions(self, part: str) -> dict[str, Path]:
         """Everything but what is written anew, code and what is hidden."""
-        # Graphs belong to the weights that they name.
-        skip, root = STAYS | {f"{part}{SUFFIX}", f"{part}{GRAPH}"}, self.folder.path
+        skip, root = STAYS | {f"{part}{SUFFIX}"}, self.folder.path
         found = {}
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
             hidden = any(part.startswith((".", "__")) for part in name.split("/"))
-            if path.is_file() and not hidden and name not in skip and path.suffix != ".py":
+            # Graphs belong to the weights that they name: `flow_encoder.onnx` to those of `flow`.
+            stale = path.suffix == GRAPH and path.stem.partition("_")[0] == part
+            if path.is_file() and not (hidden or stale or name in skip or path.suffix == ".py"):
                 found[name] = path
-        return found
+        shared = () if self.folder.shares is None else self.folder.shares.files
+        return found | {name: self.folder.file(name) for name in shared if name not in skip}
 
     def rest(self, part: str) -> tuple[str, ...]:
         """None: they go along as files."""

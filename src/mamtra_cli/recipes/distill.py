@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DistillRecipe:
-    """Train a converted model to match its teacher, in up to four stages.
+    """Train a converted model to match its teacher, in up to four stages, or a flow of few steps.
 
     C  `calibrate`: output projections of the new layers in closed form.
     0  `align_steps`: each new layer alone, on what the teacher gives its own.
@@ -67,6 +67,16 @@ class DistillRecipe:
             "NAME",
         ),
     ] = ""
+    flow_steps: Annotated[
+        int,
+        _stages(
+            "Teach the flow of STUDENT to take so few steps, without guidance, in place of all "
+            "other stages; 0: no.",
+            "N",
+            low=0,
+            high=64,
+        ),
+    ] = 0
     preset: Annotated[
         str, _stages(f"Values to start from: {', '.join(PRESETS)}.", "NAME", words=tuple(PRESETS))
     ] = ""  # under what is given beside it
@@ -255,7 +265,8 @@ class DistillResult:
         report, report_files: `report.md` of the comparison at the end, and all its files.
         scores, teacher_scores, difference: what was heard there; see `EvalResult`.
         absent: what could not be measured there, and why; `report` where there is none.
-        checks: losses on held-out speech before and after, of a student without a language model.
+        checks: losses on held-out speech before and after, of what was learned beside a language
+            model: with `flow_steps` the distance of log-mels by number of steps, `mel_2`.
     """
 
     output: Path | None

@@ -78,7 +78,9 @@ def distill(recipe: DistillRecipe, report: Report = ignore) -> DistillResult:
     try:
         with interruptible():
             listener = report if world.main else ignore
-            if recipe.family or without_tokens(recipe.student):
+            if recipe.flow_steps:
+                result = taught(replace(recipe, device=device), world, listener)
+            elif recipe.family or without_tokens(recipe.student):
                 result = taught(recipe, world, listener)
             else:
                 result = _distill(replace(recipe, device=device), before, world, listener)

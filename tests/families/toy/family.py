@@ -129,6 +129,9 @@ class Toy:
     def course(self, *given: Any) -> None:
         """It has a language model, which is taught by its lessons."""
 
+    def shortened(self, *given: Any) -> None:
+        """Its codec solves nothing."""
+
     def measures(self, config: ToyConfig) -> None:
         """Nothing is known of another pipeline."""
 

@@ -26,6 +26,7 @@ NOISE_FRAMES, LATER_FRAMES = 15_000, 1000
 """Mel frames of the first block of the fixed noise, which is published, and of each later one."""
 SOURCE_FILTER_PIECE = 64
 """Mel frames that a stream of the source-filter vocoder speaks at once."""
+VELOCITIES = ("instant", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,8 @@ class FlowConfig:
     """Speech tokens to mel by conditional flow matching.
 
     `temperature` is the scale of the noise the solver starts from (Matcha-TTS' name for it).
+    `velocity` says what the estimator tells: `instant`, at one time, or `mean`, over the whole step
+    that is taken (MeanFlow, arXiv 2505.13447), with the guidance of its teacher in its weights.
     """
 
     vocab_size: Rows = 6561
@@ -88,11 +91,23 @@ class FlowConfig:
     steps: Steps = 10
     cfg_rate: Scale = 0.7
     temperature: Scale = 1.0
+    velocity: str = "instant"
     encoder: FlowEncoderConfig = FlowEncoderConfig()
     estimator: FlowEstimatorConfig = FlowEstimatorConfig()
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.velocity not in VELOCITIES:
+            raise UsageError(
+                f"`velocity` cannot be `{self.velocity}`", f"choose one of {', '.join(VELOCITIES)}"
+            )
+        if self.has_spans and self.cfg_rate:
+            raise UsageError("a flow of mean velocities has no guidance", "set `cfg_rate` to 0")
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the estimator is told the end of a step beside its beginning."""
+        return self.velocity == "mean"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ Source: the flow and flow-matching modules of FunAudioLLM/CosyVoice, rewritten f
 
 import functools
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,7 @@ class FlowMatching(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.estimator = FlowEstimator(config.estimator, config.mel_bins)
+        self.estimator = FlowEstimator(config.estimator, config.mel_bins, spans=config.has_spans)
 
     def solve(
         self,
@@ -97,28 +98,62 @@ class FlowMatching(nn.Module):
         Returns:
             (B, mel, T) float32.
         """
+        path = self.path(
+            mu, spks, cond, noise, streaming=streaming, steps=steps, guidance=guidance, pasts=pasts
+        )
+        _, x = deque(path, maxlen=1).pop()
+        return x
+
+    def path(
+        self,
+        mu: Tensor,
+        spks: Tensor,
+        cond: Tensor,
+        noise: Tensor,
+        *,
+        streaming: bool,
+        steps: int | None = None,
+        guidance: float | None = None,
+        pasts: Sequence[Past] | None = None,
+        mask: Tensor | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Tell where the solver stands, at the start and after each step; see `solve`.
+
+        Args:
+            mask: (B, T) bool, True = real; `None` if nothing is padded.
+
+        Yields:
+            the time, a scalar float32 on the CPU, and (B, mel, T) float32.
+        """
         steps = self.config.steps if steps is None else steps
         rate = self.config.cfg_rate if guidance is None else guidance
+        if rate and self.config.has_spans:
+            raise ValueError("a flow of mean velocities has its guidance in its weights")
         rows, dtype = mu.shape[0], self.estimator.final_proj.weight.dtype
         mu, spks, cond = mu.to(dtype), spks.to(dtype), cond.to(dtype)
         if rate:
             mu, spks, cond = (torch.cat((v, torch.zeros_like(v))) for v in (mu, spks, cond))
+            mask = None if mask is None else torch.cat((mask, mask))
         grid = time_grid(steps)
         # The published accumulation: the step is corrected by what t really became.
         t, dt = grid[0], grid[1] - grid[0]
         x = noise.float() * self.config.temperature
+        yield t, x
         for k in range(1, steps + 1):
             times = t.to(x.device).expand(mu.shape[0])
             noisy = (torch.cat((x, x)) if rate else x).to(dtype)
             past = NOTHING if pasts is None else pasts[k - 1]
-            v = self.estimator(noisy, mu, times, spks, cond, streaming=streaming, past=past).float()
+            end = (t + dt).to(x.device).expand(mu.shape[0]) if self.config.has_spans else None
+            v = self.estimator(
+                noisy, mu, times, spks, cond, r=end, mask=mask, streaming=streaming, past=past
+            ).float()
             if rate:
                 v = (1.0 + rate) * v[:rows] - rate * v[rows:]
             x = x + dt.to(x.device) * v
             t = t + dt
+            yield t, x
             if k < steps:
                 dt = grid[k + 1] - t
-        return x
 
     def loss(
         self,

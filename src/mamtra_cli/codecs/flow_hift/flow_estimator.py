@@ -215,9 +215,13 @@ class FlowEstimator(nn.Module):
     Args:
         config: sizes.
         mel_bins: channels of x, mu, spks and cond.
+        spans: estimate the mean velocity up to a second time, `r`. Its network begins at zero, so
+            that weights of an estimator without it say at first what they said.
     """
 
-    def __init__(self, config: FlowEstimatorConfig, mel_bins: int = 80) -> None:
+    def __init__(
+        self, config: FlowEstimatorConfig, mel_bins: int = 80, *, spans: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
         self.time_width = 4 * mel_bins
@@ -228,6 +232,11 @@ class FlowEstimator(nn.Module):
             return [ResnetBlock(in_channels, c, hidden), blocks]
 
         self.time_mlp = TimeMLP(self.time_width, hidden)
+        self.span_mlp: TimeMLP | None = None
+        if spans:
+            self.span_mlp = TimeMLP(self.time_width, hidden)
+            nn.init.zeros_(self.span_mlp.linear_2.weight)
+            nn.init.zeros_(self.span_mlp.linear_2.bias)
         self.down_blocks = nn.ModuleList(
             [nn.ModuleList([*level(4 * mel_bins), CausalConv1d(c, c)])]
         )
@@ -244,16 +253,18 @@ class FlowEstimator(nn.Module):
         spks: Tensor,
         cond: Tensor,
         *,
+        r: Tensor | None = None,
         mask: Tensor | None = None,
         streaming: bool = False,
         past: Past = NOTHING,
     ) -> Tensor:
-        """Estimate the velocity.
+        """Estimate the velocity at t, or the mean one from t to r.
 
         Args:
             x, mu, cond: (B, mel, T) noisy mel, mean from the encoder, known mel.
             t: (B,) times in [0, 1].
             spks: (B, mel) speaker.
+            r: (B,) times in [t, 1], for an estimator with spans only.
             mask: (B, T) bool, True = real; `None` if nothing is padded.
             streaming: use the chunk mask.
             past: whole chunks of frames that stand before these, without padding.
@@ -262,6 +273,10 @@ class FlowEstimator(nn.Module):
             (B, mel, T).
         """
         time = self.time_mlp(time_sinusoid(t, self.time_width).to(x.dtype))
+        if self.span_mlp is not None:
+            if r is None:
+                raise ValueError("an estimator with spans needs the end of a step, `r`")
+            time = time + self.span_mlp(time_sinusoid(r - t, self.time_width).to(x.dtype))
         gate = None if mask is None else mask[:, None, :].to(x.dtype)
         chunk = self.config.chunk if streaming else None
 

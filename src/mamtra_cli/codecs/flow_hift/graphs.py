@@ -22,6 +22,7 @@ from mamtra_cli.codecs.flow_hift.flow_estimator import (
     ConvBlock,
     FlowEstimator,
     ResnetBlock,
+    TimeMLP,
     TransformerBlock,
 )
 from mamtra_cli.codecs.flow_hift.source_filter import MEL_MEAN, MEL_SCALE, SourceFilter
@@ -173,7 +174,8 @@ def flow_estimator(flow: Flow, stored: StoredWeights | None = None) -> onnx.Mode
     """The velocity of the mel at one point of the path.
 
     Inputs: `x`, `mu`, `cond` (B, mel, T) and `spks` (B, mel) float32, `t` (B,) float32 from 0 to 1,
-    `chunk` (1,) int64 as in `flow_encoder`, in mel frames. Output: `velocity` (B, mel, T).
+    `chunk` (1,) int64 as in `flow_encoder`, in mel frames; where the velocity is the mean one, `r`
+    (B,), the time that a step ends at. Output: `velocity` (B, mel, T).
     """
     estimator, bins = flow.decoder.estimator, flow.config.mel_bins
     graph = Graph(stored=stored)
@@ -183,7 +185,12 @@ def flow_estimator(flow: Flow, stored: StoredWeights | None = None) -> onnx.Mode
         graph.value("t", ("B",)),
         graph.value("chunk", (1,), TensorProto.INT64),
     ]
-    time = _time(graph, estimator)
+    time = _embedded_time(graph, estimator, "t", estimator.time_mlp)
+    if estimator.span_mlp is not None:
+        graph.inputs.append(graph.value("r", ("B",)))
+        span = graph.op("Sub", "r", "t")
+        time = graph.op("Add", time, _embedded_time(graph, estimator, span, estimator.span_mlp))
+    time = _mish(graph, time)  # every level begins with it
     spks = graph.op("Unsqueeze", "spks", graph.constant([2]))
     spks = graph.op("Expand", spks, graph.op("Shape", "x"))
     h = graph.op("Concat", "x", "mu", spks, "cond", axis=1)
@@ -221,17 +228,16 @@ def _last(level: nn.Module) -> nn.Conv1d:
     return conv
 
 
-def _time(graph: Graph, estimator: FlowEstimator) -> str:
-    """The time after its network and the Mish that every level begins with: (B, hidden)."""
+def _embedded_time(graph: Graph, estimator: FlowEstimator, t: str, network: TimeMLP) -> str:
+    """Times (B,) after a network of their sines: (B, hidden)."""
     half = estimator.time_width // 2
     rates = torch.exp(torch.arange(half).float() * -(math.log(10000.0) / (half - 1)))
-    t = graph.op("Mul", "t", graph.constant(torch.tensor([TIME_SCALE])))
+    t = graph.op("Mul", t, graph.constant(torch.tensor([TIME_SCALE])))
     t = graph.op("Unsqueeze", t, graph.constant([1]))
     angles = graph.op("Mul", t, graph.constant(rates))
     both = graph.op("Concat", graph.op("Sin", angles), graph.op("Cos", angles), axis=1)
-    h = _linear(graph, both, estimator.time_mlp.linear_1)
-    h = _linear(graph, graph.op("Mul", h, graph.op("Sigmoid", h)), estimator.time_mlp.linear_2)
-    return _mish(graph, h)
+    h = _linear(graph, both, network.linear_1)
+    return _linear(graph, graph.op("Mul", h, graph.op("Sigmoid", h)), network.linear_2)
 
 
 def _mish(graph: Graph, x: str) -> str:

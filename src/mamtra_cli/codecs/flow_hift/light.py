@@ -133,6 +133,8 @@ class LightWave(Windows):
                 "t": np.full(len(mu), t, np.float32),
                 "chunk": chunk,
             }
+            if config.has_spans:
+                fed["r"] = np.full(len(mu), t + dt, np.float32)
             v = self.sessions["flow_estimator"].run(["velocity"], fed)[0]
             if rate:
                 v = np.float32(1.0 + rate) * v[:1] - np.float32(rate) * v[1:]

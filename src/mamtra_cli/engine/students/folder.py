@@ -102,19 +102,25 @@ def companions(teacher: Model) -> dict[str, Path]:
     return teacher.source.companions(teacher.conversion.part)
 
 
-def copy_rest(teacher: Model, writer: FolderWriter) -> None:
+def copy_rest(teacher: Model, writer: FolderWriter, part: str = "") -> None:
     """Copy what is not rewritten; parts and speakers of a published folder get our format.
+
+    Args:
+        teacher: the model.
+        writer: of its student's folder.
+        part: that is rewritten; "" for the language model.
 
     Raises:
         CheckpointError: the speakers cannot be read, or two of them cannot be told apart, or a
             weight is not finite.
     """
-    for name, path in companions(teacher).items():
+    part = part or teacher.conversion.part
+    for name, path in teacher.source.companions(part).items():
         writer.copy(path, name)
     for name, voice in read_table(teacher.folder).items() if teacher.published else ():
         path = writer.path / file_name(name)
         if path.exists():
             raise CheckpointError(f"two speakers of `{teacher.folder}` become `{path.name}`")
         save_voice(voice, path)
-    for part in teacher.source.rest(teacher.conversion.part):
-        writer.write_tensors(f"{part}{SUFFIX}", finite(teacher.open(part).stream(dtype=None)))
+    for other in teacher.source.rest(part):
+        writer.write_tensors(f"{other}{SUFFIX}", finite(teacher.open(other).stream(dtype=None)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mamtra_cli import __version__
@@ -109,15 +110,24 @@ def copy_records(recipe: DistillRecipe, run: Path, writer: FolderWriter, report:
 
 
 def trained(
-    source: Source, part: str, weights: Mapping[str, Tensor]
+    source: Source, part: str, weights: Mapping[str, Tensor], *, packed: bool = False
 ) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a part as stored, but for those that were trained."""
+    """Tensors of a part as stored, but for those that were trained.
+
+    Args:
+        source: of the student as it was.
+        part: its name.
+        weights: what was trained, new names among them.
+        packed: store int8 rows as int8 rows again, which is a little less exact than float16.
+    """
     for name, value in source.stored(part, source.open(part)):
         if name not in weights and name.removesuffix(SCALE) not in weights:
             yield name, value
     kinds = source.kinds(part)
+    storages = {**REDUCED, torch.int8: "int8"} if packed else REDUCED
+    usual = max(kinds.values(), key=list(kinds.values()).count)
     for name, value in weights.items():
-        yield from encode(name, value.cpu(), REDUCED.get(kinds[name], "float32"))
+        yield from encode(name, value.cpu(), storages.get(kinds.get(name, usual), "float32"))
 
 
 def measures(result: DistillResult) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""A model without a language model under its teacher: one stage, the same run folder and trainer.
+"""What is learned beside a language model, in one stage: the same run folder and the same trainer.
 
-Knows recipes, folders and a family's `Course`; nothing of what it computes.
+Knows recipes, runs and a `Course`; which one it is and what its folder holds says a lesson
+(lesson.py).
 """
 
 import json
@@ -9,15 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from mamtra_cli import __version__
-from mamtra_cli.checkpoint import PROVENANCE, README, SUFFIX, FolderWriter
-from mamtra_cli.config import dump_json, to_dict
+from mamtra_cli.checkpoint import FolderWriter
+from mamtra_cli.config import to_dict
 from mamtra_cli.engine.lessons.examples import Batch, BatchSource, hold_out
 from mamtra_cli.engine.lessons.spoken import keep_tokens
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.pair import Pair
 from mamtra_cli.engine.students.trained import copy_records
+from mamtra_cli.engine.training.lesson import Lesson, NewModel, ShortFlow, counted
 from mamtra_cli.engine.training.optimization import TrainOptions
 from mamtra_cli.engine.training.parallel import World
 from mamtra_cli.engine.training.plan import read_data_of
@@ -37,38 +39,36 @@ from mamtra_cli.engine.training.trainer import Loss, Trainer
 from mamtra_cli.engine.training.weights import refuse_broken, set_weights
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.events import Note, Report, Stage
-from mamtra_cli.families import registry
 from mamtra_cli.families.course import Course
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.recipes.distill import DistillRecipe, DistillResult
-from mamtra_cli.recipes.shared import stored
 
 KEPT = 5  # one example in so many is held out, up to what `check_tokens` asks for
 
 
 def taught(recipe: DistillRecipe, world: World, report: Report) -> DistillResult:
-    """Train a student of `recipe.family`, or say what training it would mean.
+    """Train what a recipe asks for, or say what training it would mean.
 
     Raises:
         UsageError: several processes, or a teacher that is none for this family.
+        PlanError: a model that cannot learn what is asked for.
     """
     if world.size > 1:
-        raise UsageError("this family trains in one process", "start without torchrun")
-    student = Engine.load(recipe.student, device="cpu") if recipe.student else None
-    family = registry.family(recipe.family) if student is None else student.family
-    teacher = Engine.load(recipe.teacher or "mini", device="cpu", report=report)
+        raise UsageError("this is trained in one process", "start without torchrun")
+    lesson: Lesson = (ShortFlow if recipe.flow_steps else NewModel).opened(recipe, report)
+    teacher = lesson.teacher
     if not teacher.lm_part:
         raise PlanError(f"`{teacher.name}` has no language model to learn from", "name `mini`")
     output = recipe.output
     if output is None and not recipe.dry_run:
         raise UsageError("no output folder is given", "name one, `-o student`")
     told = DistillResult(
-        output=output, student=recipe.student or recipe.family, teacher=teacher.name,
+        output=output, student=lesson.name, teacher=lesson.compared,
         dry_run=recipe.dry_run, steps=recipe.steps, tokens=recipe.steps * recipe.batch_tokens,
         trainable=0, frozen=0, loss=None, before=None, after=None, seconds=0.0,
     )  # fmt: skip
     if recipe.dry_run:
-        return told
+        return lesson.planned(recipe, told)
     assert output is not None
     run = recipe.resume or output.with_name(f"{output.name}.run")
     if recipe.resume is None:
@@ -78,27 +78,20 @@ def taught(recipe: DistillRecipe, world: World, report: Report) -> DistillResult
             clear(run)
             write_run(run, {"recipe": recipe})
         examples = _examples(recipe, teacher, run, report)
+        torch.manual_seed(recipe.seed)
+        course = lesson.course(recipe, examples)
         sources = sources_of(Pair(teacher=teacher, student=teacher), examples)
+        sources |= lesson.sources(course)
         check_sources(run, read_run(run).get("sources") or {}, sources)
         write_run(run, {"recipe": recipe, "sources": sources})
-        torch.manual_seed(recipe.seed)
-        course = family.course(
-            teacher.loaded,
-            teacher.speaker,
-            teacher.folder,
-            [teacher.voice(name) for name in teacher.voices()],
-            examples,
-            None if student is None else (student.config, student.part),
-        )
-        if course is None:
-            raise PlanError(
-                f"a {family.name} model is not taught this way",
-                "convert a model, and name the student",
-            )
         training, kept = _divided(recipe, examples)
-        told = replace(told, trainable=sum(p.numel() for p in course.module.parameters()))
-        told = _trained(recipe, course, training, kept, run, told, report)
-        _write(recipe, family.name, course, told, run, report)
+        learned, frozen = counted(course)
+        told = replace(told, trainable=learned, frozen=frozen)
+        told, weights = _trained(recipe, course, training, kept, run, told, report)
+        report(Stage(name="writing", detail=str(output)))
+        with FolderWriter(output, force=recipe.force) as writer:
+            lesson.write(recipe, course, told, weights, writer)
+            copy_records(recipe, run, writer, report)
     discard(run)
     return told
 
@@ -127,8 +120,8 @@ def _trained(
     run: Path,
     told: DistillResult,
     report: Report,
-) -> DistillResult:
-    """Train the course's module from where the run stands."""
+) -> tuple[DistillResult, dict[str, Tensor]]:
+    """Train the course's module from where the run stands; return what was trained too."""
 
     def loss(batch: Batch) -> Loss:
         found = dict(course.losses(batch.examples, recipe.seed + batch.step))
@@ -168,7 +161,7 @@ def _trained(
     weights = trainer.weights()
     refuse_broken(weights.items(), "training ended with", "start again with a lower `--lr`")
     set_weights(course.module, weights)
-    return replace(
+    told = replace(
         told,
         steps=done.steps,
         tokens=done.tokens,
@@ -177,6 +170,7 @@ def _trained(
         checks={f"before_{name}": value for name, value in before.items()}
         | {f"after_{name}": value for name, value in _checked(course, kept).items()},
     )
+    return told, weights
 
 
 def _checked(course: Course, kept: Sequence[Example]) -> dict[str, float]:
@@ -189,32 +183,3 @@ def _checked(course: Course, kept: Sequence[Example]) -> dict[str, float]:
         found = {name: float(value) for name, value in course.losses(kept, None).items()}
     course.module.train(was)
     return found
-
-
-def _write(
-    recipe: DistillRecipe,
-    family: str,
-    course: Course,
-    told: DistillResult,
-    run: Path,
-    report: Report,
-) -> None:
-    """Write the student's folder, with all that it needs of its teacher."""
-    assert recipe.output is not None
-    report(Stage(name="writing", detail=str(recipe.output)))
-    with FolderWriter(recipe.output, force=recipe.force) as writer:
-        writer.write_config(family, to_dict(course.config))
-        writer.write_tensors(f"{course.part}{SUFFIX}", course.module.state_dict().items())
-        for name, path in course.files.items():
-            writer.copy(path, name)
-        for name, vector in course.voices():
-            writer.write_tensors(f"voices/{name}{SUFFIX}", [("embedding", vector)])
-        provenance = {
-            "mamtra": __version__,
-            "task": "distill",
-            "recipe": stored(replace(recipe, teacher=told.teacher)),
-            "checks": told.checks,
-        }
-        writer.write_text(PROVENANCE, dump_json(to_dict(provenance)))
-        writer.write_text(README, course.card(recipe.output.name, told.checks))
-        copy_records(recipe, run, writer, report)

@@ -66,6 +66,12 @@ def check(recipe: DistillRecipe) -> None:
         if value not in known:
             words = ", ".join(word for word in known if word)
             raise UsageError(f"unknown `--{name} {value}`", f"one of: {words}")
+    others = ("calibrate", "align_steps", "own_steps", "family")
+    if recipe.flow_steps and (named := [name for name in others if getattr(recipe, name)]):
+        raise UsageError(
+            f"`--flow-steps` has one stage, and no `--{named[0].replace('_', '-')}`",
+            "train the language model and the flow one after the other",
+        )
     if not (recipe.calibrate or recipe.align_steps or recipe.steps or recipe.own_steps):
         raise UsageError("every stage is switched off", "give `--steps 200`")
     if recipe.teacher_cache and recipe.hidden_weight and not recipe.cache_hidden:

@@ -91,9 +91,15 @@ def estimator_parameters(config: FlowEstimatorConfig, mel: int = 80) -> int:
 
     block = 4 * c * inner + c + 4 * c + 2 * c * hidden + hidden + c
     levels = resnet(4 * mel) + config.mid_blocks * resnet(c) + resnet(2 * c)
-    time = 4 * mel * hidden + hidden + hidden * hidden + hidden
     ends = 2 * conv + conv_block(c) + c * mel + mel
-    return levels + (config.mid_blocks + 2) * config.n_blocks * block + time + ends
+    blocks = (config.mid_blocks + 2) * config.n_blocks * block
+    return levels + blocks + time_parameters(config, mel) + ends
+
+
+def time_parameters(config: FlowEstimatorConfig, mel: int = 80) -> int:
+    """Parameters of the network of a time."""
+    hidden = 4 * config.channels
+    return 4 * mel * hidden + hidden + hidden * hidden + hidden
 
 
 def flow_parameters(config: FlowConfig) -> int:
@@ -102,6 +108,8 @@ def flow_parameters(config: FlowConfig) -> int:
     tables = config.vocab_size * width + config.speaker_dim * config.mel_bins + config.mel_bins
     project = width * config.mel_bins + config.mel_bins
     estimator = estimator_parameters(config.estimator, config.mel_bins)
+    if config.has_spans:
+        estimator += time_parameters(config.estimator, config.mel_bins)
     return tables + project + encoder_parameters(config.encoder) + estimator
 
 

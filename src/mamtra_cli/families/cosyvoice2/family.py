@@ -1,14 +1,16 @@
 """The family `cosyvoice2`: the published 0.5B model and `mini`, which differ in config only."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mamtra_cli.codecs.flow_hift import parts
+from mamtra_cli.codecs.flow_hift.few_steps import FewSteps, of_tokens
+from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import (
@@ -25,8 +27,9 @@ from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
 from mamtra_cli.families.cosyvoice2.repository import TEXT_TABLE
 from mamtra_cli.families.cosyvoice2.speaker import CosyVoice2Speaker
 from mamtra_cli.families.measures import Parts
-from mamtra_cli.families.speaker import Loaded
+from mamtra_cli.families.speaker import Loaded, Speaker
 from mamtra_cli.tensors import TensorSource
+from mamtra_cli.voices.voice import Voice
 
 
 class Exchange:
@@ -129,6 +132,15 @@ class CosyVoice2(LightCosyVoice2):
     def course(self, *given: Any) -> None:
         """It has a language model, which is taught by `lessons`."""
         del given
+
+    def shortened(
+        self, model: Loaded, speaker: Speaker, voices: Sequence[Voice], steps: int
+    ) -> FewSteps:
+        """A flow of few steps over what its encoder makes of tokens."""
+        del speaker
+        flow = cast(Flow, model.part("flow"))
+        vectors = [torch.as_tensor(voice.embedding) for voice in voices]
+        return FewSteps(model.config, flow, of_tokens(flow), vectors, steps)
 
     def measures(self, config: CosyVoice2Config) -> PipelineMeasures:
         """Its road to sound, and the official program."""

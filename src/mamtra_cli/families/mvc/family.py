@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mamtra_cli.checkpoint import find_file, sha256
 from mamtra_cli.codecs.flow_hift import parts
+from mamtra_cli.codecs.flow_hift.few_steps import FewSteps, of_means, whose
+from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned, Upstream
 from mamtra_cli.families.front_end import FrontEnd
@@ -128,6 +130,22 @@ class MVC:
             assert isinstance(part, Conditioner)
             known = student[0], part
         return ConditionerCourse(teacher, speaker, folder, voices, examples, known)
+
+    def shortened(
+        self, model: Loaded, speaker: Speaker, voices: Sequence[Voice], steps: int
+    ) -> FewSteps:
+        """A flow of few steps over what the conditioner says of texts."""
+
+        @torch.no_grad()
+        def means(example: Example) -> Tensor:
+            voice = voices[whose(example.id, len(voices))]
+            rows = [row.mu for one in speaker.made(example.text_ids, voice) for row in one.frames]
+            return torch.stack(rows).to(model.device)
+
+        size = model.config.flow.speaker_dim
+        vectors = [voice.embedding[:size] for voice in voices]
+        flow = cast(Flow, model.part("flow"))
+        return FewSteps(model.config, flow, of_means(means), vectors, steps)
 
     def measures(self, config: MVCConfig) -> None:
         """Nothing beside what every model has."""
