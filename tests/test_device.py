@@ -11,9 +11,11 @@ from tests.command import python
 from mamtra_cli.device import (
     KERNEL_CACHES,
     KERNELS,
+    SMALL,
     apply_threads,
     bound_kernels,
     choose,
+    fit_solver,
     fit_threads,
     free_bytes,
 )
@@ -50,6 +52,32 @@ def test_auto_leaves_an_apple_gpu_alone_and_says_why(monkeypatch: pytest.MonkeyP
     got = choose()
     assert got.device == "cpu"
     assert "float64" in got.reason
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(
+    ("parameters", "asked", "units", "solver"),
+    [
+        (SMALL, "auto", True, "bfloat16"),
+        (SMALL, "bf16", True, "bfloat16"),
+        (SMALL, "float32", True, "float32"),
+        (SMALL, "fp32", True, "float32"),
+        (SMALL, "auto", False, "float32"),
+        (SMALL - 1, "auto", True, "float32"),
+    ],
+)
+def test_solver_is_narrow_for_large_models_where_the_cpu_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, parameters: int, asked: str, units: bool, solver: str
+) -> None:
+    monkeypatch.setattr("mamtra_cli.device.multiplies_bfloat16", lambda: units)
+    found = fit_solver(choose("cpu", asked), parameters, asked)
+    assert found.solver == solver
+    assert ("flow of a large model" in found.reason) == (solver == "bfloat16")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_solver_on_a_gpu_is_exact() -> None:
+    assert fit_solver(choose(), SMALL).solver == "float32"
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -21,6 +21,7 @@ from mamtra_cli.device import (
     bound_kernels,
     choose,
     choose_backend,
+    fit_solver,
     fit_threads,
 )
 from mamtra_cli.engine.loading.loaded import LoadedModel
@@ -141,7 +142,7 @@ class Engine:
         compute = choose_backend(choose(device, dtype, threads), backend, quant)
         stack = model.facts.stack
         counted = 0 if stack is None else costs.parameters(stack).total
-        compute = fit_threads(compute, counted, threads)
+        compute = fit_solver(fit_threads(compute, counted, threads), counted, dtype)
         apply_threads(compute)
         bound_kernels()
         return cls(

@@ -66,6 +66,15 @@ class Pronouncing(Protocol):
         ...
 
 
+@runtime_checkable
+class Solving(Protocol):
+    """A part with a solver inside, which may compute in a narrower type than the rest."""
+
+    def solve_in(self, dtype: "torch.dtype") -> None:
+        """Let the solver's network compute in this type."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Learned:
     """What a model was taught to read beside a text.

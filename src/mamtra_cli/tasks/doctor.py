@@ -48,13 +48,24 @@ def doctor(recipe: DoctorRecipe) -> DoctorResult:
         dtype=compute.dtype,
         threads=compute.threads,
         reason=compute.reason,
-        ops={choice.op: f"{choice.implementation}: {choice.reason}" for choice in choices},
+        ops={choice.op: f"{choice.implementation}: {choice.reason}" for choice in choices}
+        | {"flow": solver(compute, recipe.dtype)},
         models={
             name: road(name, wishes)
             for name, folder in BUILT_IN.items()
             if (folder / "config.json").is_file()
         },
     )
+
+
+def solver(compute: device.Compute, asked: str) -> str:
+    """In which type a flow is solved, and why."""
+    fitted = device.fit_solver(compute, device.SMALL, asked)
+    if fitted.solver == "float32":
+        narrow = compute.device != "cpu" or device.multiplies_bfloat16()
+        return f"float32: {'exact' if narrow else 'this CPU has no units for bfloat16'}"
+    least = device.SMALL // 1_000_000
+    return f"{fitted.solver}: this CPU multiplies it; float32 under {least}M parameters"
 
 
 def road(name: str, wishes: Wishes) -> str:

@@ -210,6 +210,10 @@ class Flow(nn.Module):
         """Mel frames a token."""
         return self.config.encoder.upsample
 
+    def solve_in(self, dtype: torch.dtype) -> None:
+        """Let the estimator compute in this type; encoder, solver and mel stay as they are."""
+        self.decoder.estimator.to(dtype)
+
     def speaker(self, vector: Tensor) -> Tensor:
         """(B, speaker_dim) to (B, mel): unit length, then linear."""
         affine = self.spk_embed_affine_layer

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mamtra_cli.device import Compute
-from mamtra_cli.families.base import Family
+from mamtra_cli.families.base import Family, Solving
 from mamtra_cli.families.folder import Model
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.layers.text_table import TextTable
@@ -79,10 +79,12 @@ class LoadedModel:
         if name not in self.parts:
             if self.model is None:
                 raise ValueError(f"this engine was made without the part {name!r}")
-            # Half precision breaks flow and vocoder; only the language model gains by it.
+            # Half precision breaks flow and vocoder as a whole; some parts of them gain by it.
             dtype = self.compute.torch_dtype if name == self.lm_part else torch.float32
             with torch.inference_mode(False):
                 part = self.model.load(name, dtype).requires_grad_(False)
+                if isinstance(part, Solving):
+                    part.solve_in(self.compute.solver_dtype)
                 if self.lean:
                     leave_on_host(part, self.family.gathered)
                 self.parts[name] = part.to(self.device)
