@@ -4,8 +4,8 @@
     python benchmarks/experiments.py initialisation --smoke
 
 Studies are files in examples/experiments: `placements`, `steps`, `initialisation`, `start`, `data`,
-`ablation`, or the path of one of your own. Every row is converted, trained and compared with the
-teacher on one held-out set, then every row and the teacher speak the same sentences to a
+`ablation`, `mixers`, or the path of one of your own. Every row is converted, trained and compared
+with the teacher on one held-out set, then every row and the teacher speak the same sentences to a
 recogniser. Finished rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped study
 goes on with the same command; `--phase` does a part of it. Prints Markdown; writes
 OUT/STUDY/STUDY.svg. Needs `pip install 'mamtra-cli[eval,plot]'`.
@@ -23,8 +23,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from study.hear import Ears, hear, hearing_key, listening_of
+from study.layers import step_times
 from study.plots import draw
-from study.recipe import Listening, Run, Study, read_study, runs
+from study.recipe import Listening, Run, Study, digest_of, read_study, runs
 from study.report import Entry, Result, summary
 from study.train import Lab, train
 
@@ -117,7 +118,7 @@ def report(lab: Lab, study: Study, name: str, listed: list[Run]) -> None:
         say("no row is done yet")
         return
     teacher = lab.ledger.get("heard", hearing_key(lab, teacher_digest(lab), longest(study)))
-    text = summary(study, results, teacher)
+    text = summary(study, results, teacher, timed(lab, study))
     print(text)
     print(
         f"mamtra {mamtra_cli.__version__}, torch {torch.__version__}, Python "
@@ -126,6 +127,20 @@ def report(lab: Lab, study: Study, name: str, listed: list[Run]) -> None:
     )
     (lab.folder / f"{name}.md").write_text(text, encoding="utf-8")
     draw(name, results, teacher, lab.folder / f"{name}.svg")
+
+
+def timed(lab: Lab, study: Study) -> dict[str, dict[str, float]]:
+    """Step times of the study's mixers, measured once, in one run."""
+    if not study.layer_rounds:
+        return {}
+    mixers = {run.row.name: run.mixer for run in runs(study, lab.n_layers, lab.lessons)}
+    key = digest_of([study.layer_rounds, {name: one.to_dict() for name, one in mixers.items()}])
+    found = lab.ledger.get("steps", key)
+    if found is None:
+        say(f"steps of {len(mixers)} mixers, {study.layer_rounds} rounds")
+        found = lab.ledger.put("steps", key, times=step_times(mixers, study.layer_rounds))
+    times: dict[str, dict[str, float]] = found["times"]
+    return times
 
 
 def collect(lab: Lab, study: Study, listed: list[Run]) -> list[Result]:

@@ -18,19 +18,14 @@ import argparse
 import itertools
 import json
 import statistics
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
+from study.layers import sizes, step_times
 
-from mamtra_cli.backbone import costs
-from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.backbone.decoding.fused import FusedStack
-from mamtra_cli.backbone.hybrid import HybridStack
-from mamtra_cli.backbone.kinds import ATTENTION, letter_of
+from mamtra_cli.backbone.kinds import letter_of
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
 from mamtra_cli.engine.lessons.agreement import take_tokens
@@ -53,10 +48,7 @@ MIXERS: dict[str, MixerConfig] = {
     "swa+ssm, 64, kv state": replace(preset("swa+ssm"), state="kv"),
 }
 PLANS = ("1:1", "1:3", "0:1")
-SIZE: dict[str, Any] = {"d_model": 896, "n_heads": 14, "n_kv_heads": 2, "head_dim": 64}
-CONTEXTS = (256, 1024, 4096)
 SCORE_SEED = 1 << 17  # sentences of the comparison are not those of the fit
-FULL = HybridConfig(n_layers=24, d_ff=4864, **SIZE)
 
 
 @cache
@@ -87,51 +79,6 @@ def agreement(name: str, seed: int, options: argparse.Namespace, steps: int) -> 
     return {plan: score.kl for plan, score in zip(PLANS, scores, strict=True)}
 
 
-def sizes(name: str) -> dict[str, float]:
-    """What one layer costs at the size of CosyVoice 2."""
-    mixer = MIXERS[name]
-    letter = letter_of(mixer.mixer)
-    one = replace(FULL, n_layers=1, kinds=letter, mixer=mixer)
-    attention = costs.layer_parameters(one, ATTENTION)
-    even = costs.break_even(one, kind=letter)
-    return {
-        "kilobytes": costs.cache_bytes(one, 1 << 20) / 1000,
-        "parameters": (costs.layer_parameters(one, letter) - attention) / 1e6,
-        "memory_tokens": even.memory,
-        "traffic_tokens": even.traffic,
-    }
-
-
-@torch.no_grad()
-def step_times(names: list[str], rounds: int) -> dict[str, dict[str, float]]:
-    """Microseconds of one step of one layer without its feed-forward, by context."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    made: dict[str, Any] = {}
-    for name in ["attention", *names]:
-        mixer = MIXERS.get(name, MixerConfig())
-        kinds = letter_of(mixer.mixer) if name in MIXERS else ATTENTION
-        config = HybridConfig(n_layers=1, d_ff=0, ffn="none", kinds=kinds, mixer=mixer, **SIZE)
-        made[name] = HybridStack(config).eval()
-    best: dict[str, dict[str, float]] = {name: {} for name in made}
-    for context in CONTEXTS:
-        x = torch.randn(1, context, SIZE["d_model"])
-        ready = {}
-        for name, stack in made.items():
-            fused = FusedStack(stack, share=True)
-            ready[name] = (fused, fused.start(stack(x).state, 20 * rounds + 1))
-        for _ in range(rounds):
-            for name, (fused, state) in ready.items():
-                start = time.process_time()
-                for _ in range(20):
-                    _, state = fused.step(x[:, 0], state)
-                spent = (time.process_time() - start) / 20 * 1e6
-                ready[name] = (fused, state)
-                key = str(context)
-                best[name][key] = min(spent, best[name].get(key, spent))
-    return best
-
-
 def table(found: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = [
@@ -149,9 +96,9 @@ def table(found: dict[str, Any]) -> str:
                 spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
                 cells.append(f"{statistics.mean(values):.3f}{spread}" if values else "")
         if name in MIXERS:
-            size = sizes(name)
-            cells += [f"{size['kilobytes']:.0f}", f"{size['parameters']:+.2f}"]
-            cells += [f"{size['memory_tokens']:.0f}"]
+            size = sizes(MIXERS[name])
+            cells += [f"{size.kilobytes:.0f}", f"{size.parameters:+.2f}"]
+            cells += [f"{size.memory_tokens:.0f}"]
         else:
             cells += ["0.512 a token", "", ""]
         cells.append(" / ".join(f"{us:.0f}" for us in steps.get(name, {}).values()))
@@ -188,7 +135,7 @@ def main() -> None:
                     keep()
                     print(stage, name, seed, run[stage], flush=True)
         if "steps" not in found and options.rounds:
-            found["steps"] = step_times(list(MIXERS), options.rounds)
+            found["steps"] = step_times(MIXERS, options.rounds)
             keep()
     print(table(found))
 

@@ -16,6 +16,7 @@ from typing import Any
 from mamtra_cli.backbone.plan import LayerPlan
 from mamtra_cli.config import from_dict, to_dict
 from mamtra_cli.errors import UsageError
+from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
 
 LOCAL = {
@@ -88,6 +89,7 @@ class Study:
     listening: Listening = Listening()
     targets: tuple[float, ...] = ()  # of the held-out KL, for steps to the same loss
     against: str = ""  # a row that the KL of the others is compared with, sentence by sentence
+    layer_rounds: int = 0  # tell what a layer of each mixer costs, its step timed in so many rounds
     convert: dict[str, Any] = field(default_factory=dict)
     distill: dict[str, Any] = field(default_factory=dict)
     row: tuple[Row, ...] = ()
@@ -104,6 +106,11 @@ class Run:
     convert: ConvertRecipe
     distill: DistillRecipe
     digest: str
+
+    @property
+    def mixer(self) -> MixerConfig:
+        """Choices of its new layers."""
+        return preset(self.convert.mixer, gate=self.convert.gate)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from study.hear import word_errors
+from study.layers import sizes
 from study.recipe import Run, Study
 from study.statistics import Estimate, rate, rate_difference, spearman
 
@@ -70,6 +71,18 @@ class Result:
         """Word error rate."""
         found = self.word_errors()
         return rate(*found) if found else None
+
+    def against_teacher(self, teacher: Entry | None) -> tuple[float, float, float] | None:
+        """Shares of sentences with fewer word errors than the teacher's, as many, and more."""
+        if not self.heard or teacher is None:
+            return None
+        signs = []
+        for entry in self.heard:
+            ours, _ = word_errors(entry["said"], entry["heard"])
+            theirs, _ = word_errors(entry["said"], teacher["heard"][: len(entry["said"])])
+            signs += [(a > b) - (a < b) for a, b in zip(ours, theirs, strict=True)]
+        win, tie, lose = (signs.count(sign) / len(signs) for sign in (-1, 0, 1))
+        return win, tie, lose
 
     def wer_over(self, teacher: Entry | None) -> Estimate | None:
         """Word error rate minus the teacher's, sentence by sentence."""
@@ -145,6 +158,35 @@ def main_table(results: Sequence[Result], teacher: Entry | None, against: str = 
     return table(head, lines)
 
 
+def layers_table(
+    results: Sequence[Result], teacher: Entry | None, times: Mapping[str, Mapping[str, float]]
+) -> str:
+    """For each mixer: sentences against the teacher's, and what a layer costs at full size."""
+    contexts = " / ".join(next(iter(times.values()))) if times else ""
+    head = ["row", "wins / ties / losses, %", "kB a layer", "M weights more"]
+    head += ["holds less from", "moves less from", f"step, us at {contexts}"]
+
+    def clock(name: str) -> str:
+        return " / ".join(f"{us:.0f}" for us in times.get(name, {}).values())
+
+    lines = [["attention", "", "0.512 a token", "", "", "", clock("attention")]]
+    for result in results:
+        found = result.against_teacher(teacher)
+        cost = sizes(result.runs[0].mixer)
+        lines.append(
+            [
+                result.name,
+                " / ".join(f"{100 * share:.0f}" for share in found) if found else "-",
+                f"{cost.kilobytes:.0f}",
+                f"{cost.parameters:+.2f}",
+                f"{cost.memory_tokens:.0f}",
+                f"{cost.traffic_tokens:.0f}",
+                clock(result.name),
+            ]
+        )
+    return table(head, lines)
+
+
 def steps_table(results: Sequence[Result], targets: Sequence[float]) -> str:
     """Steps to the same held-out KL; `>n` where a run ended above it."""
     rows = [result for result in results if any(entry["curve"] for entry in result.trained)]
@@ -193,9 +235,16 @@ def correlations(results: Sequence[Result]) -> str:
     return table(["pair", "plans", "Spearman (95 %)"], lines)
 
 
-def summary(study: Study, results: Sequence[Result], teacher: Entry | None) -> str:
-    """Everything that a study prints."""
+def summary(
+    study: Study,
+    results: Sequence[Result],
+    teacher: Entry | None,
+    times: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """Everything that a study prints; `times` are those of `layers.step_times`."""
     parts = [f"## {study.title}", study.question, main_table(results, teacher, study.against)]
+    if study.layer_rounds:
+        parts.append(layers_table(results, teacher, times or {}))
     if study.targets:
         parts.append(steps_table(results, study.targets))
     if len({result.kinds for result in results}) > 3:

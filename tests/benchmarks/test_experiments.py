@@ -14,7 +14,7 @@ from mamtra_cli.errors import UsageError
 from mamtra_cli.ops.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("placements", "steps", "initialisation", "start", "data", "ablation")
+NAMES = ("placements", "steps", "initialisation", "start", "data", "ablation", "mixers")
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,34 @@ def test_a_paired_difference_is_narrower_than_its_two_rates(experiments: ModuleT
     gap, alone = rate_difference(ours, theirs, sizes), rate(ours, sizes)
     assert gap.high - gap.low < 0.5 * (alone.high - alone.low)
     assert gap.low >= 0
+
+
+def test_mixers_are_told_by_what_they_cost_and_by_their_sentences(
+    experiments: ModuleType,
+) -> None:
+    from study.report import Result, layers_table
+
+    runs = [run for run in all_runs(experiments, "mixers") if run.seed == 0]
+    assert {run.mixer.mixer for run in runs} == {"mamba2", "gdn", "swa+ssm"}
+    assert {str(run.mixer.gate) for run in runs} >= {"none", "16", "64"}
+    assert len({run.digest for run in runs}) == len(runs)
+    said = ["one two", "three four", "five six"]
+    teacher = {"said": said, "heard": ["one two", "three for", "five six"]}
+    heard = {"said": said, "heard": ["one too", "three four", "five six"]}
+    rows = [Result(name=run.row.name, runs=(run,), trained=(), heard=(heard,)) for run in runs]
+    times = {run.row.name: {"256": 12.0} for run in runs} | {"attention": {"256": 10.0}}
+    text = layers_table(rows, teacher, times)
+    assert "| mamba2-gqa | 33 / 33 / 33 | 466 | +0.13 | 910 |" in text
+    assert "step, us at 256" in text
+
+
+def test_steps_of_mixers_are_timed_in_one_run(experiments: ModuleType) -> None:
+    from study.layers import step_times
+
+    (run,) = [run for run in all_runs(experiments, "mixers", smoke=True)][:1]
+    found = step_times({"it": run.mixer}, 1, contexts=(8,))
+    assert list(found) == ["attention", "it"]
+    assert all(times["8"] > 0 for times in found.values())
 
 
 @pytest.mark.slow
