@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.kinds import kind_of
+from mamtra_cli.backbone.kinds import kind_of, kinds
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.layers.shape import MixerShape, NativeMamba2
 from mamtra_cli.layers.state import KVState, LayerState, MambaState, PairState
@@ -47,6 +47,10 @@ CASES: dict[str, tuple[str, MixerConfig]] = {
         MixerConfig(feature_map="identity", norm="none", gate="none", d_skip=False, rope="drop"),
     ),
 }
+
+
+def test_every_kind_of_layer_is_a_case() -> None:
+    assert {letter for letter, _ in CASES.values()} == set(kinds())
 
 
 def make(case: str, dtype: torch.dtype = torch.float64) -> nn.Module:

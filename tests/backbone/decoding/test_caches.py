@@ -106,7 +106,11 @@ class Schedule:
     [
         CASES[0],
         CASES[3],
-        *(pytest.param(k, PRESETS["mamba2-gqa"], id=k) for k in ("MMM", "SST", "TMS", "WGT")),
+        *(
+            pytest.param(k, PRESETS["mamba2-gqa"], id=k)
+            for k in ("MMM", "SST", "TMS", "WGT", "NTN")
+        ),
+        pytest.param("WMG", PRESETS["kv-shared-state"], id="kv-state"),
     ],
 )
 def test_rows_of_any_schedule_decode_as_if_alone(kinds: str, mixer: MixerConfig, seed: int) -> None:

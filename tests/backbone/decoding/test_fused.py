@@ -12,10 +12,12 @@ from mamtra_cli.backbone.decoding.caches import compact, finish, leave
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.layers.mixer_config import PRESETS, MixerConfig
+from mamtra_cli.layers.shape import NativeMamba2
 
 TINY = HybridConfig(
-    d_model=24, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=6, d_ff=40, rope_theta=1e4
-)
+    d_model=24, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=6, d_ff=40, rope_theta=1e4,
+    native=NativeMamba2(d_state=5, head_dim=6, groups=2),
+)  # fmt: skip
 MIXERS = {
     "mamba2-gqa": PRESETS["mamba2-gqa"],
     "mamtra-paper": PRESETS["mamtra-paper"],
@@ -32,6 +34,7 @@ CASES = [
     pytest.param("WTW", PRESETS["swa+ssm"], id="window-and-state"),
     pytest.param("TGG", PRESETS["gdn"], id="gdn"),
     pytest.param("GMG", replace(PRESETS["gdn"], state="kv"), id="gdn-kv-state"),
+    pytest.param("NTN", PRESETS["mamba2-gqa"], id="native"),
 ]
 
 
@@ -45,6 +48,10 @@ def make(kinds: str, mixer: MixerConfig, bias: bool = True) -> HybridStack:
             if not name.endswith(("A_log", "dt_bias")):
                 value.add_(torch.randn_like(value) * 0.2)
     return stack.eval()
+
+
+def test_every_kind_of_layer_is_a_case() -> None:
+    assert {letter for case in CASES for letter in str(case.values[0])} == set(kinds.kinds())
 
 
 def inputs(batch: int, length: int) -> Tensor:
@@ -162,16 +169,20 @@ def test_sharing_moves_the_weights_and_keeps_their_values() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("kinds", "mixer"), CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_narrow_weights_stay_close(dtype: torch.dtype) -> None:
-    stack, x = make("TMT", PRESETS["mamba2-gqa"]), inputs(2, 8)
+def test_narrow_weights_stay_close(dtype: torch.dtype, kinds: str, mixer: MixerConfig) -> None:
+    stack, x = make(kinds, mixer), inputs(2, 8)
     want = stack(x).hidden[:, 7]
-    stack = stack.to(dtype)
+    stack, x = stack.to(dtype), x.to(dtype)
+    bound = 1e-5
+    if dtype is torch.bfloat16:
+        # Or half as much again as the modules are off by themselves.
+        apart = (stack(x).hidden[:, 7].double() - want).abs().max() / want.abs().max()
+        bound = max(6e-2, 1.5 * float(apart))
     fused = FusedStack(stack)
-    state = fused.start(stack(x[:, :7].to(dtype)).state, room=8)
-    same(
-        fused.step(x[:, 7].to(dtype), state)[0].double(), want, 1e-5 if dtype.itemsize > 2 else 6e-2
-    )
+    state = fused.start(stack(x[:, :7]).state, room=8)
+    same(fused.step(x[:, 7], state)[0].double(), want, bound)
 
 
 @torch.no_grad()

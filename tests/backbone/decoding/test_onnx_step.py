@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mamtra_cli.backbone.config import HybridConfig
 from mamtra_cli.backbone.hybrid import HybridStack
+from mamtra_cli.backbone.kinds import kinds
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.layers.shape import NativeMamba2
 
@@ -70,6 +71,14 @@ def session(stack: HybridStack, head: nn.Linear, quantisation: str = "none") -> 
 
 def close(found: object, wanted: Tensor) -> None:
     torch.testing.assert_close(torch.as_tensor(found), wanted, rtol=1e-5, atol=5e-6)
+
+
+def test_every_kind_of_layer_is_a_case_or_says_why_not() -> None:
+    covered = {letter for letters, _ in CASES.values() for letter in letters}
+    for letter, entry in kinds().items():
+        mixer = MixerConfig(mixer=entry.mixer) if entry.mixer else MixerConfig()
+        stack, _ = modules(letter, {"mixer": mixer, "native": NATIVE})
+        assert (letter in covered) == (obstacle(stack) == "")
 
 
 @pytest.mark.parametrize("case", CASES)
