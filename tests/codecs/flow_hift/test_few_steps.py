@@ -18,6 +18,7 @@ from mamtra_cli.codecs.flow_hift.few_steps import (
     whose,
 )
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise, time_grid
+from mamtra_cli.codecs.flow_hift.heard import hear
 from mamtra_cli.errors import PlanError, UsageError
 
 
@@ -145,6 +146,17 @@ def test_streaming_flow_of_whole_chunks_is_a_prefix(steps: int) -> None:
     for end in range(chunk, 20, chunk):
         got = flow.inference(ids[:, : end + ahead], *nobody, streaming=True, finalize=False)
         torch.testing.assert_close(got, whole[:, :, : 2 * end], atol=2e-5, rtol=0)
+
+
+def test_a_prompt_that_was_heard_once_changes_nothing() -> None:
+    flow = random_student()
+    prompt = torch.arange(15)[None], torch.randn(1, 30, 8), torch.ones(1, 6)
+    ids = torch.arange(9)[None]
+    want = flow.inference(ids, *prompt, streaming=True)
+    heard = hear(flow, *prompt, 8)
+    assert len(heard.steps) == 2
+    got = flow.inference(ids, *prompt, streaming=True, heard=heard)
+    torch.testing.assert_close(got, want, atol=2e-5, rtol=2e-5)
 
 
 def test_what_another_network_says_is_padded_and_made_once() -> None:
