@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def installed() -> Iterator[None]:
     """The toy as a package that is installed brings it."""
     plugin = EntryPoint("toy", "tests.families.toy.family:FAMILY", registry.GROUP)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "entry_points", lambda group: [plugin] * (group == registry.GROUP))
+        patch.setattr(metadata, "entry_points", lambda group: [plugin] * (group == registry.GROUP))
         registry.family.cache_clear()
         yield
     registry.family.cache_clear()

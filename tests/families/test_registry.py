@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,7 @@ def test_unknown_family_names_the_nearest() -> None:
 def test_plugin_families_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = EntryPoint("other", "other_package:FAMILY", registry.GROUP)
     broken = EntryPoint("broken", "no_such_package:FAMILY", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [plugin, broken])
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [plugin, broken])
     monkeypatch.setitem(sys.modules, "other_package", SimpleNamespace(FAMILY="it"))  # type: ignore[misc]
     registry.family.cache_clear()
     try:

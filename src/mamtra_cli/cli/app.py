@@ -5,6 +5,7 @@ errors load neither the other commands nor torch. Usage errors are worded here i
 everything later ends in `Console`.
 """
 
+import gc
 import itertools
 import os
 import re
@@ -37,6 +38,10 @@ COMMANDS = {
 }
 """Every command and the first line of its help."""
 MODULES = {"eval": "evaluate"}  # of commands whose name cannot be a module's
+
+
+COLLECT_AFTER = 50_000
+"""New objects between looks for garbage: importing makes as many, which all stay."""
 
 
 class Commands(Mapping[str, Any]):
@@ -123,6 +128,7 @@ def root(
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
     open_missing_streams()
+    gc.set_threshold(COLLECT_AFTER)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 from mamtra_cli import __version__
 from mamtra_cli.errors import UsageError
 from mamtra_cli.families.speaker import Loaded
-from mamtra_cli.recipes.voice import VoiceFacts
+from mamtra_cli.recipes.voice_facts import VoiceFacts
 from mamtra_cli.voices.clip import Clip
 
 

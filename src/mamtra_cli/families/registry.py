@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +21,8 @@ from mamtra_cli.errors import CheckpointError, ModelNotFoundError, UsageError
 from mamtra_cli.events import Report, ignore
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from mamtra_cli.families.base import Family
     from mamtra_cli.families.folder import Model
     from mamtra_cli.families.light import LightFamily
@@ -151,11 +152,13 @@ def checked(model: "Model") -> "Model":
     return model
 
 
-def _plugins(group: str = GROUP) -> dict[str, EntryPoint]:
+def _plugins(group: str = GROUP) -> dict[str, "EntryPoint"]:
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
-def _loaded(name: str, plugin: EntryPoint) -> Any:
+def _loaded(name: str, plugin: "EntryPoint") -> Any:
     try:
         return plugin.load()
     except Exception as error:

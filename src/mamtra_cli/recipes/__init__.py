@@ -21,12 +21,10 @@ _NAMES = {
     "shared": ("FileEntry", "StartCheck"),
     "synth": ("SynthRecipe", "SynthResult"),
     "voice": (
-        "ClipFacts",
         "ClipLimits",
         "VoiceAddRecipe",
         "VoiceAddResult",
         "VoiceEntry",
-        "VoiceFacts",
         "VoiceListRecipe",
         "VoiceListResult",
         "VoiceRemoveRecipe",
@@ -34,6 +32,7 @@ _NAMES = {
         "VoiceShowRecipe",
         "VoiceShowResult",
     ),
+    "voice_facts": ("ClipFacts", "VoiceFacts"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -31,14 +31,12 @@ from mamtra_cli.recipes.heard import HeardPiece
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult, Verified
 from mamtra_cli.recipes.times import TimedPiece
-from mamtra_cli.recipes.voice import ClipLimits
 from mamtra_cli.sink import STDOUT, sound_sink
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.segments import Script
 from mamtra_cli.text.signs import Sieve, policy_of
-from mamtra_cli.text.subtitles import subtitles
 from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.voice import Manner, Mode, Voice
 
@@ -175,6 +173,8 @@ def synth(
     ended = time.perf_counter()
     for path, format in ((recipe.srt, "srt"), (recipe.vtt, "vtt")):
         if path is not None:
+            from mamtra_cli.text.subtitles import subtitles
+
             write_whole(path, subtitles(spoken, format), replace=recipe.force)
     seconds = samples / engine.sample_rate
     return SynthResult(
@@ -376,6 +376,7 @@ def _sampling(engine: "Engine | LightEngine", recipe: SynthRecipe) -> "Sampling"
 
 def _read(path: Path, text: str, report: Report) -> "Clip":
     """Read and judge a clip before the model is loaded."""
+    from mamtra_cli.recipes.voice import ClipLimits
     from mamtra_cli.voices.clip import check_transcript, read_clip
 
     limits = ClipLimits()

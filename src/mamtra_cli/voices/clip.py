@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mamtra_cli.audio import Samples
 from mamtra_cli.errors import AudioError, TextError
-from mamtra_cli.recipes.voice import ClipFacts, ClipLimits
+from mamtra_cli.recipes.voice import ClipLimits
+from mamtra_cli.recipes.voice_facts import ClipFacts
 from mamtra_cli.recording import decode, missing_bytes, mix_down, read_file
 from mamtra_cli.voices.activity import Activity, measure_activity, network_share
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mamtra_cli.config import nearest, reason
 from mamtra_cli.errors import (
@@ -17,7 +18,6 @@ from mamtra_cli.errors import (
     OutputError,
     UsageError,
 )
-from mamtra_cli.recipes.voice import VoiceEntry
 from mamtra_cli.tensor_header import read_header
 from mamtra_cli.voices.voice import (
     FOLDER,
@@ -28,6 +28,9 @@ from mamtra_cli.voices.voice import (
     read_metadata,
     save_voice,
 )
+
+if TYPE_CHECKING:
+    from mamtra_cli.recipes.voice import VoiceEntry
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 MADE_BY = {
@@ -106,7 +109,7 @@ def store(voice: Voice, library: Path, *, force: bool = False) -> Path:
     return path
 
 
-def entries(library: Path) -> tuple[list[VoiceEntry], list[str]]:
+def entries(library: Path) -> tuple[list["VoiceEntry"], list[str]]:
     """Describe the voices of a library, and tell which files cannot be read."""
     good, bad = [], []
     for name in names_in(library):
@@ -119,8 +122,10 @@ def entries(library: Path) -> tuple[list[VoiceEntry], list[str]]:
     return good, bad
 
 
-def describe(path: Path) -> VoiceEntry:
+def describe(path: Path) -> "VoiceEntry":
     """What a voice file holds, by its header alone."""
+    from mamtra_cli.recipes.voice import VoiceEntry
+
     header = read_header(path)
     facts, _ = read_metadata(header.get("__metadata__") or {}, path)
     if "embedding" not in header:

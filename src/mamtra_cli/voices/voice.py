@@ -27,7 +27,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.publish import output_errors, written_whole
-from mamtra_cli.recipes.voice import VoiceFacts
+from mamtra_cli.recipes.voice_facts import VoiceFacts
 from mamtra_cli.tensor_header import read_header
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from mamtra_cli.config import parse_json, read_small
 from mamtra_cli.errors import CheckpointError, TextError
+from mamtra_cli.families.cosyvoice2.repository import MERGES_FILE, VOCAB_FILE
 from mamtra_cli.families.cosyvoice2.text import (
     Normalizers,
     is_only_punctuation,
@@ -51,8 +52,6 @@ EVENTS = (
 CUTS = tuple(re.compile(pattern) for pattern in (r"(?<=[,，、])", r"(?<= )", r"(?<=.)(?=.)"))
 """Where a piece that is too long may be cut, best first."""
 
-VOCAB_FILE = "vocab.json"
-MERGES_FILE = "merges.txt"
 SPECIAL_FILE = "tokenizer_config.json"
 
 

@@ -11,8 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from mamtra_cli.checkpoint import sha256
-from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
-from mamtra_cli.families.cosyvoice2.repository import FILES, QWEN_FOLDER
+from mamtra_cli.families.cosyvoice2.repository import (
+    FILES,
+    MERGES_FILE,
+    QWEN_FOLDER,
+    VOCAB_FILE,
+)
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS
 
 PARTS = {

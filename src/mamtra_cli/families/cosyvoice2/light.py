@@ -18,17 +18,15 @@ from mamtra_cli.codecs.flow_hift.light import ArrayPrompt, LightSourceFilter, Li
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned
 from mamtra_cli.families.cosyvoice2.array_tokens import ArrayTokens
-from mamtra_cli.families.cosyvoice2.bpe import (
-    MERGES_FILE,
-    VOCAB_FILE,
-    BpeFrontEnd,
-    BytePairTokenizer,
-)
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
-from mamtra_cli.families.cosyvoice2.repository import QWEN_FOLDER, TEXT_TABLE
+from mamtra_cli.families.cosyvoice2.repository import (
+    MERGES_FILE,
+    QWEN_FOLDER,
+    TEXT_TABLE,
+    VOCAB_FILE,
+)
 from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT, is_aligned
-from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
 from mamtra_cli.families.cosyvoice2.texts import TextSpeaker, wave_options
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.light import LightParts
@@ -90,6 +88,9 @@ class LightCosyVoice2:
             raise CheckpointError(
                 f"unknown text front end `{config.text}`", "`text` is `bpe` or `phones`"
             )
+        from mamtra_cli.families.cosyvoice2.bpe import BpeFrontEnd, BytePairTokenizer
+        from mamtra_cli.families.cosyvoice2.text import wetext_normalizers
+
         inner = folder / QWEN_FOLDER
         own = (folder / VOCAB_FILE).is_file() or not inner.is_dir()
         tokenizer = BytePairTokenizer.read(folder if own else inner)

@@ -25,9 +25,14 @@ from mamtra_cli.codecs.flow_hift.config import (
 from mamtra_cli.config import brief, parse_json, read_small
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.base import Upstream
-from mamtra_cli.families.cosyvoice2.bpe import MERGES_FILE, VOCAB_FILE
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
-from mamtra_cli.families.cosyvoice2.repository import FILES, PUBLISHED, QWEN_FOLDER
+from mamtra_cli.families.cosyvoice2.repository import (
+    FILES,
+    MERGES_FILE,
+    PUBLISHED,
+    QWEN_FOLDER,
+    VOCAB_FILE,
+)
 
 YAML_FILE = "cosyvoice2.yaml"
 ONNX_PARTS = {"speech_tokenizer": "speech_tokenizer_v2.onnx", "speaker_encoder": "campplus.onnx"}

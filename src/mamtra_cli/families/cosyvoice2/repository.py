@@ -4,6 +4,7 @@ from mamtra_cli.hub import Repository
 
 FILES = {"lm": "llm.pt", "flow": "flow.pt", "hift": "hift.pt"}
 QWEN_FOLDER = "CosyVoice-BlankEN"
+VOCAB_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 TEXT_TABLE = "llm.model.model.embed_tokens.weight"
 
 PUBLISHED = Repository(

@@ -13,13 +13,13 @@ from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.rows import is_aligned
 from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
-from mamtra_cli.families.cosyvoice2.turns import TextStream
 from mamtra_cli.families.light import LightParts
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Voice
 
 if TYPE_CHECKING:
+    from mamtra_cli.families.cosyvoice2.turns import TextStream
     from mamtra_cli.layers.state import HybridState
 
 LONGEST_PIECE = 8.0  # seconds of speech that a piece of text should take at most
@@ -81,8 +81,10 @@ class TextSpeaker:
         start = self.kept(voice, settings)
         return plain_script(lm, ids, text, tokens, most=most, start=start)
 
-    def turns(self, voice: Voice, settings: Manner | None = None) -> TextStream:
+    def turns(self, voice: Voice, settings: Manner | None = None) -> "TextStream":
         """The script of a text that arrives while it is spoken."""
+        from mamtra_cli.families.cosyvoice2.turns import TextStream
+
         text, tokens = voice.heard(settings or self.settings(voice))
         return TextStream.begin(self.config.lm, text, tokens)
 
