@@ -3,12 +3,12 @@
 import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from mamtra_cli.config import nearest
 from mamtra_cli.errors import UsageError
+from mamtra_cli.host_memory import free_host_bytes
 
 DTYPES = {
     "float32": torch.float32,
@@ -83,12 +83,7 @@ def free_bytes(compute: Compute) -> int | None:
     """Memory that more could be put into now; `None` where the system does not say."""
     if compute.device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(compute.torch_device)[0])
-    try:
-        told = Path("/proc/meminfo").read_text("utf-8")
-    except OSError:
-        return None
-    found = re.search(r"MemAvailable:\s+(\d+) kB", told)
-    return None if found is None else int(found[1]) * 1024
+    return free_host_bytes()
 
 
 def fit_threads(compute: Compute, parameters: int, asked: int = 0) -> Compute:

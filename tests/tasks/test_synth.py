@@ -176,7 +176,7 @@ def test_choice_of_tokens_is_the_recipe_s(
 ) -> None:
     seen: list[Sampling | None] = []
 
-    def spy(reader, pieces, options, report):  # type: ignore[no-untyped-def]
+    def spy(reader, pieces, options, report, rows):  # type: ignore[no-untyped-def]
         seen.append(options.sampling)
         return iter(())
 

@@ -23,8 +23,10 @@ from mamtra_cli.device import (
     choose_backend,
     fit_solver,
     fit_threads,
+    free_bytes,
 )
 from mamtra_cli.engine.loading.loaded import LoadedModel
+from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
@@ -239,6 +241,27 @@ class Engine:
         """The model's sampling, of speech or of lessons, with what is not `None` changed."""
         given = {name: value for name, value in changes.items() if value is not None}
         return dataclasses.replace(self.lesson_sampling if lesson else self.sampling, **given)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number that its steps read."""
+        return self.compute.torch_dtype.itemsize
+
+    def held_bytes(self, frames: int, prompt: float) -> tuple[int, int]:
+        """Bytes by formulas: of one utterance at its end, and of what is needed once for all."""
+        sizing = Sizing(
+            name=self.name,
+            family=self.family,
+            config=self.config,
+            precision=costs.Precision.of(self.itemsize),
+            prompt=prompt,
+        )
+        footprint = sizing.footprint(frames)
+        return footprint.stream, footprint.scratch.get(footprint.stage, 0)
+
+    def free_bytes(self) -> int | None:
+        """Memory that more could be put into now; `None` where the system does not say."""
+        return free_bytes(self.compute)
 
     def voices(self) -> list[str]:
         """Names of the model's voices."""

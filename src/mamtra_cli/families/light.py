@@ -27,6 +27,11 @@ class LightParts(Protocol):
         """SHA-256 of the files behind a part or the front end; "" where they are not there."""
         ...
 
+    @property
+    def modules(self) -> Any:
+        """The same model as a speaker over torch, for what its graphs cannot tell."""
+        ...
+
     def weights(self, part: str) -> Path:
         """The safetensors file of a part."""
         ...
@@ -63,7 +68,12 @@ class LightFamily(Protocol):
         ...
 
     def light_speaker(self, parts: LightParts) -> Speaker:
-        """A model whose graphs are there, ready to speak."""
+        """A model whose graphs are there, ready to speak; where it draws tokens, they also tell
+        `row_bytes(positions)` and `pass_bytes(positions)`: what a row holds, and a pass needs."""
+        ...
+
+    def measures(self, config: Any) -> Any:
+        """What is needed by formulas: the part of `families.measures.Measures` without torch."""
         ...
 
     def sampling(self, config: Any) -> Sampling:

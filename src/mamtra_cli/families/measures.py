@@ -7,12 +7,13 @@ its text to sound.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
-Parts = Callable[[str], nn.Module]
+Parts = Callable[[str], "nn.Module"]
 """A part by its name, loaded and placed."""
 
 
@@ -134,7 +135,7 @@ class Measures(Protocol):
         ...
 
     def stages(
-        self, config: Any, part: Parts, device: torch.device, frames: int
+        self, config: Any, part: Parts, device: "torch.device", frames: int
     ) -> Mapping[str, Callable[[], object]]:
         """The stages from random frames to sound; each reads what the one before it left."""
         ...
@@ -143,6 +144,6 @@ class Measures(Protocol):
         """Most live bytes from frames to sound, as a stream that hands each window out."""
         ...
 
-    def official(self, config: Any, part: Parts, device: torch.device, request: Request) -> Peaks:
+    def official(self, config: Any, part: Parts, device: "torch.device", request: Request) -> Peaks:
         """Live bytes of what the official program computes, with a model's own sizes."""
         ...

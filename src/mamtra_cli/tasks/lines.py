@@ -16,12 +16,15 @@ from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from mamtra_cli import __version__
 from mamtra_cli.audio import AudioWriter, check_rate, choose_format
 from mamtra_cli.config import reason
-from mamtra_cli.engine.judging.verifying import open_verifier
+from mamtra_cli.engine.loading.light import Wishes
+from mamtra_cli.engine.loading.opening import open_talker
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.measuring.room import check_room
-from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Listen, heard_piece
@@ -124,7 +127,7 @@ def _speak(
     folder = path.parent
     for line in left:
         (folder / line.output).parent.mkdir(parents=True, exist_ok=True)
-    load = partial(Engine.load, recipe.model, device=recipe.device, dtype=recipe.dtype, lean=True)
+    load = partial(_open, recipe)
     engine = load(threads=recipe.threads, report=report)
     if recipe.sample_rate is not None:
         check_rate(format, recipe.sample_rate)
@@ -282,7 +285,24 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(found[1]) - 1, int(found[2])
 
 
-def _options(engine: Engine, recipe: SynthRecipe) -> SpeechOptions:
+def _open(recipe: SynthRecipe, *, threads: int, report: Report = ignore) -> Talker:
+    """The model, here or in a worker."""
+    wishes = Wishes(
+        device=recipe.device,
+        dtype=recipe.dtype,
+        backend=recipe.backend,
+        quant=recipe.quant,
+        threads=threads,
+        beyond=tuple(
+            name
+            for name, value in {"--part": recipe.part, "--verify": recipe.verify}.items()
+            if value
+        ),
+    )
+    return open_talker(recipe.model, wishes, files=recipe.part, report=report)
+
+
+def _options(engine: Talker, recipe: SynthRecipe) -> SpeechOptions:
     return SpeechOptions(
         sampling=engine.sampling_with(
             temperature=recipe.temperature,
@@ -300,8 +320,10 @@ def _options(engine: Engine, recipe: SynthRecipe) -> SpeechOptions:
 
 def _hearing(
     recipe: SynthRecipe, lines: list[Wanted], lexicon: Respelling | None
-) -> Callable[[Engine], Listen]:
+) -> Callable[[Any], Listen]:
     """What opens the recogniser of `--verify` for some lines, here or in a worker."""
+    from mamtra_cli.engine.judging.verifying import open_verifier
+
     texts: list[str] = []
     for line in lines:
         with suppress(MamtraError):  # told when the line is spoken
@@ -311,7 +333,7 @@ def _hearing(
 
 
 def _write(
-    engine: Engine, recipe: SynthRecipe, line: Wanted, made: LineSound, folder: Path, format: str
+    engine: Talker, recipe: SynthRecipe, line: Wanted, made: LineSound, folder: Path, format: str
 ) -> LineRecord:
     """Write the sound of a line; an earlier file of the same line is replaced."""
     error: MamtraError | None = made.error
@@ -329,7 +351,7 @@ def _write(
         tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
         force=True,
     ) as writer:
-        writer.write(made.audio.numpy())
+        writer.write(np.asarray(made.audio))
     if line.subtitles:
         path = folder / line.subtitles
         path.parent.mkdir(parents=True, exist_ok=True)

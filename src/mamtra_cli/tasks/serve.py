@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.loading.light import Wishes
+from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.many import EngineStudio
 from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
 from mamtra_cli.events import Note, Report, ignore
@@ -105,14 +106,8 @@ def app_of(
     from mamtra_cli.serving.metrics import Metrics
 
     def open_studio() -> EngineStudio:
-        engine = Engine.load(
-            recipe.model,
-            device=recipe.device,
-            dtype=recipe.dtype,
-            threads=recipe.threads,
-            lean=True,
-            report=report,
-        )
+        wishes = Wishes(device=recipe.device, dtype=recipe.dtype, threads=recipe.threads)
+        engine = open_talker(recipe.model, wishes, report=report)
         return EngineStudio(engine, rows=recipe.rows, library=recipe.voices)
 
     async def new_voice(name: str, clip: bytes, transcript: str, consent: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Speak a text into a file or a pipe, chunk by chunk."""
 
-import logging
 import math
 import time
 from collections.abc import Iterable
@@ -12,7 +11,8 @@ import numpy as np
 
 from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
 from mamtra_cli.engine.decoding.guards import GuardLimits
-from mamtra_cli.engine.loading.light import LightEngine, Wishes, light_engine
+from mamtra_cli.engine.loading.light import LightEngine, Wishes
+from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import PieceReport, heard_piece, piece_at
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mamtra_cli.ops.sampling import Sampling
     from mamtra_cli.voices.clip import Clip
 
-log = logging.getLogger(__name__)
+EXACT = 4  # bytes of a float32
 MOST_TOLD = 8  # different signs of one part of a text that are told one by one
 
 
@@ -144,7 +144,8 @@ def synth(
             clear = (_sieved(part, sieve, report) for part in parts)
             chunks = speak_arriving(engine, clear, voice, options, report, reader)
         else:
-            chunks = speak_read(reader, reader.pieces(script), options, report)
+            rows = _rows(engine, recipe)
+            chunks = speak_read(reader, reader.pieces(script), options, report, rows=rows)
         try:
             for chunk in chunks:
                 if first is None:
@@ -214,7 +215,7 @@ def _verifier(recipe: SynthRecipe, engine: "Engine | LightEngine", script: Scrip
 
 
 def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
-    """The model on the road without torch where that serves, else with it; `-v` tells which."""
+    """The model, on the road that serves."""
     beyond = {
         "--clip": recipe.clip,
         "--part": recipe.part,
@@ -229,23 +230,14 @@ def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
         threads=recipe.threads,
         beyond=tuple(name for name, value in beyond.items() if value),
     )
-    light, reason = light_engine(recipe.model, wishes, report)
-    log.debug("%s torch: %s", "without" if light else "with", reason)
-    if light is not None:
-        return light
-    from mamtra_cli.engine.model import Engine
+    return open_talker(recipe.model, wishes, files=recipe.part, report=report)
 
-    return Engine.load(
-        recipe.model,
-        device=recipe.device,
-        dtype=recipe.dtype,
-        threads=recipe.threads,
-        backend=recipe.backend,
-        quant=recipe.quant,
-        lean=True,
-        files=recipe.part,
-        report=report,
-    )
+
+def _rows(engine: "Engine | LightEngine", recipe: SynthRecipe) -> int:
+    """Pieces to speak together: many where nobody listens before the end, and where a row says in
+    company what it says alone, which holds to the last bits of float32."""
+    listening = recipe.stream or recipe.play or recipe.output == STDOUT
+    return 1 if listening or engine.itemsize < EXACT else recipe.rows
 
 
 def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:

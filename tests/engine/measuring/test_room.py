@@ -15,7 +15,7 @@ def engine() -> Engine:
 def test_rows_that_do_not_fit_are_refused_with_how_many_do(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "free_bytes", lambda compute: 200_000_000)
+    monkeypatch.setattr(engine, "free_bytes", lambda: 200_000_000)
     room.check_room(engine, 2)
     with pytest.raises(OutOfMemoryError, match=r"1024 pieces at once .* 0\.2 GB are") as said:
         room.check_room(engine, 1024)
@@ -24,9 +24,9 @@ def test_rows_that_do_not_fit_are_refused_with_how_many_do(
     room.check_room(engine, fits)
     with pytest.raises(OutOfMemoryError):
         room.check_room(engine, fits + 1)
-    monkeypatch.setattr(room, "free_bytes", lambda compute: 1000)
+    monkeypatch.setattr(engine, "free_bytes", lambda: 1000)
     with pytest.raises(OutOfMemoryError) as none:
         room.check_room(engine, 1)
     assert "not even one" in str(none.value.hint)
-    monkeypatch.setattr(room, "free_bytes", lambda compute: None)
+    monkeypatch.setattr(engine, "free_bytes", lambda: None)
     room.check_room(engine, 1024)

@@ -9,6 +9,7 @@ onnxruntime only: nothing here imports torch.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,14 @@ class OnnxStack:
             sinks, near = json.loads(metadata[WINDOW])
             self.window = Window(sinks=sinks, near=near)
         self.vocabulary: int = self.session.get_outputs()[0].shape[2]
+
+    def row_bytes(self, tokens: int) -> int:
+        """Bytes of a slot with room for so many tokens; what is not cached has two buffers."""
+        sizes = {"capacity": max(tokens, 1)}
+        return sum(
+            4 * prod(sizes.get(size, size) for size in shape) * (1 if _cached(name) else 2)
+            for name, shape in self.shapes.items()
+        )
 
     def alloc(self, slots: int = 1, capacity: int = 0) -> OnnxState:
         """Free slots with room for `capacity` tokens each."""

@@ -27,10 +27,12 @@ from mamtra_cli.families import registry
 from mamtra_cli.families.base import Facts
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.light import LightFamily
+from mamtra_cli.families.measures import Request
 from mamtra_cli.families.speaker import Speaker
+from mamtra_cli.host_memory import free_host_bytes
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import library_folder
-from mamtra_cli.voices.voice import Voice, find_voice
+from mamtra_cli.voices.voice import Voice, find_voice, list_voices
 
 GRAPH = ".onnx"
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -136,6 +138,7 @@ class LightEngine:
     """
 
     device = "cpu"
+    itemsize = 4  # graphs compute in float32
 
     def __init__(
         self, folder: Path, name: str, family: LightFamily, config: Any, threads: int = 0
@@ -194,6 +197,15 @@ class LightEngine:
         return self.family.light_speaker(self)
 
     @cached_property
+    def modules(self) -> Any:
+        """The same model as a speaker over torch; only words with their times are asked of it."""
+        from mamtra_cli.engine.model import Engine
+
+        model = registry.open_model(self.folder)
+        threads = self.threads
+        return Engine.of(model, self.name, device="cpu", threads=threads, lean=True).speaker
+
+    @cached_property
     def front_end(self) -> FrontEnd:
         """Text to pieces and ids."""
         return self.family.front_end(self.folder, self.config)
@@ -221,6 +233,10 @@ class LightEngine:
         """SHA-256 of the files behind a part or the front end; "" where they are not there."""
         return self.family.fingerprint(self.folder, self.config, part)
 
+    def voices(self) -> list[str]:
+        """Names of the model's voices."""
+        return list_voices(self.folder)
+
     def voice(self, name: str = "", library: Path | None = None) -> Voice:
         """A voice of the model, one of the user's, a voice file, or the model's first voice.
 
@@ -235,6 +251,20 @@ class LightEngine:
     def silence(self, seconds: float) -> NDArray[np.float32]:
         """Samples (S,) of nothing."""
         return np.zeros(round(seconds * self.sample_rate), np.float32)
+
+    def held_bytes(self, frames: int, prompt: float) -> tuple[int, int]:
+        """Bytes by formulas: of one utterance at its end, and of what is needed once for all."""
+        rate = self.facts.frame_rate
+        tokens: Any = self.speaker.tokens  # over graphs, which know what they hold
+        request = Request.of_seconds(frames / rate, prompt, rate=rate)
+        needs = self.family.measures(self.config).needs(self.config, request)
+        stream, reading = (tokens.row_bytes(n) for n in (needs.positions, request.prefill))
+        reading += tokens.pass_bytes(request.prefill)
+        return needs.rows * stream, max(needs.rows * reading, *needs.scratch.values())
+
+    def free_bytes(self) -> int | None:
+        """Memory that more could be put into now; `None` where the system does not say."""
+        return free_host_bytes()
 
     def broken_weight(self) -> str | None:
         """None: what is not finite in a file is seen in what comes of it only."""

@@ -21,6 +21,11 @@ class Talker(Protocol):
     def name(self) -> str: ...
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of a number that its steps read."""
+        ...
+
+    @property
     def facts(self) -> "Facts": ...
 
     @property
@@ -35,12 +40,33 @@ class Talker(Protocol):
     @property
     def front_end(self) -> "FrontEnd": ...
 
+    def voices(self) -> list[str]:
+        """Names of the model's voices."""
+        ...
+
+    def sampling_with(self, **changes: Any) -> "Sampling":
+        """The model's sampling with what is not `None` changed."""
+        ...
+
     def voice(self, name: str = "", library: "Path | None" = None) -> "Voice":
         """A voice of the model or of the user's library, "" for the first."""
         ...
 
     def saying(self, phones: "Mapping[str, tuple[str, ...]]") -> AbstractContextManager[None]:
         """Say words by given phones for a while."""
+        ...
+
+    def held_bytes(self, frames: int, prompt: float) -> tuple[int, int]:
+        """Bytes by formulas: of one utterance at its end, and of what is needed once for all.
+
+        Args:
+            frames: of the utterance.
+            prompt: seconds of the voice prompt before it.
+        """
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Memory that more could be put into now; `None` where the system does not say."""
         ...
 
     def silence(self, seconds: float) -> Any:

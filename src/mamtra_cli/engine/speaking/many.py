@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mamtra_cli.backbone.costs import Precision
-from mamtra_cli.engine.measuring.planner import Footprint
-from mamtra_cli.engine.measuring.sizing import Sizing
-from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import News, Piece, PieceReport
 from mamtra_cli.engine.speaking.reading import reading_of
@@ -61,7 +58,7 @@ class EngineStudio:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Talker,
         *,
         rows: int = 16,
         library: Path | None = None,
@@ -183,24 +180,16 @@ class EngineStudio:
 
     def bytes_of(self, seconds: float) -> int:
         """Memory of one more utterance: keys, values and states of its longest piece."""
-        return self._footprint(min(seconds, LONGEST_PIECE)).stream
+        return self._held(min(seconds, LONGEST_PIECE))[0]
 
     @property
     def shared_bytes(self) -> int:
         """Memory beside the model that is needed once, whoever speaks: stages take turns."""
-        footprint = self._footprint(LONGEST_PIECE)
-        return footprint.scratch.get(footprint.stage, 0)
+        return self._held(LONGEST_PIECE)[1]
 
-    def _footprint(self, seconds: float) -> Footprint:
-        engine = self.engine
-        sizing = Sizing(
-            name=engine.name,
-            family=engine.family,
-            config=engine.config,
-            precision=Precision.of(engine.compute.torch_dtype.itemsize),
-            prompt=PROMPT,
-        )
-        return sizing.footprint(max(1, round(seconds * engine.facts.frame_rate)))
+    def _held(self, seconds: float) -> tuple[int, int]:
+        frames = max(1, round(seconds * self.engine.facts.frame_rate))
+        return self.engine.held_bytes(frames, PROMPT)
 
     def _voice(self, name: str) -> Voice:
         """A voice, read once."""
@@ -253,7 +242,7 @@ class EngineStudio:
         for news in several:
             piece = None
             if news.chunk is not None:
-                samples.append(news.chunk.audio.numpy())
+                samples.append(np.asarray(news.chunk.audio))
                 piece = news.chunk.piece
             if samples and (piece is not None or news is several[-1] or news.done):
                 told.append(self._said(id, np.concatenate(samples), piece))

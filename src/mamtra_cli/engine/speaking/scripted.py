@@ -126,6 +126,8 @@ def speak_read(
     pieces: list[Piece],
     options: SpeechOptions,
     report: Report = ignore,
+    *,
+    rows: int = 1,
 ) -> Iterator[Chunk]:
     """Speak what a reader has read, chunk by chunk.
 
@@ -134,9 +136,10 @@ def speak_read(
         pieces: all of them.
         options: how.
         report: hears of pieces and of refused attempts.
+        rows: pieces spoken together.
 
     Raises:
         AudioRejectedError: a piece was refused after every retry.
     """
     report(Stage(name="speaking", total=len(pieces), unit="pieces"))
-    yield from speak_pieces(reader.engine, pieces, options, report, reader.silence)
+    yield from speak_pieces(reader.engine, pieces, options, report, reader.silence, rows=rows)

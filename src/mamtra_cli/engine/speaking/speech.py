@@ -80,8 +80,10 @@ def speak_pieces(
     options: SpeechOptions,
     report: Report = ignore,
     silence: float = 0.0,
+    *,
+    rows: int = 1,
 ) -> Iterator[Chunk]:
-    """Speak pieces as one utterance, each asked for when those before it are spoken.
+    """Speak pieces as one utterance, each asked for when there is a row for it.
 
     Args:
         engine: the model.
@@ -89,19 +91,20 @@ def speak_pieces(
         options: how.
         report: hears of pieces and of refused attempts.
         silence: seconds after the last.
+        rows: pieces spoken together; sound leaves in their order all the same.
     """
-    utterances = Utterances(engine, rows=1, limits=options.limits)
-    id = utterances.add(options)
+    utterances = Utterances(engine, rows=rows, limits=options.limits)
+    id = utterances.add(options, together=rows > 1)
     for piece in pieces:
         utterances.give(id, [piece])
-        yield from _run(utterances, report)
+        yield from _run(utterances, report, rows)
     utterances.close(id, silence)
     yield from _run(utterances, report)
 
 
-def _run(utterances: Utterances, report: Report) -> Iterator[Chunk]:
-    """Sound until no pieces are left."""
-    while utterances.busy:
+def _run(utterances: Utterances, report: Report, most: int = 0) -> Iterator[Chunk]:
+    """Sound until fewer pieces are left, or none and nothing to tell."""
+    while utterances.busy and utterances.running + utterances.waiting >= most:
         for news in utterances.step():
             if news.error is not None:
                 raise news.error

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from mamtra_cli.engine.decoding.streams import ROWS
-from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.many import CHARACTERS_PER_SECOND
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Listen
 from mamtra_cli.ray_pool import Cluster, cut, spread
 
-Load = Callable[..., Engine]
+Load = Callable[..., Talker]
 
 
 def spread_lines(
@@ -28,7 +29,7 @@ def spread_lines(
     *,
     rows: int = ROWS,
     library: Path | None = None,
-    hear: Callable[[Engine], Listen] | None = None,
+    hear: Callable[[Any], Listen] | None = None,
 ) -> Iterator[LineSound]:
     """Speak lines; yields each as its group ends.
 
@@ -63,7 +64,7 @@ def _speaker(
     options: SpeechOptions,
     rows: int,
     library: Path | None,
-    hear: Callable[[Engine], Listen] | None,
+    hear: Callable[[Any], Listen] | None,
     threads: int,
 ) -> Callable[[list[Line]], list[LineSound]]:
     """Open the model in a worker."""

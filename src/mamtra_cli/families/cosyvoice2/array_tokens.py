@@ -80,6 +80,15 @@ class ArrayTokens:
         found, rows = self.onnx.step(x, rows)
         return self.scored(found[: len(columns)]), rows
 
+    def row_bytes(self, positions: int) -> int:
+        """What a row holds after so many positions."""
+        return self.onnx.row_bytes(positions)
+
+    def pass_bytes(self, positions: int) -> int:
+        """What one pass over so many needs: scores of each, and the widest feed-forward."""
+        stack = self.config.hybrid
+        return 4 * positions * (self.onnx.vocabulary + 2 * stack.d_model + 4 * stack.d_ff)
+
     def park(self, rows: OnnxState, slot: int) -> tuple[OnnxState | None, OnnxRow]:
         """Take a row out."""
         held = self.onnx.taken(rows, slot)

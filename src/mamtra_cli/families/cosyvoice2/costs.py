@@ -32,6 +32,24 @@ ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
 OBSERVED = {"while it loads": 5_480_000_000, "once loaded": 3_470_000_000}
 
 
+class Formulas:
+    """The part of `families.measures.Measures` that measures nothing."""
+
+    reference = "CosyVoice2-0.5B"
+    config = CosyVoice2Config()
+    observed = OBSERVED
+
+    def needs(self, config: CosyVoice2Config, request: Request) -> Needs:
+        """Of our pipeline for a request."""
+        return needs(config, request)
+
+    def savings(
+        self, config: CosyVoice2Config, request: Request, hybrid: CosyVoice2Config | None = None
+    ) -> tuple[Saving, ...]:
+        """From the official pipeline to ours."""
+        return savings(config, request, hybrid)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Windows:
     """Sizes of token-to-wave in windows; see `token2wav.WaveOptions`."""

@@ -4,6 +4,7 @@ The graphs of a folder are written by `mamtra export` (graphs.py); each lies bes
 that it names. See `families.light.LightFamily`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned
 from mamtra_cli.families.cosyvoice2.array_tokens import ArrayTokens
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.costs import Formulas
 from mamtra_cli.families.cosyvoice2.fingerprint import fingerprint
 from mamtra_cli.families.cosyvoice2.repository import (
     MERGES_FILE,
@@ -31,6 +33,7 @@ from mamtra_cli.families.cosyvoice2.texts import TextSpeaker, wave_options
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.light import LightParts
 from mamtra_cli.families.phones import PhoneFrontEnd
+from mamtra_cli.families.script import Frame
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.voice import Manner, Voice
 
@@ -101,6 +104,11 @@ class LightCosyVoice2:
             )
         return BpeFrontEnd(tokenizer, normalizers=wetext_normalizers())
 
+    def measures(self, config: CosyVoice2Config) -> Formulas:
+        """What its pipeline needs, by formulas."""
+        del config
+        return Formulas()
+
     def sampling(self, config: CosyVoice2Config) -> Sampling:
         """Repetition-aware sampling from the nucleus."""
         return Sampling(
@@ -153,6 +161,13 @@ class LightSpeaker(TextSpeaker):
             wave_options(config),
         )
         return FlowCodec(road, sample_rate=config.mel.sample_rate, frame_rate=TOKENS_PER_SECOND)
+
+    def counts(
+        self, ids: Sequence[int], frames: Sequence[Frame], voice: Voice, settings: Manner
+    ) -> tuple[int, ...] | None:
+        """How many of the tokens each id takes: the modules tell, read for the first who asks."""
+        found: tuple[int, ...] | None = self.light.modules.counts(ids, frames, voice, settings)
+        return found
 
     def sound_prompt(self, voice: Voice, settings: Manner | None = None) -> ArrayPrompt:
         """A voice as the flow wants it."""

@@ -14,35 +14,21 @@ from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import StreamState
-from mamtra_cli.families.cosyvoice2 import costs
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
+from mamtra_cli.families.cosyvoice2.costs import Formulas
 from mamtra_cli.families.cosyvoice2.official.memory import official_peaks
 from mamtra_cli.families.cosyvoice2.rows import decode_row
 from mamtra_cli.families.cosyvoice2.scripts import Reads
 from mamtra_cli.families.cosyvoice2.sequences import to_sequence
 from mamtra_cli.families.cosyvoice2.texts import wave_options
-from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
+from mamtra_cli.families.measures import Parts, Peaks, Request
 from mamtra_cli.live_bytes import live_peak, tensor_bytes
 
 PUSHED = 25  # tokens pushed at once
 
 
-class PipelineMeasures:
+class PipelineMeasures(Formulas):
     """See `families.measures.Measures`."""
-
-    reference = "CosyVoice2-0.5B"
-    config = CosyVoice2Config()
-    observed = costs.OBSERVED
-
-    def needs(self, config: CosyVoice2Config, request: Request) -> Needs:
-        """By formulas."""
-        return costs.needs(config, request)
-
-    def savings(
-        self, config: CosyVoice2Config, request: Request, hybrid: CosyVoice2Config | None = None
-    ) -> tuple[Saving, ...]:
-        """Memory by formulas."""
-        return costs.savings(config, request, hybrid)
 
     def prompt(self, config: CosyVoice2Config, request: Request, seed: int, *, room: int) -> Reads:
         """A prompt of random ids; the prompt's share of the text is its share of the speech."""
