@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,18 +13,21 @@ import soundfile
 from mamtra_cli.engine.loading.light import LightEngine, Wishes, light_engine, opened
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.speech import speak
+from mamtra_cli.engine.speaking.speech import pieces_of, speak, speak_pieces
 from mamtra_cli.hub import BUILT_IN
+from mamtra_cli.voices.voice import Manner
 
 pytest.importorskip("onnxruntime")
 MINI = BUILT_IN["mini"]
 TEXT = "The birch canoe slid, quizzically, on the planks."  # `quizzically` is in no lexicon
 TOLERANCE = 5e-3  # of full scale; the phase of the pulses is a sum over all samples before
+UNWANTED = "torch onnx huggingface_hub"
 PROGRAM = """
 import sys
 from mamtra_cli.cli.app import run
+unwanted = sys.argv.pop(1).split()
 code = run(sys.argv[1:])
-found = [name for name in ("torch", "onnx", "huggingface_hub") if name in sys.modules]
+found = [name for name in unwanted if name in sys.modules]
 sys.exit(code or (f"imported: {found}" if found else 0))
 """
 
@@ -35,14 +39,36 @@ def light() -> LightEngine:
     return engine
 
 
-@pytest.mark.parametrize("more", [[], ["--stream", "--speed", "1.2", "--voice", "m2"]], ids=str)
+@pytest.fixture(scope="module")
+def modules() -> Engine:
+    return Engine.load("mini", device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("more", "unwanted"),
+    [
+        # Numbers are converted by pydantic; texts and what is not given are not.
+        pytest.param([], f"{UNWANTED} pydantic", id="plain"),
+        pytest.param(["--stream", "--speed", "1.2", "--voice", "m2"], UNWANTED, id="stream"),
+    ],
+)
 def test_synth_with_mini_imports_no_torch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], unwanted: str
 ) -> None:
     out = tmp_path / "a.wav"
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "synth", "Hello there, quizzical.", "-o", str(out), *more],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            unwanted,
+            "synth",
+            "Hello there, quizzical.",
+            "-o",
+            str(out),
+            *more,
+        ],
         capture_output=True,
         text=True,
     )
@@ -52,10 +78,64 @@ def test_synth_with_mini_imports_no_torch(
     assert len(wave) > 12_000
 
 
+def test_a_file_of_lines_imports_no_torch(tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"text": "Hello there."}\n{"text": "Good evening."}\n')
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            UNWANTED,
+            "synth",
+            "--jsonl",
+            str(lines),
+            "-d",
+            str(tmp_path / "o"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len(list((tmp_path / "o").glob("*.wav"))) == 2
+
+
+def test_pieces_together_are_said_as_one_by_one(light: LightEngine) -> None:
+    voice = light.voice()
+    pieces = pieces_of(light, "One came. Two went home. Three stayed.", voice, Manner())
+    said = []
+    for rows in (1, 3):
+        options = SpeechOptions(seed=1)
+        chunks = list(speak_pieces(light, pieces * 2, options, silence=0.1, rows=rows))
+        wave = np.concatenate([np.asarray(chunk.audio) for chunk in chunks])
+        said.append((wave, [chunk.piece for chunk in chunks if chunk.piece]))
+    assert said[0][1] == said[1][1]
+    np.testing.assert_allclose(said[0][0], said[1][0], atol=TOLERANCE)
+
+
+def test_words_are_counted_as_by_the_modules(light: LightEngine, modules: Engine) -> None:
+    ids, frames = light.speaker.encode("Hello there."), [(token,) for token in range(25)]
+    found: list[Any] = [
+        engine.speaker.counts(ids, frames, engine.voice(), Manner(mode="speaker"))
+        for engine in (light, modules)
+    ]
+    assert found[0] == found[1]
+    assert sum(found[0]) == 25
+
+
+def test_what_an_utterance_holds_is_what_is_allocated(light: LightEngine, modules: Engine) -> None:
+    tokens: Any = light.speaker.tokens
+    for positions in (100, 700):
+        held = tokens.onnx.alloc(3, positions).nbytes
+        assert held == 3 * tokens.row_bytes(positions)
+    assert light.held_bytes(250, 10.0) == modules.held_bytes(250, 10.0)
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_both_roads_say_the_same_tokens_and_samples(light: LightEngine, stream: bool) -> None:
+def test_both_roads_say_the_same_tokens_and_samples(
+    light: LightEngine, modules: Engine, stream: bool
+) -> None:
     options = SpeechOptions(seed=5, stream=stream)
-    modules = Engine.load("mini", device="cpu", threads=1)
     said = []
     for engine in (modules, light):
         chunks = list(speak(engine, TEXT, engine.voice("f1"), options))
