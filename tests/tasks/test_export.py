@@ -30,6 +30,17 @@ def test_exported_folder_speaks_by_its_graphs(tmp_path: Path) -> None:
     assert opened(tmp_path / "m", "m")[0] is not None
 
 
+@pytest.mark.parametrize(("quant", "same", "kl"), [("int8", 0.97, 1e-3), ("int4", 0.85, 2e-2)])
+def test_a_step_of_few_bits_says_nearly_the_same(
+    tmp_path: Path, quant: str, same: float, kl: float
+) -> None:
+    result = export(ExportRecipe(model="mini", quant=quant, output=tmp_path / "m"))
+    assert result.top1 >= same
+    assert 0 < result.kl <= kl
+    assert result.samples < 5e-3  # flow and vocoder keep their bits
+    assert opened(tmp_path / "m", "m")[0] is not None
+
+
 def test_shipped_graphs_are_those_of_the_shipped_weights() -> None:
     from mamtra_cli.hub import BUILT_IN
 
@@ -42,6 +53,8 @@ def test_unknown_formats_and_missing_outputs_are_refused(tmp_path: Path) -> None
         export(ExportRecipe(model="mini"))
     with pytest.raises(UsageError, match="tflite"):
         export(ExportRecipe(model="mini", to="tflite", output=tmp_path / "m"))
+    with pytest.raises(UsageError, match="int3"):
+        export(ExportRecipe(model="mini", quant="int3", output=tmp_path / "m"))
 
 
 def test_a_model_without_graphs_says_why_and_leaves_nothing(tmp_path: Path) -> None:

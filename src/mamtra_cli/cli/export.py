@@ -16,6 +16,7 @@ def export(recipe: ExportRecipe, console: Console) -> None:
     Examples:
       $ mamtra export mini -o mini-onnx
       $ mamtra export student --to onnx -o student-onnx --json
+      $ mamtra export mini --quant int8 -o mini-int8
     """
     from mamtra_cli.tasks.export import export as run
 
@@ -27,6 +28,9 @@ def words(result: ExportResult) -> list[str]:
     """Return the graphs, and how close they come to the modules."""
     rows = {name: size(count) for name, count in result.graphs.items()}
     rows["folder"] = size(result.bytes)
-    rows["parity"] = f"scores within {result.scores:.1e}, samples within {result.samples:.1e}"
+    told = f"scores within {result.scores:.1e}, samples within {result.samples:.1e}"
+    if result.quant != "none":
+        told += f"; {result.quant}: same token {result.top1:.0%}, KL {result.kl:.1e}"
+    rows["parity"] = told
     rows["next"] = f'mamtra synth "Hello there." -m {result.output} -o hello.wav'
     return [result.output, *facts(rows)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from mamtra_cli.recipes.knob import OUTPUT, Knob
-from mamtra_cli.recipes.shared import Force, OutputFolder
+from mamtra_cli.recipes.shared import Force, OutputFolder, Quant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,7 @@ class ExportRecipe:
         str, Knob("A folder, org/name[@revision] or `mini`.", "MODEL", positional=True)
     ] = "mini"
     to: Annotated[str, Knob("The format: onnx.", "FORMAT", panel=OUTPUT, words=("onnx",))] = "onnx"
+    quant: Quant = "none"
     output: OutputFolder = None
     force: Force = False
 
@@ -27,5 +28,8 @@ class ExportResult:
     model: str
     graphs: dict[str, int]  # bytes by file name
     bytes: int  # of the whole folder
+    quant: str
     scores: float  # largest difference of log-probabilities between graphs and modules
+    kl: float  # mean over the steps, of what graphs say from what modules say
+    top1: float  # share of steps whose likeliest token is the same
     samples: float  # largest difference of samples; full scale is 1

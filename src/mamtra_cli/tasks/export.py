@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mamtra_cli.checkpoint import FolderWriter, list_files
+from mamtra_cli.device import QUANTISATIONS
 from mamtra_cli.engine.loading.exporting import compare, write_graphs
 from mamtra_cli.engine.loading.light import GRAPH
 from mamtra_cli.engine.model import Engine
@@ -23,6 +24,9 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
         raise UsageError("no output", "name a folder: `-o DIR`")
     if recipe.to != "onnx":
         raise UsageError(f"unknown format `{recipe.to}`", "it is onnx")
+    if recipe.quant not in QUANTISATIONS:
+        known = ", ".join(QUANTISATIONS)
+        raise UsageError(f"unknown precision `{recipe.quant}`", f"it is one of {known}")
     engine = Engine.load(recipe.model, device="cpu", dtype="float32", report=report)
     assert engine.model is not None
     if engine.model.published:
@@ -38,8 +42,8 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
             if path.is_file() and not hidden and path.suffix not in (".py", GRAPH):
                 writer.copy(path, name)
         report(Stage(name="exporting", detail=engine.name))
-        graphs = write_graphs(engine, writer.path)
-        parity = compare(engine, writer.path)
+        graphs = write_graphs(engine, writer.path, recipe.quant)
+        parity = compare(engine, writer.path, recipe.quant)
         sizes = {path.name: path.stat().st_size for path in graphs}
         total = sum(entry.bytes for entry in list_files(writer.path))
     return ExportResult(
@@ -47,6 +51,9 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
         model=engine.name,
         graphs=sizes,
         bytes=total,
+        quant=recipe.quant,
         scores=parity.scores,
+        kl=parity.kl,
+        top1=parity.top1,
         samples=parity.samples,
     )

@@ -237,7 +237,8 @@ def _rows(engine: "Engine | LightEngine", recipe: SynthRecipe) -> int:
     """Pieces to speak together: many where nobody listens before the end, and where a row says in
     company what it says alone, which holds to the last bits of float32."""
     listening = recipe.stream or recipe.play or recipe.output == STDOUT
-    return 1 if listening or engine.itemsize < EXACT else recipe.rows
+    alone = listening or engine.itemsize < EXACT or engine.speaker.tokens is None
+    return 1 if alone else recipe.rows
 
 
 def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:

@@ -7,6 +7,7 @@ onnxruntime only: nothing here imports torch.
 """
 
 import json
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -20,6 +21,7 @@ FREQUENCIES = "frequencies"
 """Metadata of a graph: JSON of the rotary frequencies (P / 2), radians a position."""
 WINDOW = "window"
 """Metadata of a graph: JSON of sinks and window of its sliding-window layers, if any."""
+PAGED = 1 << 16  # bytes from which a buffer has pages of its own
 IN_PLACE = ("k", "v")
 """Buffers whose next value is written over them; the others have two."""
 
@@ -155,7 +157,7 @@ class OnnxStack:
         return OnnxState(
             buffers=(buffers := self._empty(slots, max(capacity, 1))),
             spare={
-                name: value if _cached(name) else np.zeros_like(value)
+                name: value if _cached(name) else _zeros(value.shape)
                 for name, value in buffers.items()
             },
             lengths=np.zeros(slots, np.int64),
@@ -170,10 +172,11 @@ class OnnxStack:
             return state
         slots = max(slots, state.slots)
         larger = self.alloc(slots, max(capacity, state.capacity or 0))
+        used = int(state.lengths.max(initial=0))  # what lies beyond was never written
         for name, value in state.buffers.items():
             place = larger.buffers[name]
             if _cached(name):
-                place[: state.slots, :, : value.shape[2]] = value
+                place[: state.slots, :, :used] = value[:, :, :used]
             else:
                 place[: state.slots] = value
         larger.lengths[: state.slots] = state.lengths
@@ -299,7 +302,7 @@ class OnnxStack:
     def _empty(self, slots: int, capacity: int) -> dict[str, Array]:
         sizes = {"capacity": capacity}
         return {
-            name: np.zeros((slots, *(sizes.get(size, size) for size in shape)), np.float32)
+            name: _zeros((slots, *(sizes.get(size, size) for size in shape)))
             for name, shape in self.shapes.items()
         }
 
@@ -365,6 +368,17 @@ class OnnxStack:
         self.session.run_with_iobinding(binding)
         scores: Array = binding.get_outputs()[-1].numpy()
         return scores
+
+
+def _zeros(shape: Sequence[int]) -> Array:
+    """Zeros that take memory where they are written only, and give all of it back when they go."""
+    size = 4 * prod(shape)
+    if size < PAGED:
+        return np.zeros(shape, np.float32)
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, np.float32).reshape(shape)
 
 
 def _cached(name: str) -> bool:

@@ -29,6 +29,10 @@ class Parts:
         """Forget an utterance."""
         self._line = deque(entry for entry in self._line if entry[0] != id)
 
+    def __contains__(self, id: int) -> bool:
+        """Whether an utterance has neither ended nor been dropped."""
+        return any(entry[0] == id for entry in self._line)
+
     @property
     def busy(self) -> bool:
         """Whether a step would do something."""

@@ -328,7 +328,8 @@ class Utterances:
         for work in utterance.works:
             if work.stream is not None:
                 del self._works[work.stream]
-                self._loop.drop(work.stream)
+                if work.stream in self._loop:  # else it ended in this very step
+                    self._loop.drop(work.stream)
 
 
 def rejected(

@@ -147,11 +147,13 @@ class CosyVoice2(LightCosyVoice2):
         del config
         return PipelineMeasures()
 
-    def made_graphs(self, loaded: Loaded, folder: Path) -> Iterator[tuple[str, Any]]:
-        """Its graphs by name, over the weights in a folder of our format."""
+    def made_graphs(
+        self, loaded: Loaded, folder: Path, quant: str = "none"
+    ) -> Iterator[tuple[str, Any]]:
+        """Its graphs by name, over the weights in a folder of our format; bits of the step."""
         from mamtra_cli.families.cosyvoice2.graphs import made_graphs
 
-        return made_graphs(loaded, folder)
+        return made_graphs(loaded, folder, quant)
 
     def speaker(self, loaded: Loaded) -> CosyVoice2Speaker:
         """A loaded model, ready to speak."""

@@ -6,7 +6,7 @@ from typing import cast
 
 import onnx
 
-from mamtra_cli.backbone.decoding.onnx_graph import Quantisation
+from mamtra_cli.backbone.decoding.onnx_graph import QUANTISATIONS
 from mamtra_cli.backbone.decoding.onnx_layers import build, obstacle
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.checkpoint import SUFFIX
@@ -18,12 +18,16 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.speaker import Loaded
 
 
-def made_graphs(parts: Loaded, folder: Path) -> Iterator[tuple[str, onnx.ModelProto]]:
+def made_graphs(
+    parts: Loaded, folder: Path, quant: str = "none"
+) -> Iterator[tuple[str, onnx.ModelProto]]:
     """Each graph of `light.LightCosyVoice2.graphs` by its name.
 
     Args:
         parts: of the model.
         folder: holds the weights that the parts were loaded from, in our format.
+        quant: bits of the language model's matrices, a name of `QUANTISATIONS`; few are stored in
+            the graph, not named.
 
     Raises:
         PlanError: a part has no graph.
@@ -41,7 +45,7 @@ def made_graphs(parts: Loaded, folder: Path) -> Iterator[tuple[str, onnx.ModelPr
     def stored(part: str) -> StoredWeights:
         return StoredWeights(folder / f"{part}{SUFFIX}", parts.part(part))
 
-    yield "lm", build(lm.stack, lm.llm_decoder, Quantisation(), stored("lm"))
+    yield "lm", build(lm.stack, lm.llm_decoder, QUANTISATIONS[quant], stored("lm"))
     weights = stored("flow")
     yield "flow_encoder", flow_encoder(flow, weights)
     yield "flow_estimator", flow_estimator(flow, weights)
