@@ -22,8 +22,8 @@ from mamtra_cli.families.mvc.layers import (
     CausalLayer,
     LayerCarry,
     Modulation,
-    recurrence,
 )
+from mamtra_cli.families.mvc.recurrences import recurrence
 from mamtra_cli.layers.state import MambaState
 
 PLACES = 3  # what a frame knows of its phone: how far it is, how far to go, its length

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli.families.mvc.config import ConditionerConfig
-from mamtra_cli.layers.mixer_config import MixerConfig
-from mamtra_cli.layers.native_mamba2 import NativeMamba2Layer
+from mamtra_cli.families.mvc.recurrences import recurrence, side_by_side
 from mamtra_cli.layers.state import MambaState
 
 Modulation = tuple[Tensor, Tensor]
@@ -108,29 +107,6 @@ class Fusion(nn.Module):
         return y
 
 
-def recurrence(config: ConditionerConfig) -> NativeMamba2Layer:
-    """One Mamba-2 layer of the stack's sizes."""
-    return NativeMamba2Layer(config.mixer, MixerConfig())
-
-
-def run_ahead(
-    layer: NativeMamba2Layer,
-    x: Tensor,
-    state: MambaState | None,
-    commit: int,
-    mask: Tensor | None,
-) -> tuple[Tensor, MambaState]:
-    """Run a window from the start; the state after its first `commit` tokens is handed on."""
-    if commit == x.shape[1]:
-        y, after = layer(x, state, pad_mask=mask)
-        return y, after
-    if mask is not None:
-        raise ValueError("a window with a look-ahead has no pads")
-    first, after = layer(x[:, :commit], state)
-    rest, _ = layer(x[:, commit:], after)
-    return torch.cat((first, rest), dim=1), after
-
-
 class BidirectionalLayer(nn.Module):
     """Norm, a recurrence from either end, their fusion, and a residual.
 
@@ -178,11 +154,17 @@ class BidirectionalLayer(nn.Module):
         if mask is not None:
             u = u * mask[..., None]
         before = None if carry is None else carry.forward
-        ahead, state = run_ahead(self.ahead, u, before, commit, mask)
         if self.back is None:
+            (ahead,), state = side_by_side([self.ahead], [u], before, commit=commit, mask=mask)
             back = torch.zeros_like(ahead)
         else:
-            turned, _ = self.back(reversed_rows(u, mask), pad_mask=mask)
+            (ahead, turned), state = side_by_side(
+                [self.ahead, self.back],
+                [u, reversed_rows(u, mask)],
+                before,
+                commit=commit,
+                mask=mask,
+            )
             back = reversed_rows(turned, mask)
         y = x + self.fusion(ahead, back)
         left = None
@@ -219,7 +201,7 @@ class CausalLayer(nn.Module):
         u = self.norm(x, modulation)
         if mask is not None:
             u = u * mask[..., None]
-        y, after = self.ahead(u, state, pad_mask=mask)
+        (y,), after = side_by_side([self.ahead], [u], state, mask=mask)
         return x + y, after
 
 

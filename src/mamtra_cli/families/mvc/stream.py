@@ -25,7 +25,7 @@ from mamtra_cli.families.mvc.conditioner import (
 )
 from mamtra_cli.layers.state import MambaState
 
-FRAME_BLOCK = 384  # frames that the prosody encoder takes at once: its scratch never grows
+FRAME_BLOCK = 192  # frames that the prosody encoder takes at once: its scratch never grows
 
 
 @dataclass(frozen=True, kw_only=True)
