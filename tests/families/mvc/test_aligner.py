@@ -4,6 +4,7 @@ from itertools import combinations, pairwise
 
 import pytest
 import torch
+from tests.families.mvc.language import language
 
 from mamtra_cli.families.mvc.aligner import (
     Aligner,
@@ -12,6 +13,7 @@ from mamtra_cli.families.mvc.aligner import (
     forward_sum_loss,
     monotonic_search,
 )
+from mamtra_cli.families.mvc.lessons import ConditionerBatch
 
 
 def brute_force(scores: torch.Tensor, phones: int, frames: int) -> list[int]:
@@ -69,3 +71,26 @@ def test_pads_do_not_move_the_scores_of_a_row() -> None:
         both = aligner(ids, mask, mel, real)
         alone = aligner(ids[1:, :3], mask[1:, :3], mel[1:, :7], real[1:, :7])
     torch.testing.assert_close(both[1, :7, :3], alone[0], rtol=0, atol=1e-5)
+
+
+def test_lengths_are_found_without_being_told() -> None:
+    torch.manual_seed(0)
+    aligner = Aligner(21, 10, width=32, heads=2)
+    optimizer = torch.optim.AdamW(aligner.parameters(), lr=1e-2)
+
+    def scored(batch: ConditionerBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        phones, frames = batch.mask.sum(1), batch.frames.sum(1)
+        real = torch.arange(batch.mu.shape[1]) < frames[:, None]
+        scores = aligner(batch.ids, batch.mask, batch.mu, real) + diagonal_prior(frames, phones)
+        return torch.log_softmax(scores, dim=-1), phones, frames
+
+    for step in range(80):
+        optimizer.zero_grad()
+        forward_sum_loss(*scored(language(12, step))).backward()
+        optimizer.step()
+    batch = language(32, 10_000)
+    with torch.no_grad():
+        counts = monotonic_search(*scored(batch))
+    gaps = (counts - batch.frames).abs()[batch.mask]
+    assert float((gaps <= 1).float().mean()) >= 0.95
+    assert float((gaps == 0).float().mean()) >= 0.9
