@@ -11,6 +11,7 @@ them (resident pages), each in a process of its own.
     python benchmarks/conditioning.py                      # T = 64 to 512
     python benchmarks/conditioning.py --lengths 64 128 256 512 1024 2048 4096 --rounds 5
     python benchmarks/conditioning.py --streaming          # D4: windows of 32 phones, look-ahead 8
+    python benchmarks/conditioning.py --streaming --lengths 1000 10000 --rounds 1  # B8: no growth
     python benchmarks/conditioning.py --model mini-mvc     # a model's stack in place of the presets
 """
 
@@ -224,7 +225,10 @@ def compared(names: list[str], length: int, rounds: int) -> None:
 
 
 def streaming(name: str, length: int, rounds: int) -> None:
-    """D4: a text in windows of 32 phones with 8 beyond, against the whole."""
+    """D4: a text in windows of 32 phones with 8 beyond, against the whole.
+
+    `peak_mb` is what the windows add to the process: nothing, where a shorter text went before.
+    """
     conditioner = stack(name)
     text = torch.randint(conditioner.config.symbols, (length,)).tolist()
     style = conditioner.styled(torch.zeros(1, conditioner.config.style_width))
@@ -238,13 +242,16 @@ def streaming(name: str, length: int, rounds: int) -> None:
             most = max(most, state.nbytes)
         return most
 
+    with torch.inference_mode(), metered() as memory:
+        state = run(Windows())
     ratios = []
     for number in range(rounds + 1):
         whole, windows = seconds(lambda: run(WHOLE)), seconds(lambda: run(Windows()))
         if number:
             ratios.append(windows / whole)
     row = {"T": length, "system": name, "windows": "C 32, L 8"}
-    print(json.dumps({**row, "cost": round(statistics.median(ratios), 2), "state": run(Windows())}))
+    row |= {"cost": round(statistics.median(ratios), 2), "state_mb": round(state / 1e6, 2)}
+    print(json.dumps({**row, "peak_mb": round((memory.peak or 0) / 1e6, 1)}), flush=True)
 
 
 def main() -> None:
