@@ -19,12 +19,18 @@ from hypothesis import strategies as st
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from tests.engine.tiny import tiny_engine, tiny_voice
 from tests.serving.fake_studio import RATE, FakeStudio
 from tests.serving.server import served
 
+from mamtra_cli.engine.decoding.guards import GuardLimits
+from mamtra_cli.engine.speaking.many import EngineStudio
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.studio import Spoken
 from mamtra_cli.serving.app import Settings
 from mamtra_cli.serving.desk import Limits
 from mamtra_cli.serving.requests import FIELDS
+from mamtra_cli.voices.voice import Voice
 
 TEXT = "Ten signs."
 
@@ -215,6 +221,59 @@ def test_callers_share_the_studio() -> None:
             thread.join()
     assert studio.most > 1
     assert not studio.inside
+
+
+class Silent(FakeStudio):
+    """Works, and never gets to a sound."""
+
+    def step(self) -> list[Spoken]:
+        time.sleep(0.01)
+        return []
+
+
+@pytest.mark.parametrize("path", ["", "/batch"])
+def test_a_caller_that_leaves_before_the_first_sound_is_forgotten(path: str) -> None:
+    studio = Silent()
+    with served(studio) as host:
+        connection = http.client.HTTPConnection(host, timeout=30)
+        body = {"items": [{"input": TEXT}, {"input": TEXT}]} if path else {"input": TEXT}
+        connection.request("POST", f"/v1/audio/speech{path}", json.dumps(body).encode())
+        until = time.monotonic() + 10
+        while len(studio.inside) < (2 if path else 1):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        connection.close()
+        while studio.inside:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def test_a_row_is_free_within_three_tenths_of_a_second_after_its_caller_left() -> None:
+    """As a machine at work may be late once, the best of three counts."""
+    engine = tiny_engine(positions="sequential")
+    engine.part("lm").llm_decoder.bias[engine.config.lm.eos_id :] = -30.0
+    options = SpeechOptions(limits=GuardLimits(equal_run=9e9, loop_span=9e9, max_share=9e9))
+    took = []
+    with served(Speaks(engine, rows=2, options=options)) as host:
+        for _ in range(3):
+            connection = http.client.HTTPConnection(host, timeout=30)
+            body = {"input": "a long sentence that is said. " * 40, "response_format": "pcm"}
+            connection.request("POST", "/v1/audio/speech", json.dumps(body).encode())
+            assert connection.getresponse().read(1000)
+            assert json.loads(ask(host, "GET", "/healthz")[1])["running"] == 1
+            start = time.monotonic()
+            connection.close()
+            while json.loads(ask(host, "GET", "/healthz")[1])["running"]:
+                assert time.monotonic() < start + 30
+            took.append(time.monotonic() - start)
+    assert min(took) < 0.3
+
+
+class Speaks(EngineStudio):
+    """A studio of a model without voices of its own."""
+
+    def _voice(self, name: str) -> Voice:
+        return tiny_voice()
 
 
 def test_a_caller_that_leaves_is_forgotten() -> None:

@@ -4,6 +4,7 @@ Answers start when the first sound is there, so that what fails before it has a 
 a caller that leaves is forgotten at once. Every error is JSON with a message and a hint.
 """
 
+import asyncio
 import base64
 import hmac
 import io
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
@@ -37,6 +38,7 @@ from mamtra_cli.serving.answers import (
 )
 from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
+from mamtra_cli.serving.leaving import GONE, unless_gone
 from mamtra_cli.serving.metrics import Metrics
 from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, read_speech
 from mamtra_cli.serving.socket import speech_socket
@@ -115,12 +117,14 @@ class _Face:
         """Whether the server answers, and how full it is."""
         del request
         facts = {"status": "ok", "version": __version__, "model_loaded": self.desk.loaded}
-        return JSONResponse({**facts, "present": self.desk.present, "queued": self.desk.queued})
+        room = {name: getattr(self.desk, name) for name in ("present", "queued", "running")}
+        return JSONResponse({**facts, **room})
 
     async def metrics_text(self, request: Request) -> Response:
         """Counters for Prometheus."""
         self._check_key(request)
-        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+        text = self.metrics.text(self.desk.running, self.desk.queued)
+        return Response(text, media_type="text/plain; version=0.0.4")
 
     async def unload(self, request: Request) -> Response:
         """Let the model go until somebody asks again."""
@@ -178,7 +182,11 @@ class _Face:
             raise
         events = aiter(visit)
         try:
-            first = await anext(events)
+            first = await unless_gone(request, anext(events))
+        except ClientDisconnect:
+            visit.leave()
+            encoder.abandon()
+            return Response(status_code=GONE)
         except BaseException:
             visit.leave()
             encoder.abandon()
@@ -203,8 +211,12 @@ class _Face:
         self._check_key(request)
         items = read_batch(read_json(await self._body(request)), most=self.settings.max_characters)
         results = [await self._item(number, item) for number, item in enumerate(items)]
-        # All are under way together; each is then waited for.
-        entries = [await result() for result in results]
+        # All are under way together.
+        try:
+            every = asyncio.gather(*(result() for result in results))
+            entries = await unless_gone(request, every)
+        except ClientDisconnect:
+            return Response(status_code=GONE)
         self.metrics.answered("batch", 200)
         if "application/zip" not in request.headers.get("accept", ""):
             return JSONResponse({"object": "list", "data": entries})

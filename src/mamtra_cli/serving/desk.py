@@ -187,6 +187,11 @@ class Desk:
             return len(self._line) + len(self._visits)
 
     @property
+    def running(self) -> int:
+        """Rows that are in use."""
+        return 0 if self._studio is None else self._studio.running
+
+    @property
     def loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._studio is not None
@@ -293,7 +298,7 @@ class Desk:
         made = sum(0 if e.audio is None else len(e.audio) for e in events) / studio.sample_rate
         for event in events:
             self._tell(event)
-        self.metrics.worked(time.perf_counter() - start, made, studio.running, self.queued)
+        self.metrics.worked(time.perf_counter() - start, made)
         self._last = time.monotonic()
 
     def _begin(self, visit: Visit) -> None:

@@ -47,12 +47,10 @@ class Metrics:
         """The model was loaded or let go."""
         self._model.set(int(held))
 
-    def worked(self, seconds: float, audio: float, streams: int, queued: int) -> None:
+    def worked(self, seconds: float, audio: float) -> None:
         """A step of the studio."""
         self._work.inc(seconds)
         self._audio.inc(audio)
-        self._streams.set(streams)
-        self._queue.set(queued)
 
     def first_audio(self, seconds: float) -> None:
         """An utterance was first heard."""
@@ -62,6 +60,8 @@ class Metrics:
         """An utterance ended."""
         self._factor.observe(seconds / audio)
 
-    def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+    def text(self, streams: int, queued: int) -> bytes:
+        """Everything, as Prometheus reads it, with what is under way and waiting now."""
+        self._streams.set(streams)
+        self._queue.set(queued)
         return generate_latest(self.registry)
