@@ -10,6 +10,7 @@ rubbish. Nothing may fail but requests refused with 429 or 503. Prints JSON, the
 import argparse
 import http.client
 import json
+import os
 import random
 import re
 import statistics
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +92,28 @@ def client(host: str, number: int, until: float, tally: Tally, wild: bool) -> No
             time.sleep(draw.uniform(0.5, 1.5))
 
 
+def cancelled(host: str) -> float:
+    """Seconds from a caller's hanging up in the middle of a long text to a free row."""
+    connection = http.client.HTTPConnection(host, timeout=120)
+    text = " ".join(sentences.closed(1, 60))
+    body = json.dumps({"input": text, "response_format": "pcm"})
+    connection.request("POST", "/v1/audio/speech", body)
+    answer = connection.getresponse()
+    answer.read(20_000)
+    start = time.monotonic()
+    answer.close()
+    connection.close()
+    while running(host):
+        time.sleep(0.002)
+    return time.monotonic() - start
+
+
+def running(host: str) -> int:
+    """Rows in use."""
+    with urllib.request.urlopen(f"http://{host}/healthz", timeout=30) as answer:
+        return int(json.load(answer)["running"])
+
+
 def resident(pid: int) -> int:
     """Bytes of a process in memory (Linux)."""
     text = Path(f"/proc/{pid}/status").read_text()
@@ -117,27 +141,28 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--alone", type=float, default=30.0, help="seconds of one caller")
+    parser.add_argument("--cancels", type=int, default=20, help="callers who hang up, timed")
+    parser.add_argument("--threads", type=int, default=0, help="of the server; 0: its own choice")
     out_option(parser)
     options = parser.parse_args()
-    command = [sys.executable, "-m", "mamtra_cli", "serve", options.model, "--port", "0"]
-    server = subprocess.Popen(
-        [*command, "--warmup"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert server.stderr is not None
+    command = [sys.executable, "-m", "mamtra_cli", "serve", options.model, "--port", "0", "--json"]
+    command += ["--warmup", *(["--threads", str(options.threads)] if options.threads else [])]
+    # The server chooses its threads as a user's does.
+    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    assert server.stdout is not None
     try:
-        address, said = "", ""
-        while not (found := re.search(r"http://([\d.]+:\d+)", address)):
-            address = server.stderr.readline()
-            said += address
-            if not address:
-                raise SystemExit(f"the server did not start\n{said}")
-        host = found[1]
+        begun = server.stdout.readline()
+        if not begun:
+            raise SystemExit("the server did not start")
+        host = json.loads(begun)["address"].removeprefix("http://")
         for _ in range(300):  # the socket listens before the model is loaded
             try:
                 if ask(host, b'{"input": "Ready."}', Tally(), False, False) == 200:
                     break
             except OSError:
                 time.sleep(0.2)
+        freed = [cancelled(host) for _ in range(options.cancels)]
         alone, alone_seconds = run(host, 1, options.alone, wild=False)
         memory: list[int] = []
         over = threading.Event()
@@ -169,6 +194,8 @@ def main() -> None:
         "first_audio_alone": round(statistics.median(alone.first or [0.0]), 2),
         "statuses": {str(status): count for status, count in sorted(many.statuses.items())},
         "hung_up": many.hung_up,
+        "cancel_to_free_row_p50": round(statistics.median(freed or [0.0]), 3),
+        "cancel_to_free_row_most": round(max(freed, default=0.0), 3),
         "failures": Counter(many.failures),
         "memory_first_third": early,
         "memory_last_third": late,
@@ -179,6 +206,8 @@ def main() -> None:
         ["sound a second, s", speed["alone"], speed["together"]],
         ["first sound, median, s", *first],
         ["first sound, 95th, s", None, quantiles[18]],
+        ["hung up to free row, median, s", statistics.median(freed or [0.0]), None],
+        ["hung up to free row, most, s", max(freed, default=0.0), None],
         ["memory, last third over first, %", None, 100 * result["memory_growth"]],
         ["failures", None, len(many.failures)],
     ]

@@ -219,6 +219,11 @@ class Engine:
         return self.family.facts(self.config)
 
     @property
+    def threads(self) -> int:
+        """Of the CPU, that one computation takes."""
+        return self.compute.threads
+
+    @property
     def sample_rate(self) -> int:
         """Samples a second."""
         return self.facts.sample_rate

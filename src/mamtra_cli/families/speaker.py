@@ -140,6 +140,21 @@ class Speaker(Protocol):
         """
         ...
 
+    def after(
+        self, ids: Sequence[int], frames: Sequence[Any], voice: Voice, settings: Any
+    ) -> tuple[Voice, Any] | None:
+        """A voice that goes on from a piece it has said, for `begin` alone, and its settings.
+
+        Args:
+            ids: of that piece.
+            frames: all of it.
+            voice, settings: it was given, whose own prompt stays before the piece.
+
+        Returns:
+            None where the model, or this way of speaking, cannot go on from speech.
+        """
+        ...
+
     def turns(self, voice: Voice, settings: Any = None) -> Script:
         """The script of a text that arrives; only for models that learned to speak in turns."""
         ...

@@ -130,6 +130,13 @@ class SynthRecipe:
     sentence_silence: Annotated[
         float, _voice("Pause between pieces.", "SECONDS", low=0, high=60)
     ] = 0.2
+    carry: Annotated[
+        bool,
+        _voice(
+            "Let each piece of a long text hear the one before it, for models that go on from "
+            "speech."
+        ),
+    ] = False
     temperature: Annotated[
         float | None,
         _choice("Above 1 flattens the choice, below sharpens it.", "T", default="the model's own"),

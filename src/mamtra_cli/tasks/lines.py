@@ -36,6 +36,7 @@ from mamtra_cli.engine.speaking.records import (
     writing,
 )
 from mamtra_cli.engine.speaking.spread import spread_lines
+from mamtra_cli.engine.speaking.workshop import sound_threads
 from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.publish import write_whole
@@ -177,7 +178,14 @@ def _speak(
                 hear=hear,
             )
             if recipe.ray and lines
-            else speak_lines(engine, lines, options, rows=recipe.rows, voices=voice)
+            else speak_lines(
+                engine,
+                lines,
+                options,
+                rows=recipe.rows,
+                voices=voice,
+                sounders=sound_threads(engine, recipe.threads),
+            )
         ):
             record = _write(engine, recipe, by_id[made.line.id], made, folder, format)
             results.write(dumped(record))
@@ -295,7 +303,11 @@ def _open(recipe: SynthRecipe, *, threads: int, report: Report = ignore) -> Talk
         threads=threads,
         beyond=tuple(
             name
-            for name, value in {"--part": recipe.part, "--verify": recipe.verify}.items()
+            for name, value in {
+                "--part": recipe.part,
+                "--verify": recipe.verify,
+                "--carry": recipe.carry,
+            }.items()
             if value
         ),
     )
@@ -315,6 +327,7 @@ def _options(engine: Talker, recipe: SynthRecipe) -> SpeechOptions:
         silence=recipe.sentence_silence,
         steps=recipe.steps,
         volume=recipe.volume,
+        carry=recipe.carry,
     )
 
 

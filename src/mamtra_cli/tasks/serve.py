@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mamtra_cli.engine.loading.light import Wishes
 from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.many import EngineStudio
+from mamtra_cli.engine.speaking.workshop import sound_threads
 from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.ray_pool import Cluster
@@ -108,7 +109,12 @@ def app_of(
     def open_studio() -> EngineStudio:
         wishes = Wishes(device=recipe.device, dtype=recipe.dtype, threads=recipe.threads)
         engine = open_talker(recipe.model, wishes, report=report)
-        return EngineStudio(engine, rows=recipe.rows, library=recipe.voices)
+        return EngineStudio(
+            engine,
+            rows=recipe.rows,
+            library=recipe.voices,
+            sounders=sound_threads(engine, recipe.threads),
+        )
 
     async def new_voice(name: str, clip: bytes, transcript: str, consent: str) -> dict[str, Any]:
         assert make_voice is not None

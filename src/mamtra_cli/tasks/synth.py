@@ -113,6 +113,7 @@ def synth(
         stream=recipe.stream,
         limits=_limits(recipe),
         manner=asked,
+        carry=recipe.carry,
     )
     reader = Reader(
         engine,
@@ -221,6 +222,7 @@ def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
         "--part": recipe.part,
         "times of words": recipe.timed,
         "--verify": recipe.verify,
+        "--carry": recipe.carry,
     }
     wishes = Wishes(
         device=recipe.device,

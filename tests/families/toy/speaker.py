@@ -203,6 +203,9 @@ class ToySpeaker:
             most=longest if most is None else min(longest, most),
         )
 
+    def after(self, ids: Sequence[int], frames: Sequence[Any], voice: Any, settings: Any) -> None:
+        """It forgets what it said."""
+
     def counts(self, ids: Sequence[int], frames: Sequence[Any], voice: Any, settings: Any) -> None:
         """Nothing was taught to say which id is being spoken."""
 

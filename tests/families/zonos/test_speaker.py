@@ -18,6 +18,7 @@ from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import CheckpointError, OutOfMemoryError, UsageError
 from mamtra_cli.families.zonos import front_end
 from mamtra_cli.families.zonos.speaker import ZonosSpeaker
+from mamtra_cli.families.zonos.symbols import ROWS
 from mamtra_cli.recipes import ClipFacts, SynthRecipe
 from mamtra_cli.recording import decode_file
 from mamtra_cli.tasks.synth import synth
@@ -106,6 +107,25 @@ def test_a_clip_becomes_a_voice_that_is_gone_on_from(engine: Engine, tmp_path: P
     alone: Any = speaker.begin(ids, voice, speaker.settings(voice, Manner(mode="speaker")))
     assert len(alone.reads.columns) == 1
     assert alone.reads.prompt.voice == tuple(voice.embedding.tolist())
+
+
+def test_speech_goes_on_from_the_piece_before(engine: Engine) -> None:
+    speaker = engine.speaker
+    voice = speaker.default_voice()
+    assert voice is not None
+    settings = speaker.settings(voice)
+    first, second = speaker.encode("one.", settings), speaker.encode("two.", settings)
+    frames = tuple((place,) * engine.facts.codebooks for place in range(5))
+    for _ in range(2):  # the second time a clip stands before
+        found = speaker.after(first, frames, voice, settings)
+        assert found is not None
+        voice, settings = found
+        script: Any = speaker.begin(second, voice, settings)
+        before = len(voice.prompt_text_ids) - 1
+        assert script.prompt.ids[:before] == tuple(voice.prompt_text_ids.tolist()[:-1])
+        assert script.prompt.ids[before:] == (ROWS[" "], *second[1:])
+        assert script.given[-5:] == frames
+    assert script.given == frames * 2
 
 
 def test_streamed_sound_is_the_whole_sound(engine: Engine) -> None:

@@ -26,6 +26,14 @@ class Talker(Protocol):
         ...
 
     @property
+    def device(self) -> Any: ...
+
+    @property
+    def threads(self) -> int:
+        """Of the CPU, that one computation takes."""
+        ...
+
+    @property
     def facts(self) -> "Facts": ...
 
     @property

@@ -15,9 +15,10 @@ from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, Piece, PieceReport
+from mamtra_cli.engine.speaking.refused import rejected
 from mamtra_cli.engine.speaking.scripted import Reader
 from mamtra_cli.engine.speaking.speech import speak_pieces
-from mamtra_cli.engine.speaking.utterances import EDGE_SECONDS, rejected
+from mamtra_cli.engine.speaking.utterances import EDGE_SECONDS
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.text.arriving import whole_sentences, whole_words

@@ -71,6 +71,7 @@ def speak_lines(
     *,
     rows: int = ROWS,
     voices: Callable[[str], Voice] | None = None,
+    sounders: int = 0,
 ) -> Iterator[LineSound]:
     """Speak lines, `rows` pieces at a time; yields each as it ends.
 
@@ -80,10 +81,11 @@ def speak_lines(
         options: how, but for seed and speed, which each line has.
         rows: pieces spoken together.
         voices: those that the tags of a line may name; `None` for the model's.
+        sounders: as of `Utterances`.
     """
     voices = voices or engine.voice
     options = options or SpeechOptions()
-    utterances = Utterances(engine, rows=rows, limits=options.limits)
+    utterances = Utterances(engine, rows=rows, limits=options.limits, sounders=sounders)
     under_way: dict[int, _Spoken] = {}
     waiting = iter(lines)
     more = True

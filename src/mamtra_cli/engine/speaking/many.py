@@ -54,6 +54,7 @@ class EngineStudio:
         rows: pieces spoken together at most.
         library: folder of the user's voices; `None` for the usual one.
         options: how everything is spoken that an order does not say.
+        sounders: as of `Utterances`.
     """
 
     def __init__(
@@ -63,12 +64,19 @@ class EngineStudio:
         rows: int = 16,
         library: Path | None = None,
         options: SpeechOptions | None = None,
+        sounders: int = 0,
     ) -> None:
         engine.speaker.ready()
         self.engine = engine
         self.library = library_folder(library)
         self.options = options or SpeechOptions()
-        self.utterances = Utterances(engine, rows=rows, limits=self.options.limits)
+        self.utterances = Utterances(
+            engine,
+            rows=rows,
+            limits=self.options.limits,
+            sounders=sounders,
+        )
+        self._sounders = max(1, sounders)
         self._voices: dict[str, Voice] = {}
         self._callers: dict[int, _Caller] = {}
         self._told: list[Spoken] = []
@@ -185,7 +193,7 @@ class EngineStudio:
     @property
     def shared_bytes(self) -> int:
         """Memory beside the model that is needed once, whoever speaks: stages take turns."""
-        return self._held(LONGEST_PIECE)[1]
+        return self._sounders * self._held(LONGEST_PIECE)[1]
 
     def _held(self, seconds: float) -> tuple[int, int]:
         frames = max(1, round(seconds * self.engine.facts.frame_rate))

@@ -25,6 +25,8 @@ class SpeechOptions:
         stream: hand sound out while the language model writes.
         limits: what the guards tolerate.
         manner: what of the voice the model is shown; `None` for the richest that both know.
+        carry: show the language model, beside the voice, the piece before the one it says. Pieces
+            of one utterance then follow each other, whoever else speaks.
         listen: hears every piece that is whole; one that it does not understand is tried again, and
             the best attempt kept. Nothing that is streamed is heard.
     """
@@ -40,6 +42,7 @@ class SpeechOptions:
     stream: bool = False
     limits: GuardLimits = field(default_factory=GuardLimits)
     manner: Manner | None = None
+    carry: bool = False
     listen: Listen | None = None
 
     def sound(self, attempt: int = 0) -> SoundOptions:

@@ -13,7 +13,8 @@ from typing import Any
 from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, News, Piece
-from mamtra_cli.engine.speaking.utterances import Utterances, shortened
+from mamtra_cli.engine.speaking.refused import shortened
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.families.script import Frame
 from mamtra_cli.voices.voice import Voice

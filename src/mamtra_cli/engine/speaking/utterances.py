@@ -21,11 +21,14 @@ from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.hearing import Edges, Hearing, Judging
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, Heard, News, Piece, PieceReport
-from mamtra_cli.errors import AudioRejectedError, MamtraError, UsageError
+from mamtra_cli.engine.speaking.refused import rejected, shortened
+from mamtra_cli.engine.speaking.workshop import Workshop
+from mamtra_cli.errors import MamtraError, UsageError
 from mamtra_cli.families.script import Script
 from mamtra_cli.families.speaker import Made
 from mamtra_cli.recipes.times import TimedWord
 from mamtra_cli.text.word_times import timed
+from mamtra_cli.voices.voice import Voice
 
 EDGE_SECONDS = 0.005
 HURRIED = 0.5  # share of the frames expected of a text below which a cap cannot be kept
@@ -38,6 +41,8 @@ class _Work:
     utterance: "_Utterance"
     piece: Piece
     number: int
+    voice: Voice  # for the language model: the piece's own, or what goes on from the one before
+    settings: Any
     refused: list[Rejection] = field(default_factory=list)
     stream: int | None = None
     sound: Hearing | Judging = field(init=False)
@@ -68,6 +73,7 @@ class _Utterance:
     tail: float = 0.0
     line: deque[Piece] = field(default_factory=deque)
     begun: int = 0
+    said: tuple[Piece, Sequence[Any]] | None = None  # the last piece and its frames
     works: deque[_Work] = field(default_factory=deque)
 
 
@@ -78,12 +84,20 @@ class Utterances:
         engine: the model.
         rows: pieces spoken together at most.
         limits: what the guards tolerate of frames.
+        sounders: threads that make sound beside the token loop; with none, a step makes its own.
     """
 
     def __init__(
-        self, engine: Talker, *, rows: int = ROWS, limits: GuardLimits | None = None
+        self,
+        engine: Talker,
+        *,
+        rows: int = ROWS,
+        limits: GuardLimits | None = None,
+        sounders: int = 0,
     ) -> None:
         self.engine = engine
+        self._rows = rows
+        self._shop = Workshop(sounders)
         tokens = engine.speaker.tokens
         self._loop = Parts() if tokens is None else Streams(tokens, rows=rows, limits=limits)
         self._ids = count()
@@ -94,7 +108,7 @@ class Utterances:
     @property
     def busy(self) -> bool:
         """Whether `step` would do something; if not, all wait for pieces, or none is there."""
-        return bool(self._news) or self._loop.busy
+        return bool(self._news or len(self._shop)) or self._loop.busy
 
     @property
     def running(self) -> int:
@@ -113,7 +127,16 @@ class Utterances:
             options: how; everything but `sampling`, `manner` and what pieces say is heeded here.
             together: begin its pieces as soon as they are given, not one after the other. Sound
                 leaves in their order all the same.
+
+        Raises:
+            UsageError: pieces shall hear each other, and the model cannot.
         """
+        if options.carry and not self.engine.facts.learned.clips:
+            raise UsageError(
+                f"`{self.engine.name}` did not learn to go on from speech: its pieces cannot hear "
+                "each other",
+                "leave out `--carry`",
+            )
         utterance = _Utterance(id=next(self._ids), options=options, together=together)
         self._open[utterance.id] = utterance
         return utterance.id
@@ -146,14 +169,21 @@ class Utterances:
         if self._loop.busy:
             for event in self._loop.step():
                 work = self._works.get(event.id)
-                if work is not None:  # else its utterance was refused in this very step
-                    self._take(work, event)
+                if work is not None:  # else its utterance was refused before
+                    self._shop.put(event, work.sound)
+        # Frames may be ahead of the sound by a batch; beyond that the loop waits for it.
+        patient = not self._news and (not self._loop.busy or len(self._shop) > self._rows)
+        for event, parts in self._shop.take(patient=patient):
+            work = self._works.get(event.id)
+            if work is not None:
+                self._take(work, event, parts)
         news, self._news = self._news, []
         return news
 
     def _go_on(self, utterance: _Utterance) -> None:
         """Begin what can be begun, or end the utterance."""
-        while utterance.line and (utterance.together or not utterance.works):
+        together = utterance.together and not utterance.options.carry
+        while utterance.line and (together or not utterance.works):
             try:
                 self._begin(utterance, utterance.line.popleft())
             except MamtraError as error:
@@ -164,7 +194,14 @@ class Utterances:
 
     def _begin(self, utterance: _Utterance, piece: Piece) -> None:
         """Begin a piece, with the pause before it."""
-        work = _Work(utterance=utterance, piece=piece, number=utterance.begun)
+        voice, settings = self._going_on(utterance.said, piece)
+        work = _Work(
+            utterance=utterance,
+            piece=piece,
+            number=utterance.begun,
+            voice=voice,
+            settings=settings,
+        )
         utterance.begun += 1
         utterance.works.append(work)
         pause = piece.pause
@@ -172,6 +209,17 @@ class Utterances:
             pause = utterance.options.silence if work.number else 0.0
         self._say(work, self.engine.silence(pause))
         self._try(work)
+
+    def _going_on(
+        self, said: tuple[Piece, Sequence[Any]] | None, piece: Piece
+    ) -> tuple[Voice, Any]:
+        """What the language model is shown of a voice, the piece before among it if it is heard."""
+        if said is not None and said[0].voice is piece.voice and said[0].settings == piece.settings:
+            before, frames = said
+            found = self.engine.speaker.after(before.ids, frames, before.voice, before.settings)
+            if found is not None:
+                return found
+        return piece.voice, piece.settings
 
     def _try(self, work: _Work) -> None:
         """Begin an attempt at a piece."""
@@ -182,7 +230,7 @@ class Utterances:
         seed = reseeded(options.seed + work.number, attempt)
         if isinstance(self._loop, Streams):
             sampling = options.sampling or engine.sampling
-            work.stream = self._loop.add(self._script(piece, options), sampling, seed=seed)
+            work.stream = self._loop.add(self._script(work, options), sampling, seed=seed)
         else:
             work.stream = self._loop.add(self._made(piece, options, seed))
         kind = Hearing if options.stream else Judging
@@ -191,12 +239,12 @@ class Utterances:
         work.edges = Edges(round(EDGE_SECONDS * engine.sample_rate))
         self._works[work.stream] = work
 
-    def _script(self, piece: Piece, options: SpeechOptions) -> Script:
+    def _script(self, work: _Work, options: SpeechOptions) -> Script:
         """The script of a piece, which may not be capped where it cannot be said."""
         rate, most = self.engine.facts.frame_rate, None
         if options.max_seconds is not None:
             most = max(1, round(options.max_seconds * rate))
-        script = self.engine.speaker.begin(piece.ids, piece.voice, piece.settings, most=most)
+        script = self.engine.speaker.begin(work.piece.ids, work.voice, work.settings, most=most)
         expected = script.expected or 0.0
         if most is not None and most < HURRIED * expected:
             raise UsageError(
@@ -221,9 +269,8 @@ class Utterances:
             stream=options.stream,
         )
 
-    def _take(self, work: _Work, event: Event) -> None:
-        """Make the sound of an event, and go on where it ends the attempt."""
-        parts = work.sound.take(event)
+    def _take(self, work: _Work, event: Event, parts: list[Any]) -> None:
+        """Hand out the sound of an event, and go on where it ends the attempt."""
         listen = work.utterance.options.listen
         heard: Heard | None = None
         if listen is not None and isinstance(work.sound, Judging) and len(parts) == 2:
@@ -237,10 +284,7 @@ class Utterances:
                 work.samples += len(part)
                 self._say(work, work.edges.push(part))
                 continue
-            del self._works[event.id]
-            work.stream = None
-            if event.outcome is None:
-                self._loop.drop(event.id)
+            self._leave(work)
             if part.rejection is None:
                 self._finish(work, part, len(work.refused) + 1, heard)
             else:
@@ -266,11 +310,13 @@ class Utterances:
             rejected=tuple(rejection.cause for rejection in work.refused),
             cut=outcome.cut,
             seconds=seconds,
-            words=self._words(work.piece, outcome, seconds),
+            words=self._words(work, outcome, seconds),
             heard=heard,
         )
         self._say(work, work.edges.finish(), report)
         work.good = True
+        if work.utterance.options.carry:
+            work.utterance.said = work.piece, outcome.frames
         works = work.utterance.works
         while works and works[0].good:
             works.popleft()
@@ -279,13 +325,14 @@ class Utterances:
                 works[0].ready.clear()
         self._go_on(work.utterance)
 
-    def _words(self, piece: Piece, outcome: Outcome, seconds: float) -> tuple[TimedWord, ...]:
+    def _words(self, work: _Work, outcome: Outcome, seconds: float) -> tuple[TimedWord, ...]:
         """The words of a piece with their times, where they are wanted and known."""
-        if not piece.spans or not outcome.frames:
+        spans = work.piece.spans
+        if not spans or not outcome.frames:
             return ()
         speaker = self.engine.speaker
-        counts = speaker.counts(piece.ids, outcome.frames, piece.voice, piece.settings)
-        return () if counts is None else timed(piece.spans, counts, seconds)
+        counts = speaker.counts(work.piece.ids, outcome.frames, work.voice, work.settings)
+        return () if counts is None else timed(spans, counts, seconds)
 
     def _refuse(self, work: _Work, rejection: Rejection) -> None:
         """Try a piece again, or give its utterance up; what was heard is not tried again."""
@@ -326,31 +373,13 @@ class Utterances:
         """Let go of an utterance and free its rows."""
         del self._open[utterance.id]
         for work in utterance.works:
-            if work.stream is not None:
-                del self._works[work.stream]
-                if work.stream in self._loop:  # else it ended in this very step
-                    self._loop.drop(work.stream)
+            self._leave(work)
 
-
-def rejected(
-    piece: str, refused: Sequence[Rejection], *, heard: bool = False
-) -> AudioRejectedError:
-    """The error that ends a piece after its last attempt; `heard` if it had begun."""
-    last = refused[-1].detail
-    if heard:
-        return AudioRejectedError(
-            f"no good speech for `{shortened(piece)}`: {last}; what has begun to be heard is not "
-            "tried again",
-            hint="leave out the streaming: pieces are then judged and tried again before anybody "
-            "hears them; or try another `--seed`",
-        )
-    attempts = "attempt" if len(refused) == 1 else "attempts"
-    return AudioRejectedError(
-        f"no good speech for `{shortened(piece)}` after {len(refused)} {attempts}: {last}",
-        hint="try another `--seed`, a lower `--temperature`, or `--retries 5`",
-    )
-
-
-def shortened(piece: str) -> str:
-    """The start of a piece, for messages."""
-    return piece if len(piece) <= 40 else piece[:37] + "..."
+    def _leave(self, work: _Work) -> None:
+        """End the stream of an attempt, in the loop too where it has not ended there."""
+        if work.stream is not None:
+            del self._works[work.stream]
+            self._shop.drop(work.stream)
+            if work.stream in self._loop:
+                self._loop.drop(work.stream)
+            work.stream = None

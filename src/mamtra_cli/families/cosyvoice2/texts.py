@@ -14,6 +14,7 @@ from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2C
 from mamtra_cli.families.cosyvoice2.rows import is_aligned
 from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.light import LightParts
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Voice
@@ -80,6 +81,13 @@ class TextSpeaker:
         text, tokens = voice.heard(settings)
         start = self.kept(voice, settings)
         return plain_script(lm, ids, text, tokens, most=most, start=start)
+
+    def after(
+        self, ids: Sequence[int], frames: Sequence[Frame], voice: Voice, settings: Manner
+    ) -> tuple[Voice, Manner] | None:
+        """Nothing is gone on from where there is no torch: such models learned no clips."""
+        del ids, frames, voice, settings
+        return None
 
     def turns(self, voice: Voice, settings: Manner | None = None) -> "TextStream":
         """The script of a text that arrives while it is spoken."""

@@ -130,6 +130,11 @@ class MVCSpeaker:
         """Refuse: there is no token loop."""
         self.plain_tokens()
 
+    def after(
+        self, ids: Sequence[int], frames: Sequence[object], voice: Voice, settings: object
+    ) -> None:
+        """Nothing: a piece is made whole, and of its text alone."""
+
     def turns(self, voice: Voice, settings: Told | None = None) -> Never:
         """Refuse: there is no token loop."""
         self.plain_tokens()

@@ -143,6 +143,23 @@ class ZonosSpeaker:
             scrambled=settings.manner.scrambled_tail,
         )
 
+    def after(
+        self, ids: Sequence[int], frames: Sequence[Frame], voice: Voice, settings: Told
+    ) -> tuple[Voice, Told]:
+        """The piece as more of the clip, or as one: its phones before those of what follows."""
+        text, given = list(ids), list(frames)
+        if settings.mode == "zero-shot":
+            text = [*self._transcript(voice, settings)[:-1], ROWS[" "], *ids[1:]]
+            given = [*frames_of(voice), *frames]
+        longer = replace(
+            voice,
+            prompt_text_ids=torch.tensor(text),
+            prompt_tokens=torch.tensor(given),
+            facts=None,
+            state=None,
+        )
+        return longer, replace(settings, mode="zero-shot")
+
     def turns(self, voice: Voice, settings: Told | None = None) -> DelayScript:
         """Refuse: the model was not taught to read and speak in turns."""
         raise UsageError(
