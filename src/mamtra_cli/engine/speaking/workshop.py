@@ -7,13 +7,15 @@ is does not depend on where it is made; only when it is there does. Knows stream
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mamtra_cli.engine.decoding.streams import Event
 from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.hearing import Hearing, Judging
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Parts = list[Any]
 """What `take` of a sound gives for an event."""
@@ -37,7 +39,7 @@ class Workshop:
     """
 
     def __init__(self, threads: int = 0) -> None:
-        self._pool = ThreadPoolExecutor(threads, "sound") if threads else None
+        self._pool = _pool(threads) if threads else None
         self._benches: dict[int, _Bench] = {}
 
     def __len__(self) -> int:
@@ -64,6 +66,8 @@ class Workshop:
             yield from self._at_once()
             return
         if patient and self._benches:
+            from concurrent.futures import FIRST_COMPLETED, wait
+
             under_way = [bench.made for bench in self._benches.values() if bench.made]
             wait(under_way, return_when=FIRST_COMPLETED)
         for id, bench in list(self._benches.items()):
@@ -89,6 +93,13 @@ class Workshop:
         if self._pool is not None and bench.made is None and bench.line:
             bench.event = bench.line.popleft()
             bench.made = self._pool.submit(bench.sound.take, bench.event)
+
+
+def _pool(threads: int) -> "ThreadPoolExecutor":
+    """Imported here: a short sentence from the shell needs none."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(threads, "sound")
 
 
 def sound_threads(engine: Talker, asked: int = 0) -> int:
