@@ -129,6 +129,7 @@ def main() -> None:
     """Run the command line of this process and leave with its exit code."""
     open_missing_streams()
     gc.set_threshold(COLLECT_AFTER)
+    be_polite()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -136,6 +137,17 @@ def main() -> None:
         silence_stdout()
         code = code or 1
     sys.exit(code)
+
+
+def be_polite() -> None:
+    """Keep threads that wait from taking the core of whoever works; the user's word counts.
+
+    Libraries read these when they are loaded, so they are said here. numpy's products are too small
+    to be shared: on a busy machine one thread took 10 % less processor time for a sentence.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def open_missing_streams() -> None:
