@@ -193,6 +193,8 @@ class Family(Protocol):
         config_class: frozen dataclass of every size.
         text_files: what a text is read with, checked against the hashes of a converted folder.
         gathered: tables of which few rows are ever read; large ones stay in their files.
+        sizes: of a new model that `course` begins, by name, the usual one first; none where it
+            begins none.
     """
 
     @property
@@ -206,6 +208,9 @@ class Family(Protocol):
 
     @property
     def gathered(self) -> tuple[str, ...]: ...
+
+    @property
+    def sizes(self) -> tuple[str, ...]: ...
 
     def part_names(self, config: Any) -> tuple[str, ...]:
         """Parts that a model of this config has."""
@@ -276,6 +281,7 @@ class Family(Protocol):
         voices: "Sequence[Voice]",
         examples: "Sequence[Example]",
         student: "tuple[Any, Parts] | None",
+        size: str,
     ) -> "Founding | None":
         """A student without a language model under a teacher; `None` where there is no such thing.
 
@@ -283,6 +289,7 @@ class Family(Protocol):
             teacher, speaker, folder, voices: the model to learn from.
             examples: what it says, all that will be learned from.
             student: sizes and parts to go on from; `None` begins anew.
+            size: of what begins anew, one of `sizes`; "" for the usual one.
 
         Raises:
             UsageError: the teacher is none for this family.

@@ -63,7 +63,8 @@ class DistillRecipe:
     family: Annotated[
         str,
         _stages(
-            "Make a new model of a family without a language model, mvc, in place of a student.",
+            "Make a new model of a family without a language model, mvc (larger: mvc:small, "
+            "mvc:default), in place of a student.",
             "NAME",
         ),
     ] = ""

@@ -8,7 +8,7 @@ import torch
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.engine.training.trainer import Trainer
-from mamtra_cli.errors import PlanError
+from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.families.mvc import config
 from mamtra_cli.families.mvc.config import ConditionerConfig
 from mamtra_cli.recipes import DistillRecipe, SynthRecipe
@@ -71,6 +71,16 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     distill(DistillRecipe(resume=tmp_path / "other.run", device="cpu"))
     one, two = weights(tmp_path / "made"), weights(tmp_path / "other")
     assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_a_larger_size_is_named_with_the_family(
+    recipe: DistillRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(config.PRESETS, "default", replace(SMALL, width=48))
+    with pytest.raises(UsageError, match="no size `huge`"):
+        distill(replace(recipe, family="mvc:huge"))
+    distill(replace(recipe, family="mvc:default", steps=1))
+    assert weights(tmp_path / "made")["embedding.weight"].shape[1] == 48
 
 
 def test_a_teacher_needs_a_language_model(recipe: DistillRecipe, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Toy:
     config_class = ToyConfig
     text_files = ()
     gathered = ()
+    sizes = ()
 
     def part_names(self, config: ToyConfig) -> tuple[str, ...]:
         """One part."""

@@ -17,7 +17,7 @@ from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.students.folder import copy_rest, finite
 from mamtra_cli.engine.students.trained import trained
-from mamtra_cli.errors import PlanError
+from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.events import Report
 from mamtra_cli.families import registry
 from mamtra_cli.families.base import Family
@@ -87,16 +87,26 @@ class NewModel:
     family: Family
     student: Engine | None
     name: str
+    size: str
 
     @classmethod
     def opened(cls, recipe: DistillRecipe, report: Report) -> Self:
-        """The models that a recipe names."""
+        """The models that a recipe names.
+
+        Raises:
+            UsageError: the family has no such size.
+        """
+        name, _, size = recipe.family.partition(":")
+        if size and size not in registry.family(name).sizes:
+            known = ", ".join(f"{name}:{one}" for one in registry.family(name).sizes)
+            raise UsageError(f"`{name}` has no size `{size}`", known or "leave the size out")
         student = Engine.load(recipe.student, device="cpu") if recipe.student else None
         return cls(
             teacher=Engine.load(recipe.teacher or BUILT_IN, device="cpu", report=report),
-            family=registry.family(recipe.family) if student is None else student.family,
+            family=registry.family(name) if student is None else student.family,
             student=student,
             name=recipe.student or recipe.family,
+            size=size,
         )
 
     @property
@@ -125,6 +135,7 @@ class NewModel:
             [teacher.voice(name) for name in teacher.voices()],
             examples,
             None if student is None else (student.config, student.part),
+            self.size,
         )
         if course is None:
             raise PlanError(

@@ -52,6 +52,7 @@ class CosyVoice2(LightCosyVoice2):
     """See `families.base.Family`."""
 
     gathered = (TEXT_TABLE,)
+    sizes: tuple[str, ...] = ()
 
     def part_names(self, config: CosyVoice2Config) -> tuple[str, ...]:
         """Language model, flow and vocoder, and mini's own encoders where the config has them."""

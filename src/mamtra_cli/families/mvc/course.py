@@ -8,7 +8,6 @@ See `families.course.Course`.
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +23,7 @@ from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import UsageError
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.mvc.conditioner import Conditioner
-from mamtra_cli.families.mvc.config import PRESETS, REFERENCE_FRAMES, MVCConfig
+from mamtra_cli.families.mvc.config import REFERENCE_FRAMES, MVCConfig, preset
 from mamtra_cli.families.mvc.lessons import Recording, collate, fitted, losses, with_noise
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS, PhoneFrontEnd
 from mamtra_cli.families.speaker import Loaded, Speaker
@@ -40,7 +39,6 @@ NOTICES = (
     "training at most. It is not the authors' model and has none of their weights, its recurrence "
     "is Mamba-2, and its decoder is not theirs: its numbers say nothing of the paper's."
 )
-PRESET = "mini"
 MEASURED = 64  # examples that the statistics of pitch and energy are taken from
 
 
@@ -53,7 +51,8 @@ class ConditionerCourse:
         folder: its files.
         voices: its voices.
         examples: all that will be learned from.
-        student: sizes and weights to go on from; `None` begins anew with the preset `mini`.
+        student: sizes and weights to go on from; `None` begins anew.
+        size: the preset that begins anew.
 
     Raises:
         UsageError: the teacher lacks what is to be shared, or cannot tell durations.
@@ -69,6 +68,7 @@ class ConditionerCourse:
         voices: Sequence[Voice],
         examples: Sequence[Example],
         student: tuple[MVCConfig, Conditioner] | None = None,
+        size: str = "mini",
     ) -> None:
         front, sizes = teacher.front_end, teacher.config
         shared = ("flow", "mel", "hift", "source_filter", "speaker_encoder")
@@ -91,7 +91,7 @@ class ConditionerCourse:
         for example in examples:
             self.company.setdefault(self._voice(example), []).append(example)
         if student is None:
-            plain = replace(PRESETS[PRESET], symbols=len(front.vocabulary))
+            plain = preset(size, symbols=len(front.vocabulary))
             whole = {name: getattr(sizes, name) for name in shared}
             conditioner = fitted(plain, [self.recording(one) for one in examples[:MEASURED]])
             self.config = MVCConfig(conditioner=conditioner, **whole)

@@ -41,6 +41,7 @@ class MVC:
     config_class = MVCConfig
     text_files: tuple[str, ...] = ()
     gathered: tuple[str, ...] = ()
+    sizes = ("mini", "small", "default")
 
     def part_names(self, config: MVCConfig) -> tuple[str, ...]:
         """Conditioner, flow, vocoder and speaker encoder."""
@@ -122,6 +123,7 @@ class MVC:
         voices: Sequence[Voice],
         examples: Sequence[Example],
         student: tuple[Any, Parts] | None,
+        size: str = "",
     ) -> ConditionerCourse:
         """A conditioner under a model with a flow and a vocoder."""
         known: tuple[MVCConfig, Conditioner] | None = None
@@ -129,7 +131,8 @@ class MVC:
             part = student[1]("conditioner").requires_grad_(True)
             assert isinstance(part, Conditioner)
             known = student[0], part
-        return ConditionerCourse(teacher, speaker, folder, voices, examples, known)
+        size = size or self.sizes[0]
+        return ConditionerCourse(teacher, speaker, folder, voices, examples, known, size)
 
     def shortened(
         self, model: Loaded, speaker: Speaker, voices: Sequence[Voice], steps: int

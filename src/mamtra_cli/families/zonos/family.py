@@ -58,6 +58,7 @@ class Zonos:
     config_class = ZonosConfig
     text_files: tuple[str, ...] = ()
     gathered: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
 
     def part_names(self, config: ZonosConfig) -> tuple[str, ...]:
         """The language model, the codec and the speaker encoder."""
