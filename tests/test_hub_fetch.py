@@ -1,6 +1,7 @@
 """Published models from a hub: only what is needed, resumed, cached, told by commit."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +155,15 @@ def test_unknown_revision_is_told(worker: Worker) -> None:
     done = worker.run("convert", f"{PUBLISHED.name}@v9", *QUICK, "--json", "-o", "never")
     assert done.rc == 1
     assert "no revision `v9`" in done.json["error"]
+
+
+def test_model_that_is_not_whole_in_the_cache_is_told_offline(
+    environment: dict[str, str], home: Path, converted: Done, tmp_path: Path
+) -> None:
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    (lost,) = (tmp_path / "home").rglob("snapshots/*/llm.pt")
+    lost.unlink()
+    alone = {**environment, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    done = mamtra("convert", "cosyvoice2", *QUICK, "--json", "-o", tmp_path / "never", env=alone)
+    assert done.rc == 1
+    assert "is not whole in the cache" in done.json["error"]

@@ -173,8 +173,16 @@ def from_cache(hub: Any, repo: str, asked: dict[str, Any], failure: Exception) -
     try:
         return Path(hub.snapshot_download(repo, **asked, local_files_only=True))
     except LocalEntryNotFoundError as error:
-        told = isinstance(failure, HfHubHTTPError)
-        raise (failure if told else error) from failure.__cause__
+        told = failure.__cause__ if isinstance(failure, LocalEntryNotFoundError) else failure
+        if isinstance(told, HfHubHTTPError):
+            raise failure from failure.__cause__
+        cache = Path(asked["cache_dir"] or hub.constants.HF_HUB_CACHE)
+        if any((cache / f"models--{repo.replace('/', '--')}" / "snapshots").glob("*/*")):
+            raise HubError(
+                f"`{repo}` is not whole in the cache, and the hub cannot be reached",
+                "run it once where the hub can be reached: only what is missing is fetched",
+            ) from error
+        raise error from failure.__cause__
 
 
 def cached(repository: Repository, file: str) -> Path | None:
@@ -191,14 +199,19 @@ def cached(repository: Repository, file: str) -> Path | None:
 
 def missing_bytes(hub: Any, repo: str, asked: dict[str, Any]) -> tuple[int, Exception | None]:
     """Bytes that a download would fetch; or why the hub cannot be asked and the cache must do."""
-    from huggingface_hub.errors import DryRunError, HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        DryRunError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         files = hub.snapshot_download(repo, **asked, dry_run=True)
     except DryRunError as error:
         cause = error.__cause__
         return 0, cause if isinstance(cause, Exception) else error
-    except (HfHubHTTPError, OfflineModeIsEnabled) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         return 0, error
     return sum(file.file_size or 0 for file in files if file.will_download), None
 

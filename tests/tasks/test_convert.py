@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -389,3 +390,25 @@ def test_bad_weights_are_refused_and_leave_nothing(tmp_path: Path, what: str) ->
         convert(of(teacher, tmp_path / "s", ratio="1:1"))
     assert "lm" in said.value.message
     assert [entry.name for entry in tmp_path.iterdir()] == ["teacher"]
+
+
+def test_link_that_leads_out_of_the_teacher_is_refused_and_weights_may_be_one(
+    teacher: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(teacher, tmp_path / "teacher")
+    (tmp_path / "secret").write_text("of this machine")
+    weights = tmp_path / "teacher" / "flow.safetensors"
+    weights.rename(tmp_path / "elsewhere.safetensors")
+    weights.symlink_to(tmp_path / "elsewhere.safetensors")
+    recipe = ConvertRecipe(
+        teacher=str(tmp_path / "teacher"),
+        output=tmp_path / "student",
+        calibrate="none",
+        check_tokens=0,
+    )
+    convert(recipe)
+    assert (tmp_path / "student" / "flow.safetensors").is_file()
+    (tmp_path / "teacher" / "notes.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match=r"`notes\.txt` is a link that leads out"):
+        convert(replace(recipe, output=tmp_path / "other"))
+    assert not (tmp_path / "other").exists()

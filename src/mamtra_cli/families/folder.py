@@ -80,6 +80,13 @@ class Source(Protocol):
         ...
 
 
+def _inside(path: Path, root: Path) -> bool:
+    """Whether a file lies in a folder, or in the cache of a hub where the folder is a snapshot."""
+    real, home = path.resolve(), root.resolve()
+    cached = home.parent.name == "snapshots" and real.is_relative_to(home.parents[1] / "blobs")
+    return cached or real.is_relative_to(home)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnSource:
     """A folder in our format."""
@@ -115,7 +122,11 @@ class OwnSource:
         return {name: sha256(self.folder.file(name))}
 
     def companions(self, part: str) -> dict[str, Path]:
-        """Everything but what is written anew, code and what is hidden."""
+        """Everything but what is written anew, code and what is hidden.
+
+        Raises:
+            CheckpointError: a file that is no weights is a link that leads out of the folder.
+        """
         skip, root = STAYS | {f"{part}{SUFFIX}"}, self.folder.path
         found = {}
         for path in sorted(root.rglob("*")):
@@ -124,6 +135,11 @@ class OwnSource:
             # Graphs belong to the weights that they name: `flow_encoder.onnx` to those of `flow`.
             stale = path.suffix == GRAPH and path.stem.partition("_")[0] == part
             if path.is_file() and not (hidden or stale or name in skip or path.suffix == ".py"):
+                if path.suffix != SUFFIX and not _inside(path, root):
+                    raise CheckpointError(
+                        f"`{name}` is a link that leads out of `{root}`",
+                        "put the file itself there, or delete the link",
+                    )
                 found[name] = path
         shared = () if self.folder.shares is None else self.folder.shares.files
         return found | {name: self.folder.file(name) for name in shared if name not in skip}

@@ -123,3 +123,11 @@ def test_byte_order_mark_of_a_text_is_not_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Hello.", encoding="utf-8-sig")
     (clip,) = clips(find(tmp_path))
     assert clip.text == "Hello."
+
+
+def test_csv_of_semicolons_is_read_and_columns_are_told(tmp_path: Path) -> None:
+    path = write_list(tmp_path / "list.csv", 'audio;text\n1.wav;"one; two, three"\n2.wav;four\n')
+    assert [clip.text for clip in clips(find(path))] == ["one; two, three", "four"]
+    (bad,) = find(write_list(path, "clip;words\n1.wav;x\n")).entries()
+    assert isinstance(bad, Bad)
+    assert bad.cause.endswith("columns: `clip`, `words`")

@@ -62,24 +62,29 @@ def ljspeech(folder: Path, *, text_key: str = "") -> Entries:
 def table(path: Path, *, text_key: str = "") -> Entries:
     """Yield the rows of a CSV or TSV file with a header: `file_name` (or `path`) and a text.
 
+    The columns of a CSV file are parted by `;` where its header has more of them than commas.
+
     In TSV a quotation mark is one of the text, as Common Voice writes it: taken for a bracket, an
     odd one would swallow the rows that follow.
     """
-    file = io.StringIO(_read(path), newline="")
-    plain = path.suffix == ".tsv"
+    text = _read(path)
+    file, plain = io.StringIO(text, newline=""), path.suffix == ".tsv"
+    header = text.partition("\n")[0]
+    comma = ";" if header.count(";") > header.count(",") else ","
     rows: csv.DictReader[str] = csv.DictReader(
         file,
-        delimiter="\t" if plain else ",",
+        delimiter="\t" if plain else comma,
         quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
     )
     try:
         for row in rows:
             where = f"{path.name}:{rows.line_num}"
             name = next((row[k] for k in ("file_name", "audio", "path") if row.get(k)), None)
-            text = find_text(dict(row), text_key)
-            if name is None or text is None:
+            spoken = find_text(dict(row), text_key)
+            if name is None or spoken is None:
                 lacking = "`file_name`" if name is None else f"`{text_key or 'text'}`"
-                cause = f"the row has no {lacking}"
+                columns = ", ".join(f"`{column}`" for column in rows.fieldnames or ())
+                cause = f"the row has no {lacking}; columns: {columns}"
                 yield Bad(id=where, source=where, code="entry", cause=cause)
                 continue
             home = path.parent
@@ -87,7 +92,7 @@ def table(path: Path, *, text_key: str = "") -> Entries:
             beside = home / name if (home / name).exists() else home / "clips" / name
             audio = beside if beside.exists() else home / name
             source = Path(name).name if Path(name).is_absolute() else name
-            yield Clip(id=name_of(name), text=text, source=source, audio=audio)
+            yield Clip(id=name_of(name), text=spoken, source=source, audio=audio)
     except csv.Error as error:
         raise DataError(f"cannot read `{path}`: {error}") from error
 
