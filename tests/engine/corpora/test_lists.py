@@ -1,5 +1,6 @@
 """Lists of clips and odd names: every line is an entry, and none of them is fatal."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from tests.sounds import RATE, write_sound
 
 from mamtra_cli.engine.corpora.clip import Bad, Clip
 from mamtra_cli.engine.corpora.corpus import Corpus, find
-from mamtra_cli.errors import AudioError
+from mamtra_cli.errors import AudioError, DataError
 
 
 def clips(corpus: Corpus) -> list[Clip]:
@@ -123,6 +124,13 @@ def test_byte_order_mark_of_a_text_is_not_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Hello.", encoding="utf-8-sig")
     (clip,) = clips(find(tmp_path))
     assert clip.text == "Hello."
+
+
+def test_archive_of_empty_lines_is_refused(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "list.jsonl.gz", "wb", 1) as file:
+        file.write(b"\n" * 1_000_002)
+    with pytest.raises(DataError, match="empty lines"):
+        list(find(tmp_path / "list.jsonl.gz").entries())
 
 
 def test_csv_of_semicolons_is_read_and_columns_are_told(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ AUDIO_KEYS = ("audio", "audio_filepath", "audio_path", "audio_file", "file_name"
 START_KEYS = ("start", "offset")
 LENGTH_KEYS = ("duration", "seconds")
 LONGEST = 16 << 20  # bytes of a line
+EMPTY = 1_000_000  # empty lines of a file; more of them unfold from an archive of a few bytes
 MOST = 1e308  # seconds: beyond every clip, which is told where it is cut
 
 
@@ -60,11 +61,15 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any] | Bad]]:
             file.seek(0)
             source: Any = io.TextIOWrapper(file, encoding="utf-16", newline="\n") if wide else file
             # A line in an archive may be larger than the memory.
+            empty = 0
             lines: Iterable[str | bytes] = iter(lambda: source.readline(LONGEST), source.read(0))
             for number, line in enumerate(lines, 1):
                 if len(line) >= LONGEST:
                     raise DataError(f"line {number} of `{path}` has more than {LONGEST >> 20} MB")
                 if not line.strip():
+                    empty += 1
+                    if empty > EMPTY:
+                        raise DataError(f"`{path}` has more than {EMPTY:,} empty lines")
                     continue
                 where = f"{path.name}:{number}"
                 try:
