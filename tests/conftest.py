@@ -1,5 +1,6 @@
 """House-wide test rules: NaN-filled `torch.empty`, no network, a GPU, where the goldens are."""
 
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "ray" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look again at what was imported."""
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
