@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,20 @@ def mels(engine: Engine, said: Spoken, steps: int) -> tuple[list[Tensor], float]
     return made, time.process_time() - start
 
 
-def heard(engine: Engine, said: Spoken, steps: int) -> dict[str, float]:
-    """Share of words that Whisper base hears wrong, and the mean opinion of DNSMOS."""
+@cache
+def judges() -> tuple[Any, Any]:
+    """Who hears words, and who has an opinion; opened once."""
     from mamtra_cli.engine.judging.faster_whisper import FasterWhisper
-    from mamtra_cli.engine.judging.metrics import count
     from mamtra_cli.engine.judging.opinion import open_opinions
 
-    ears, judges = FasterWhisper("whisper-base"), open_opinions("dnsmos")
+    return FasterWhisper("whisper-base"), open_opinions("dnsmos")[0]
+
+
+def heard(engine: Engine, said: Spoken, steps: int) -> dict[str, float]:
+    """Share of words that Whisper base hears wrong, and the mean opinion of DNSMOS."""
+    from mamtra_cli.engine.judging.metrics import count
+
+    ears, critic = judges()
     wrong = words = 0
     opinions = []
     for i, (text, tokens, prompt) in enumerate(said):
@@ -79,8 +87,7 @@ def heard(engine: Engine, said: Spoken, steps: int) -> dict[str, float]:
         wave = np.clip(np.asarray(engine.speaker.codec.whole(frames, prompt, options)), -1, 1)
         found = count(text, ears.transcribe(wave, engine.sample_rate), "whisper-en")
         wrong, words = wrong + found.errors, words + found.words
-        (told,) = [one.score(wave, engine.sample_rate) for one in judges]
-        opinions.append(next(value for key, value in told.items() if key.endswith("ovrl")))
+        opinions.append(critic.score(wave, engine.sample_rate)["dnsmos_ovrl"])
     return {"wer": wrong / words, "dnsmos": sum(opinions) / len(opinions)}
 
 

@@ -31,7 +31,7 @@ MIXED = 0.5  # share of utterances in a mix of two voices, so that a new voice i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class Shown:
     """What a flow is shown of utterances: means (B, mel, T), and mask (B, T), True = real."""
 
     mu: Tensor
@@ -59,7 +59,7 @@ class FewSteps:
         self,
         config: Any,
         flow: Flow,
-        shown: Callable[[Sequence[Any], bool], Heard],
+        shown: Callable[[Sequence[Any], bool], Shown],
         speakers: Sequence[Tensor],
         steps: int,
     ) -> None:
@@ -155,7 +155,7 @@ class FewSteps:
             frames += heard.mu.shape[2]
         return {f"mel_{count}": torch.tensor(total / frames) for count, total in sums.items()}
 
-    def _known(self, examples: Sequence[Any], heard: Heard, generator: torch.Generator) -> Tensor:
+    def _known(self, examples: Sequence[Any], heard: Shown, generator: torch.Generator) -> Tensor:
         """Of half the rows the beginning, as a recording would show it."""
         draws = torch.rand((2, len(examples)), generator=generator)
         cond = torch.zeros_like(heard.mu)
@@ -222,27 +222,27 @@ def intervals(steps: int, teacher_steps: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def of_tokens(flow: Flow) -> Callable[[Sequence[Any], bool], Heard]:
+def of_tokens(flow: Flow) -> Callable[[Sequence[Any], bool], Shown]:
     """What a flow is shown of utterances of tokens: what its own encoder makes of them."""
     device = flow.input_embedding.weight.device
 
-    def shown(examples: Sequence[Any], streaming: bool) -> Heard:
+    def shown(examples: Sequence[Any], streaming: bool) -> Shown:
         lens = torch.tensor([len(example.tokens) for example in examples])
         ids = torch.zeros((len(examples), int(lens.max())), dtype=torch.long)
         for row, example in zip(ids, examples, strict=True):
             row[: len(example.tokens)] = torch.tensor(example.tokens)
         mu, mask = flow.encode(ids.to(device), lens.to(device), streaming=streaming)
         assert mask is not None
-        return Heard(mu=mu, mask=mask)
+        return Shown(mu=mu, mask=mask)
 
     return shown
 
 
-def of_means(made: Callable[[Any], Tensor]) -> Callable[[Sequence[Any], bool], Heard]:
+def of_means(made: Callable[[Any], Tensor]) -> Callable[[Sequence[Any], bool], Shown]:
     """What a flow is shown of utterances that another network makes (T, mel) of, each once."""
     kept: dict[str, Tensor] = {}
 
-    def shown(examples: Sequence[Any], streaming: bool) -> Heard:
+    def shown(examples: Sequence[Any], streaming: bool) -> Shown:
         del streaming
         for example in examples:
             if example.id not in kept:
@@ -250,6 +250,6 @@ def of_means(made: Callable[[Any], Tensor]) -> Callable[[Sequence[Any], bool], H
         rows = [kept[example.id] for example in examples]
         mu = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).transpose(1, 2)
         lens = torch.tensor([len(row) for row in rows], device=mu.device)
-        return Heard(mu=mu, mask=lengths_to_mask(lens, mu.shape[2]))
+        return Shown(mu=mu, mask=lengths_to_mask(lens, mu.shape[2]))
 
     return shown
