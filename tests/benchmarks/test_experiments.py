@@ -213,3 +213,18 @@ def test_smoke_study_trains_hears_reports_and_does_nothing_twice(
     assert again.out == first.out
     assert again.err == ""
     assert (folder / "initialisation.svg").read_bytes() == svg
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_smoke_study_of_mixers_tells_what_layers_cost(
+    experiments: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["mixers", "--smoke", "--out", str(tmp_path), "--phase", "train,report"]
+    assert experiments.main(arguments) == 0
+    first = capsys.readouterr().out
+    lines = (tmp_path / "mixers-smoke" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["train", "train", "steps"]
+    assert "| kv-shared-state, no gate | - | 72 |" in first
+    assert experiments.main(arguments) == 0
+    assert capsys.readouterr().out == first
