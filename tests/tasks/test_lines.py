@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.command import mamtra
 
 from mamtra_cli.engine.speaking import lines as speaking
 from mamtra_cli.engine.speaking.records import RESULTS
-from mamtra_cli.errors import DataError, UsageError
+from mamtra_cli.errors import DataError, MamtraError, UsageError
 from mamtra_cli.recipes import SynthRecipe
 from mamtra_cli.recipes.lines import LineRecord
-from mamtra_cli.tasks.lines import shard_of, speak_file
+from mamtra_cli.tasks.lines import FIELDS, read_lines, shard_of, speak_file
 from mamtra_cli.tasks.synth import synth
 
 TEXTS = ["Hello.", "It is 5 p.m.", "Two pieces. They are said.", "Good evening to you all."]
@@ -135,3 +137,26 @@ def test_the_command_writes_a_record_a_line_and_fails_for_those_it_could_not_spe
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert sorted(bool(line["error"]) for line in lines) == [False, True]
     assert "1 of 2 lines" in done.err
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+LINES = st.text(max_size=40) | st.dictionaries(st.sampled_from([*FIELDS, "x"]), JSON).map(
+    json.dumps
+)
+
+
+@given(st.lists(LINES, max_size=4))
+def test_no_file_of_lines_makes_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    source = tmp_path_factory.getbasetemp() / "any.jsonl"
+    source.write_text("\n".join(lines), "utf-8", "surrogatepass")
+    try:
+        found = list(read_lines(recipe(source, source.parent), "wav"))
+    except MamtraError:
+        return  # told in a line
+    assert len({line.id for line in found}) == len(found)
