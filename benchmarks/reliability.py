@@ -154,6 +154,8 @@ def main() -> int:
     arguments = parse()
     tallies = logged(arguments.log)
     log = None if arguments.log is None else arguments.log.resolve()
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="reliability-") as name:
         folder = Path(name).resolve() / "work"
         home = folder.parent / "home"
