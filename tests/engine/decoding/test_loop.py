@@ -1,6 +1,4 @@
-"""Many utterances to outcomes: seeds, new attempts, the order they end in."""
-
-from dataclasses import replace
+"""Many utterances to outcomes: seeds, the order they end in."""
 
 from tests.engine.decoding.lines import EOS, Lines, Said
 from tests.engine.tiny import tiny_engine
@@ -46,19 +44,3 @@ def test_seed_decides_what_is_said() -> None:
         for seed in (1, 1, 2)
     )
     assert first == same != other
-
-
-def test_refused_utterances_are_tried_again_and_no_others() -> None:
-    engine = tiny_engine()
-    model = engine.speaker.tokens
-    assert model is not None
-    strict = GuardLimits(max_share=0.1, slack=0)
-    tries = [
-        replace(made, script=replace(made.script, expected=1.0))
-        for made in (utterance(engine, "some words here.", seed) for seed in range(4))
-    ]
-    outcomes = dict(decode(model, tries, Sampling(), strict, rows=3, retries=1))
-    assert sorted(outcomes) == [0, 1, 2, 3]
-    assert all(outcome.rejection is not None for outcome in outcomes.values())
-    again = dict(decode(model, [tries[0].attempt(1)], Sampling(), strict))
-    assert again[0].tokens == outcomes[0].tokens

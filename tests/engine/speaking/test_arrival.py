@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.speaking.arrival import speak_arriving, takes_turns
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak
-from mamtra_cli.errors import AudioRejectedError, TextError
+from mamtra_cli.errors import AudioRejectedError, TextError, UsageError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.ops.sampling import Sampling
 
@@ -79,6 +80,37 @@ def test_model_trained_for_it_speaks_in_the_middle_of_a_sentence() -> None:
     assert len(seen) < len(parts) - 1
     with pytest.raises(AudioRejectedError, match="no end after"):
         list(chunks)
+
+
+def test_turns_that_nobody_has_heard_are_tried_again_with_all_text_that_came() -> None:
+    engine = tiny_engine(positions="sequential")
+    engine.part("lm").llm_decoder.bias[engine.config.lm.eos_id] = 30.0
+    model = engine.speaker.tokens
+    assert model is not None
+    read, reads = model.read, []
+
+    def fickle(asked: Any, *given: Any) -> Any:
+        scores, rows = read(asked, *given)
+        reads.append(asked)
+        return (scores * float("nan") if len(reads) == 1 else scores), rows
+
+    model.read = fickle  # type: ignore[method-assign]
+    heard: list[Event] = []
+    parts = ["one ", "two three four"]
+    chunks = list(speak_arriving(engine, parts, tiny_voice(), OPTIONS, heard.append))
+    done = chunks[-1].piece
+    assert done is not None
+    assert (done.text, done.attempts) == ("one two three four", 2)
+    assert done.rejected == ("non_finite",)
+    assert done.seconds == pytest.approx(done.tokens / 25)
+    assert any(isinstance(event, Note) and "trying again" in event.text for event in heard)
+
+
+def test_turns_have_no_longest_piece() -> None:
+    engine = tiny_engine(positions="sequential")
+    options = replace(OPTIONS, max_seconds=3.0)
+    with pytest.raises(UsageError, match="--max-seconds"):
+        list(speak_arriving(engine, ["one ", "two"], tiny_voice(), options))
 
 
 def test_turns_end_with_their_text() -> None:

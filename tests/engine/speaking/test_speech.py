@@ -11,8 +11,9 @@ from tests.engine.tiny import tiny_engine, tiny_voice
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.pieces import Chunk
+from mamtra_cli.engine.speaking.pieces import Chunk, Piece
 from mamtra_cli.engine.speaking.speech import speak, speak_frames
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.errors import AudioRejectedError, TextError
 from mamtra_cli.events import Event, Note
 from mamtra_cli.ops.sampling import Sampling
@@ -155,6 +156,25 @@ def test_silent_speech_is_refused() -> None:
 def test_unspeakable_piece_is_told_before_any_sound(engine: Engine) -> None:
     with pytest.raises(TextError, match="cannot speak"):
         next(speak(engine, "fine. so far. \u4f60.", tiny_voice(), OPTIONS))
+
+
+def test_a_mute_utterance_is_frames_alone_and_says_why_it_ended(engine: Engine) -> None:
+    """Its frames are those that are heard otherwise, and no part that makes sound is loaded."""
+    heard = list(speak(engine, "some words.", tiny_voice(), OPTIONS))[-1]
+    piece = Piece(ids=engine.encode("some words."), voice=tiny_voice())
+    for limits, refused in ((OPEN, False), (replace(OPEN, max_share=0.01, slack=0), True)):
+        utterances = Utterances(engine, limits=limits)
+        options = replace(OPTIONS, mute=True, retries=20 if not refused else 1)
+        utterances.say(options, [piece])
+        news = []
+        while utterances.busy:
+            news += utterances.step()
+        assert news[-1].done
+        if refused:
+            assert [one.refused is not None for one in news] == [True, True]
+        else:
+            assert [tuple(one.chunk.frames) for one in news if one.chunk] == [tuple(heard.frames)]
+            assert all(len(one.chunk.audio) == 0 for one in news if one.chunk)
 
 
 def test_known_tokens_are_spoken(engine: Engine) -> None:

@@ -1,12 +1,12 @@
-"""Scripts to outcomes: one at a time as its frames come, or many with new attempts.
+"""Scripts to outcomes, each tried once: one as its frames come, or many together.
 
-Both drive `Streams`, which is the only loop over frames there is.
+Both drive `Streams`, which is the only loop over frames there is. New attempts at what a guard
+refused are made in `speaking/utterances.py`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mamtra_cli.engine import seeds
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.decoding.streams import ROWS, Event, Outcome, Streams
 from mamtra_cli.families.script import Script, TokenModel
@@ -19,15 +19,6 @@ class Utterance:
 
     script: Script
     seed: int = 0
-
-    def attempt(self, number: int) -> "Utterance":
-        """The same utterance for another attempt; number 0 is itself."""
-        return Utterance(script=self.script, seed=reseeded(self.seed, number))
-
-
-def reseeded(seed: int, attempt: int) -> int:
-    """The seed of an attempt; that of number 0 is the seed itself."""
-    return seed + attempt * seeds.ATTEMPTS_APART
 
 
 def speak_one(
@@ -50,7 +41,6 @@ def decode(
     limits: GuardLimits | None = None,
     *,
     rows: int = ROWS,
-    retries: int = 0,
 ) -> Iterator[tuple[int, Outcome]]:
     """Decode many utterances, `rows` at a time; yields (index, outcome) as they end.
 
@@ -60,21 +50,13 @@ def decode(
         sampling: how to choose.
         limits: what the guards tolerate.
         rows: utterances decoded together.
-        retries: new attempts for a rejected utterance.
     """
     streams = Streams(model, rows=rows, limits=limits)
-    tries = {
-        streams.add(utterance.script, sampling, seed=utterance.seed): (index, 0)
+    places = {
+        streams.add(utterance.script, sampling, seed=utterance.seed): index
         for index, utterance in enumerate(utterances)
     }
     while streams.busy:
         for event in streams.step():
-            if event.outcome is None:
-                continue
-            index, attempt = tries.pop(event.id)
-            if event.outcome.rejection is None or attempt >= retries:
-                yield index, event.outcome
-                continue
-            again = utterances[index].attempt(attempt + 1)
-            id = streams.add(again.script, sampling, seed=again.seed)
-            tries[id] = (index, attempt + 1)
+            if event.outcome is not None:
+                yield places[event.id], event.outcome

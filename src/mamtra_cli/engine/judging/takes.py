@@ -1,31 +1,29 @@
 """Test sentences spoken by a model: every take with its tokens, its sound and what guards refused.
 
-A take is one sentence with one seed, cut into pieces and tried again as `speech.speak` does, but
-many at once. The first attempts are kept count of: a model that needs three tries is worse than
-one that needs one. Knows nothing of recognisers and scores.
+A take is one sentence with one seed, cut into pieces; all pieces of all takes run together, each
+tried again as utterances.py does. The first attempts are kept count of: a model that needs three
+tries is worse than one that needs one. Knows nothing of recognisers and scores.
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mamtra_cli.engine import seeds
-from mamtra_cli.engine.decoding.guards import Rejection, check_audio
-from mamtra_cli.engine.decoding.loop import Utterance, decode, reseeded
-from mamtra_cli.engine.decoding.streams import Outcome
 from mamtra_cli.engine.judging.seed_tts import Sentence
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.hearing import faded
 from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import News, Piece
 from mamtra_cli.engine.speaking.speech import speak_frames
+from mamtra_cli.engine.speaking.utterances import EDGE_SECONDS, Utterances
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Advance, Note, Report, ignore
 from mamtra_cli.families.lessons import Example
-from mamtra_cli.families.script import Frame, Script
+from mamtra_cli.families.script import Frame
 from mamtra_cli.voices.clip import read_clip
 from mamtra_cli.voices.voice import Voice
 
@@ -54,7 +52,8 @@ class Take:
 
     Attributes:
         job: what was asked.
-        ids, frames: text ids and frames of each piece; none for a refused piece.
+        ids, frames: text ids and frames of each piece; no frames of a refused one.
+        seeds: of the sound of each piece.
         expected: frames that the text should take, or `None` where the model cannot say.
         causes: guards that refused an attempt, in order.
         first_causes: those of the first attempts alone.
@@ -65,6 +64,7 @@ class Take:
     job: Job
     ids: list[tuple[int, ...]] = field(default_factory=list)
     frames: list[tuple[Frame, ...]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
     expected: float | None = None
     causes: list[str] = field(default_factory=list)
     first_causes: list[str] = field(default_factory=list)
@@ -96,9 +96,8 @@ class _Piece:
 
     take: Take
     number: int
-    seed: int
-    script: Script | None
-    wave: Wave | None = None
+    chunks: list[Wave] = field(default_factory=list)
+    tried: bool = False
 
 
 def speak_jobs(
@@ -120,67 +119,64 @@ def speak_jobs(
         clock: told of the seconds spent.
         report: hears of every take, and of texts that cannot be spoken.
     """
-    clock = clock or Clock()
-    found = [_plan(engine, job, report) for job in jobs]
-    pieces = [piece for _, parts in found for piece in parts]
-    waiting = list(range(len(pieces)))
-    open_pieces = Counter(id(piece.take) for piece in pieces)
-
-    def settle(piece: _Piece) -> None:
-        open_pieces[id(piece.take)] -= 1
-        if not open_pieces[id(piece.take)]:
+    takes = [_plan(engine, job, report) for job in jobs]
+    started = time.perf_counter()
+    utterances = Utterances(engine, rows=rows)
+    pieces: dict[int, _Piece] = {}
+    for take in takes:
+        for number, ids in enumerate(take.ids):
+            # An utterance of its own: a piece that is refused does not end the others.
+            options = SpeechOptions(seed=take.seeds[number], retries=retries)
+            spoken = utterances.say(options, [Piece(ids=ids, voice=take.job.voice)])
+            pieces[spoken] = _Piece(take=take, number=number)
+        if not take.ids:
             report(Advance())
-
-    for _, parts in found:
-        if not parts:
-            report(Advance())
-    for attempt in range(retries + 1):
-        again = []
-        tries = [pieces[index] for index in waiting]
-        started, sound = time.perf_counter(), clock.sound
-        for place, outcome in _outcomes(engine, tries, attempt, rows):
-            piece = pieces[waiting[place]]
-            rejection = outcome.rejection or _sound(engine, piece, outcome, clock)
-            if rejection is None:
-                settle(piece)
-                continue
-            piece.take.causes.append(rejection.cause)
-            if attempt == 0:
-                piece.take.first_causes.append(rejection.cause)
-            again.append(waiting[place])
-            if attempt == retries:
-                settle(piece)
-        clock.tokens += time.perf_counter() - started - (clock.sound - sound)
-        waiting = sorted(again)
-        if not waiting:
-            break
-    gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
-    for take, parts in found:
-        waves = [piece.wave for piece in parts if piece.wave is not None]
-        if len(waves) < len(parts):
-            take.refused = True
+    left = {id(take): len(take.ids) for take in takes}
+    while utterances.busy:
+        for news in utterances.step():
+            piece = pieces[news.id]
+            _heard(piece, news)
+            if news.done:
+                left[id(piece.take)] -= 1
+                if not left[id(piece.take)]:
+                    report(Advance())
+    if clock is not None:
+        clock.sound += utterances.sound_seconds
+        clock.tokens += time.perf_counter() - started - utterances.sound_seconds
+    for take in takes:
         if not take.refused:
-            take.wave = np.concatenate([part for wave in waves for part in (gap, wave)][1:])
-    return [take for take, _ in found]
+            own = [piece for piece in pieces.values() if piece.take is take]
+            take.wave = _joined(engine, [np.concatenate(piece.chunks) for piece in own])
+    return takes
 
 
-def _outcomes(
-    engine: Engine, pieces: Sequence[_Piece], attempt: int, rows: int
-) -> Iterator[tuple[int, Outcome]]:
-    """Places of pieces, and how an attempt at each ended."""
-    speaker = engine.speaker
-    if speaker.tokens is None:
-        for place, piece in enumerate(pieces):
-            ids, voice = piece.take.ids[piece.number], piece.take.job.voice
-            made = speaker.made(ids, voice, seed=reseeded(piece.seed, attempt))
-            yield place, Outcome(frames=tuple(frame for part in made for frame in part.frames))
-        return
-    tries = [
-        Utterance(script=piece.script, seed=piece.seed).attempt(attempt)
-        for piece in pieces
-        if piece.script is not None
-    ]
-    yield from decode(speaker.tokens, tries, engine.sampling, rows=rows)
+def _heard(piece: _Piece, news: News) -> None:
+    """Write down what became of a piece.
+
+    Raises:
+        MamtraError: it could not be spoken for another reason than its sound.
+    """
+    take = piece.take
+    if news.refused is not None:
+        cause = news.refused[1].cause
+        take.causes.append(cause)
+        if not piece.tried:
+            take.first_causes.append(cause)
+        piece.tried = True
+        take.refused = take.refused or news.done
+    elif news.error is not None:
+        raise news.error
+    if news.chunk is not None:
+        piece.chunks.append(np.asarray(news.chunk.audio, np.float32))
+        if news.chunk.piece is not None:
+            take.frames[piece.number] = tuple(news.chunk.frames)
+            take.seeds[piece.number] += news.chunk.piece.attempts - 1
+
+
+def _joined(engine: Engine, waves: Sequence[Wave]) -> Wave:
+    """Pieces (S,) one after the other, as `synth` parts them."""
+    gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
+    return np.concatenate([part for wave in waves for part in (gap, wave)][1:])
 
 
 def examples_of(take: Take) -> list[Example]:
@@ -203,10 +199,12 @@ def examples_of(take: Take) -> list[Example]:
 
 def sound_of(engine: Engine, take: Take) -> Wave:
     """The sound of a spoken take, made again from its frames: (S,) float32."""
-    gap = np.zeros(round(SILENCE * engine.sample_rate), np.float32)
-    options = SpeechOptions(seed=take.job.seed)
-    waves = [speak_frames(engine, said, take.job.voice, options).numpy() for said in take.frames]
-    return np.concatenate([part for wave in waves for part in (gap, wave)][1:])
+    ramp = round(EDGE_SECONDS * engine.sample_rate)
+    waves = [
+        speak_frames(engine, said, take.job.voice, SpeechOptions(seed=seed))
+        for said, seed in zip(take.frames, take.seeds, strict=True)
+    ]
+    return _joined(engine, [np.asarray(faded(wave, ramp)) for wave in waves])
 
 
 def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
@@ -222,44 +220,28 @@ def sentence_voice(engine: Engine, sentence: Sentence, default: Voice) -> Voice:
     return engine.speaker.clone(clip, sentence.id, transcript=sentence.prompt_text)
 
 
-def _plan(engine: Engine, job: Job, report: Report) -> tuple[Take, list[_Piece]]:
-    """Cut a job into utterances; a text that cannot be spoken is a refused take."""
-    take, speaker = Take(job=job), engine.speaker
+def _plan(engine: Engine, job: Job, report: Report) -> Take:
+    """A job cut into pieces; one that cannot be spoken is a refused take."""
+    speaker = engine.speaker
     if job.problem:
-        return _refused(job, job.problem), []
+        return _refused(job, job.problem)
     try:
-        take.ids = [tuple(speaker.encode(piece)) for piece in speaker.pieces(job.sentence.text)]
+        ids = [tuple(speaker.encode(piece)) for piece in speaker.pieces(job.sentence.text)]
     except TextError as error:
         report(Note(text=f"`{job.sentence.id}` cannot be spoken: {error.message}", warning=True))
-        return _refused(job, "text"), []
-    take.frames = [()] * len(take.ids)
-    parts = [
-        _Piece(
-            take=take,
-            number=number,
-            seed=job.seed + number * seeds.PIECES_APART,
-            script=None if speaker.tokens is None else speaker.begin(row, job.voice),
-        )
-        for number, row in enumerate(take.ids)
-    ]
-    known = [None if piece.script is None else piece.script.expected for piece in parts]
-    if all(value is not None for value in known):
-        take.expected = float(sum(value or 0.0 for value in known))
-    return take, parts
+        return _refused(job, "text")
+    take = Take(
+        job=job,
+        ids=ids,
+        frames=[()] * len(ids),
+        seeds=[job.seed + number * seeds.PIECES_APART for number in range(len(ids))],
+    )
+    if speaker.tokens is not None:
+        known = [speaker.begin(row, job.voice).expected for row in ids]
+        if None not in known:
+            take.expected = float(sum(value or 0.0 for value in known))
+    return take
 
 
 def _refused(job: Job, cause: str) -> Take:
     return Take(job=job, causes=[cause], first_causes=[cause], refused=True)
-
-
-def _sound(engine: Engine, piece: _Piece, outcome: Outcome, clock: Clock) -> Rejection | None:
-    """Make the sound of a piece and judge it; a good one is kept."""
-    started = time.perf_counter()
-    options = SpeechOptions(seed=piece.take.job.seed)
-    wave = speak_frames(engine, outcome.frames, piece.take.job.voice, options)
-    rejection = check_audio(wave)
-    if rejection is None:
-        piece.wave = wave.to(torch.float32).numpy()
-        piece.take.frames[piece.number] = outcome.frames
-    clock.sound += time.perf_counter() - started
-    return rejection

@@ -10,18 +10,21 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mamtra_cli.engine import seeds
 from mamtra_cli.engine.corpora.clip import Bad, find_text, is_whole, writable
 from mamtra_cli.engine.corpora.jsonl import records
-from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing.prepared import Known, Ledger
 from mamtra_cli.engine.preparing.shard_writer import Row
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Piece
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.errors import DataError, TextError
 from mamtra_cli.families.base import Facts
+from mamtra_cli.families.script import Frame
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.text.encoding import read_text as read_file
 from mamtra_cli.text.sentences import closed
@@ -49,7 +52,7 @@ class _Piece:
     """A text that is spoken at once."""
 
     row: Row
-    utterance: Utterance
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,35 +168,42 @@ class SpokenRows:
                     sha256=digest,
                 )
                 seed = int(digest[:16], 16) >> (64 - SEED_BITS)
-                script = self.engine.speaker.begin(ids)
-                yield _Piece(row=row, utterance=Utterance(script=script, seed=seed))
+                yield _Piece(row=row, seed=seed)
 
     def _speak(self, chunk: Sequence[_Piece]) -> list[tuple[int, Row | Bad]]:
         """Speak pieces; rows come in their order, with their place."""
-        utterances = [piece.utterance for piece in chunk]
-        tokens = self.engine.speaker.tokens
-        assert tokens is not None
+        utterances = Utterances(self.engine, rows=ROWS)
+        places: dict[int, int] = {}
+        for place, piece in enumerate(chunk):
+            options = SpeechOptions(
+                sampling=self.sampling, seed=piece.seed, retries=self.retries, mute=True
+            )
+            said = Piece(ids=piece.row.text_ids)
+            places[utterances.say(options, [said])] = place
         done: dict[int, Row | Bad] = {}
-        for index, outcome in decode(
-            tokens, utterances, self.sampling, rows=ROWS, retries=self.retries
-        ):
-            row = chunk[index].row
-            if outcome.rejection is not None:
-                done[index] = Bad(
-                    id=row.id,
-                    source=row.source,
-                    code="refused",
-                    cause=f"a guard refused every attempt: {outcome.rejection.detail}",
-                    sha256=row.sha256,
-                )
-            else:
-                facts = self.engine.facts
-                seconds = len(outcome.tokens) / facts.codebooks / facts.frame_rate
-                fields = {**vars(row), "speech_tokens": outcome.tokens, "seconds": seconds}
-                done[index] = Row(**fields)
-            if self.stopped():
-                break
+        while utterances.busy and not (done and self.stopped()):
+            for news in utterances.step():
+                row = chunk[places[news.id]].row
+                if news.chunk is not None:
+                    done[places[news.id]] = self._spoken(row, news.chunk.frames)
+                elif news.done and news.refused is not None:
+                    done[places[news.id]] = Bad(
+                        id=row.id,
+                        source=row.source,
+                        code="refused",
+                        cause=f"a guard refused every attempt: {news.refused[1].detail}",
+                        sha256=row.sha256,
+                    )
+                elif news.error is not None:
+                    raise news.error
         return sorted(done.items())
+
+    def _spoken(self, row: Row, frames: Sequence[Frame]) -> Row:
+        """A row with what was said."""
+        tokens = tuple(token for frame in frames for token in frame)
+        return replace(
+            row, speech_tokens=tokens, seconds=len(frames) / self.engine.facts.frame_rate
+        )
 
 
 def until(

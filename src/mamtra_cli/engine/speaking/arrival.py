@@ -8,17 +8,13 @@ knows where from.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from mamtra_cli.engine.decoding.streams import Event, Outcome, Streams
 from mamtra_cli.engine.loading.talker import Talker
-from mamtra_cli.engine.speaking.hearing import Edges, Hearing
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.pieces import Chunk, Piece, PieceReport
-from mamtra_cli.engine.speaking.refused import rejected
+from mamtra_cli.engine.speaking.pieces import Chunk, Piece
 from mamtra_cli.engine.speaking.scripted import Reader
-from mamtra_cli.engine.speaking.speech import speak_pieces
-from mamtra_cli.engine.speaking.utterances import EDGE_SECONDS
+from mamtra_cli.engine.speaking.speech import chunks_of, speak_pieces
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.errors import TextError
 from mamtra_cli.events import Note, Report, Stage, ignore
 from mamtra_cli.text.arriving import whole_sentences, whole_words
@@ -54,7 +50,7 @@ def speak_arriving(
     options = options or SpeechOptions()
     report(Stage(name="speaking", unit="pieces"))
     if takes_turns(engine):
-        yield from _turns(engine, arriving, voice, options)
+        yield from _turns(engine, arriving, voice, options, report)
     else:
         reader = reader or Reader(engine, lambda name: (voice, options.manner), tags=False)
         yield from speak_pieces(engine, _pieces(reader, arriving, report), options, report)
@@ -87,61 +83,22 @@ def _turns(
     arriving: Iterable[str],
     voice: Voice,
     options: SpeechOptions,
+    report: Report,
 ) -> Iterator[Chunk]:
-    """Speak while the text arrives as one piece; what was heard is never tried again."""
-    parts: list[str] = []
-    speaker = engine.speaker
-    prompt = speaker.sound_prompt(voice, speaker.settings(voice, options.manner))
-    hearing = Hearing(speaker.codec, prompt, options.sound(), options.limits)
-    edges = Edges(round(EDGE_SECONDS * engine.sample_rate))
-
-    def chunk(audio: Any, piece: PieceReport | None = None) -> Chunk:
-        return Chunk(audio=(audio * options.volume).clip(-1, 1), piece=piece)
-
-    for event in _turn_events(engine, arriving, voice, options, parts):
-        for part in hearing.take(event):
-            if not isinstance(part, Outcome):
-                audio = edges.push(part)
-                if len(audio):
-                    yield chunk(audio)
-                continue
-            text = "".join(parts).strip()
-            if part.rejection is not None:
-                raise rejected(text, [part.rejection], heard=True)
-            report = PieceReport(text=text, tokens=len(part.frames), attempts=1)
-            yield chunk(edges.finish(), report)
-            return
-
-
-def _turn_events(
-    engine: Talker,
-    arriving: Iterable[str],
-    voice: Voice,
-    options: SpeechOptions,
-    parts: list[str],
-) -> Iterator[Event]:
-    """Events of a stream that hears text as it comes; what it heard is put into `parts`."""
-    speaker = engine.speaker
-    assert speaker.tokens is not None
-    streams = Streams(speaker.tokens, rows=1, limits=options.limits)
-    script = speaker.turns(voice, speaker.settings(voice, options.manner))
-    id = streams.add(script, options.sampling or engine.sampling, seed=options.seed)
-
-    def run() -> Iterator[Event]:
-        while streams.busy:
-            yield from streams.step()
-
+    """Speak while the text arrives, as one piece."""
+    settings = engine.speaker.settings(voice, options.manner)
+    utterances = Utterances(engine, rows=1, limits=options.limits)
+    id = utterances.add(options)
+    utterances.give(id, [Piece(text="", ids=(), voice=voice, settings=settings, arrives=True)])
     some = False
     for words in whole_words(arriving):
-        ids = speaker.encode(words)
-        parts.append(words)
+        ids = engine.speaker.encode(words, settings)
         some = some or bool(ids)
-        streams.hear(id, ids)
-        for event in run():
-            yield event
-            if event.outcome is not None:
-                return
+        utterances.hear(id, words, ids)
+        yield from chunks_of(utterances, report)
+        if id not in utterances:
+            return
     if not some:
         raise TextError(*EMPTY)
-    streams.close(id)
-    yield from run()
+    utterances.close(id)
+    yield from chunks_of(utterances, report)

@@ -97,6 +97,22 @@ class Judging:
         return made_at_once(*self._given, event.outcome)
 
 
+class Unheard:
+    """An attempt at a piece whose sound nobody asks for."""
+
+    heard = False
+
+    def take(self, event: Event) -> list[Any]:
+        """The outcome, where an event ends the stream."""
+        return [] if event.outcome is None else [event.outcome]
+
+
+def faded(audio: Any, ramp: int) -> Any:
+    """Samples (S,) of a whole piece with both edges; see `Edges`."""
+    edges = Edges(ramp)
+    return joined((edges.push(audio), edges.finish()))
+
+
 class Edges:
     """Fades the first and the last `ramp` samples of a piece, so that joins do not click.
 
@@ -123,5 +139,7 @@ class Edges:
 
     def finish(self) -> Any:
         """The last samples of the piece."""
+        if self._held is None:
+            return self._rise[:0]
         fall = self._rise[::-1][self.ramp - len(self._held) :].copy()
         return self._held * like(fall, self._held)

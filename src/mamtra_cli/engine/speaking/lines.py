@@ -103,11 +103,9 @@ def speak_lines(
             except MamtraError as error:
                 yield LineSound(line=line, audio=engine.silence(0.0), error=error)
                 continue
-            id = utterances.add(own, together=True)
+            id = utterances.say(own, pieces, together=True, silence=reader.silence)
             skipped = tuple(f"{sign} ({name})" for sign, name, _ in sieve.news())
             under_way[id] = _Spoken(line=line, skipped=skipped)
-            utterances.give(id, pieces)
-            utterances.close(id, reader.silence)
         for news in utterances.step():
             spoken = under_way[news.id]
             if news.chunk is not None:

@@ -23,6 +23,7 @@ class SpeechOptions:
         steps: of the flow's solver; `None` for the model's.
         volume: factor on the samples.
         stream: hand sound out while the language model writes.
+        mute: make no sound; only frames are wanted.
         limits: what the guards tolerate.
         manner: what of the voice the model is shown; `None` for the richest that both know.
         carry: show the language model, beside the voice, the piece before the one it says. Pieces
@@ -40,6 +41,7 @@ class SpeechOptions:
     steps: int | None = None
     volume: float = 1.0
     stream: bool = False
+    mute: bool = False
     limits: GuardLimits = field(default_factory=GuardLimits)
     manner: Manner | None = None
     carry: bool = False

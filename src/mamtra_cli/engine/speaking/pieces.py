@@ -17,23 +17,26 @@ class Piece:
     """A text that is spoken at once.
 
     Attributes:
-        text: as it is told.
+        text: as it is told, where somebody is.
         ids: what the model reads of it.
-        voice: who says it.
-        settings: of the voice, as the model's `Speaker` resolved them.
+        voice: who says it; `None` for the model as it is, where no sound is made.
+        settings: of the voice, as the model's `Speaker` resolved them; `None` for its own.
         speed: on top of the utterance's.
         pause: seconds of silence before it; `None` for the utterance's, and none before the first.
         spans: words in the order of the ids and how many are each one's own, where the times of
             words are wanted; see `FrontEnd.spans`.
+        arrives: whether this is its beginning, and the rest is heard while it is spoken. Only for
+            models that learned to speak in turns with their text.
     """
 
-    text: str
+    text: str = ""
     ids: Sequence[int]
-    voice: Voice
-    settings: Any
+    voice: Voice | None = None
+    settings: Any = None
     speed: float = 1.0
     pause: float | None = None
     spans: tuple[tuple[str, int], ...] = ()
+    arrives: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +105,12 @@ def piece_at(report: PieceReport, end: float) -> TimedPiece:
 class Chunk:
     """Samples (S,) float32, a tensor on the CPU or an array, as the engine makes them.
 
-    The last chunk of a piece carries its report.
+    The last chunk of a piece carries its report, and all frames that were spoken.
     """
 
     audio: Any
     piece: PieceReport | None = None
+    frames: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +120,13 @@ class News:
     Attributes:
         id: of the utterance.
         chunk: sound that follows what came before.
-        again: why an attempt at a piece was refused, and the piece, which is tried again.
+        refused: a piece, and why an attempt at it was refused; it is tried again unless `done`.
         done: whether the utterance has ended.
         error: why, if not well; its sound so far is not taken back.
     """
 
     id: int
     chunk: Chunk | None = None
-    again: tuple[Piece, Rejection] | None = None
+    refused: tuple[Piece, Rejection] | None = None
     done: bool = False
     error: MamtraError | None = None

@@ -10,9 +10,10 @@ to pieces is in utterances.py. Knows no files and no flags, and models only as t
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from mamtra_cli.engine.decoding.guards import Rejection
 from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.pieces import Chunk, News, Piece
+from mamtra_cli.engine.speaking.pieces import Chunk, Piece
 from mamtra_cli.engine.speaking.refused import shortened
 from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
@@ -98,29 +99,31 @@ def speak_pieces(
     id = utterances.add(options, together=rows > 1)
     for piece in pieces:
         utterances.give(id, [piece])
-        yield from _run(utterances, report, rows)
+        yield from chunks_of(utterances, report, rows)
     utterances.close(id, silence)
-    yield from _run(utterances, report)
+    yield from chunks_of(utterances, report)
 
 
-def _run(utterances: Utterances, report: Report, most: int = 0) -> Iterator[Chunk]:
-    """Sound until fewer pieces are left, or none and nothing to tell."""
+def chunks_of(utterances: Utterances, report: Report, most: int = 0) -> Iterator[Chunk]:
+    """Sound of a single utterance until fewer pieces are left, or nothing can be said now.
+
+    Raises:
+        AudioRejectedError: a piece was refused after every retry.
+    """
     while utterances.busy and utterances.running + utterances.waiting >= most:
         for news in utterances.step():
             if news.error is not None:
                 raise news.error
-            if news.again is not None:
-                report(Note(text=_again(news), warning=True))
+            if news.refused is not None:
+                report(Note(text=_again(*news.refused), warning=True))
             if news.chunk is not None:
                 yield news.chunk
                 if news.chunk.piece is not None:
                     report(Advance())
 
 
-def _again(news: News) -> str:
+def _again(piece: Piece, why: Rejection) -> str:
     """That an attempt was refused; the last one is told by the error."""
-    assert news.again is not None
-    piece, why = news.again
     start = shortened(piece.text)
     return f"`{start}`: {why.detail} ({why.cause}); trying again with another seed"
 

@@ -2,79 +2,34 @@
 
 The one place that knows how pieces become sound: which is next, new attempts at what a guard
 refused, pauses and edges. Whoever speaks gives pieces when it has them, and takes the news of each
-step: `speak` has one utterance on one row, a file of lines has many whose pieces run together, a
-server's come and go. What an utterance sounds like does not depend on its company. Knows no
-callers, no files, and texts only as encoded pieces.
+step: `speak` has one utterance on one row, a text in turns one piece whose text still comes, a file
+of lines, a test or a teacher many that run together, a server's come and go. What an utterance
+sounds like does not depend on its company. Knows no callers, no files, and texts only as encoded
+pieces.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from mamtra_cli.engine.decoding.guards import GuardLimits, Rejection
-from mamtra_cli.engine.decoding.loop import reseeded
 from mamtra_cli.engine.decoding.parts import Parts
 from mamtra_cli.engine.decoding.streams import ROWS, Event, Outcome, Streams
 from mamtra_cli.engine.loading.talker import Talker
-from mamtra_cli.engine.speaking.hearing import Edges, Hearing, Judging
+from mamtra_cli.engine.speaking.attempts import made_of, reseeded, script_of, sound_of
+from mamtra_cli.engine.speaking.hearing import Edges, Judging
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Chunk, Heard, News, Piece, PieceReport
 from mamtra_cli.engine.speaking.refused import rejected, shortened
+from mamtra_cli.engine.speaking.under_way import Spare, Utterance, Work
 from mamtra_cli.engine.speaking.workshop import Workshop
 from mamtra_cli.errors import MamtraError, UsageError
-from mamtra_cli.families.script import Script
-from mamtra_cli.families.speaker import Made
 from mamtra_cli.recipes.times import TimedWord
 from mamtra_cli.text.word_times import timed
 from mamtra_cli.voices.voice import Voice
 
 EDGE_SECONDS = 0.005
-HURRIED = 0.5  # share of the frames expected of a text below which a cap cannot be kept
-
-
-@dataclass(kw_only=True)
-class _Work:
-    """A piece under way."""
-
-    utterance: "_Utterance"
-    piece: Piece
-    number: int
-    voice: Voice  # for the language model: the piece's own, or what goes on from the one before
-    settings: Any
-    refused: list[Rejection] = field(default_factory=list)
-    stream: int | None = None
-    sound: Hearing | Judging = field(init=False)
-    edges: Edges = field(init=False)
-    samples: int = 0
-    ready: list[Chunk] = field(default_factory=list)
-    good: bool = False
-    spare: "_Spare | None" = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Spare:
-    """An attempt that was not understood, kept in case no other is better."""
-
-    audio: Any
-    outcome: Outcome
-    heard: Heard
-
-
-@dataclass(kw_only=True)
-class _Utterance:
-    """Pieces that were not begun, and those whose sound has not all left, in order."""
-
-    id: int
-    options: SpeechOptions
-    together: bool
-    closed: bool = False
-    tail: float = 0.0
-    line: deque[Piece] = field(default_factory=deque)
-    begun: int = 0
-    said: tuple[Piece, Sequence[Any]] | None = None  # the last piece and its frames
-    works: deque[_Work] = field(default_factory=deque)
 
 
 class Utterances:
@@ -101,9 +56,14 @@ class Utterances:
         tokens = engine.speaker.tokens
         self._loop = Parts() if tokens is None else Streams(tokens, rows=rows, limits=limits)
         self._ids = count()
-        self._open: dict[int, _Utterance] = {}
-        self._works: dict[int, _Work] = {}
+        self._open: dict[int, Utterance] = {}
+        self._works: dict[int, Work] = {}
         self._news: list[News] = []
+
+    @property
+    def sound_seconds(self) -> float:
+        """Seconds that were spent on sound so far; the rest of the steps went to frames."""
+        return self._shop.seconds
 
     @property
     def busy(self) -> bool:
@@ -137,9 +97,23 @@ class Utterances:
                 "each other",
                 "leave out `--carry`",
             )
-        utterance = _Utterance(id=next(self._ids), options=options, together=together)
+        utterance = Utterance(id=next(self._ids), options=options, together=together)
         self._open[utterance.id] = utterance
         return utterance.id
+
+    def say(
+        self,
+        options: SpeechOptions,
+        pieces: Iterable[Piece],
+        *,
+        together: bool = False,
+        silence: float = 0.0,
+    ) -> int:
+        """Begin an utterance whose pieces are all there; see `add`, `give` and `close`."""
+        id = self.add(options, together=together)
+        self.give(id, pieces)
+        self.close(id, silence)
+        return id
 
     def give(self, id: int, pieces: Iterable[Piece]) -> None:
         """More of an utterance; nothing where it has ended, of which the next step has news."""
@@ -148,11 +122,30 @@ class Utterances:
             utterance.line.extend(pieces)
             self._go_on(utterance)
 
+    def hear(self, id: int, text: str, ids: Sequence[int]) -> None:
+        """More text of an utterance's only piece, which arrives; as `give` where it ended.
+
+        Args:
+            id: of the utterance.
+            text: that follows, as it is told.
+            ids: what the model reads of it.
+        """
+        utterance = self._open.get(id)
+        if utterance is not None:
+            (work,) = utterance.works
+            piece = work.piece
+            work.piece = replace(piece, text=piece.text + text, ids=(*piece.ids, *ids))
+            if place := self._arriving(work):
+                place[0].hear(place[1], ids)
+
     def close(self, id: int, silence: float = 0.0) -> None:
         """No more of an utterance, but seconds of silence at its end; as `give` where it ended."""
         utterance = self._open.get(id)
         if utterance is not None:
             utterance.closed, utterance.tail = True, silence
+            for work in utterance.works:
+                if work.piece.arrives and (place := self._arriving(work)):
+                    place[0].close(place[1])
             self._go_on(utterance)
 
     def drop(self, id: int) -> None:
@@ -180,7 +173,17 @@ class Utterances:
         news, self._news = self._news, []
         return news
 
-    def _go_on(self, utterance: _Utterance) -> None:
+    def _arriving(self, work: Work) -> tuple[Streams, int] | None:
+        """Where more text of a piece goes; `None` where its frames have ended."""
+        if (
+            isinstance(self._loop, Streams)
+            and work.stream is not None
+            and work.stream in self._loop
+        ):
+            return self._loop, work.stream
+        return None
+
+    def _go_on(self, utterance: Utterance) -> None:
         """Begin what can be begun, or end the utterance."""
         together = utterance.together and not utterance.options.carry
         while utterance.line and (together or not utterance.works):
@@ -192,10 +195,10 @@ class Utterances:
         if utterance.closed and not utterance.works:
             self._end(utterance)
 
-    def _begin(self, utterance: _Utterance, piece: Piece) -> None:
+    def _begin(self, utterance: Utterance, piece: Piece) -> None:
         """Begin a piece, with the pause before it."""
         voice, settings = self._going_on(utterance.said, piece)
-        work = _Work(
+        work = Work(
             utterance=utterance,
             piece=piece,
             number=utterance.begun,
@@ -212,73 +215,41 @@ class Utterances:
 
     def _going_on(
         self, said: tuple[Piece, Sequence[Any]] | None, piece: Piece
-    ) -> tuple[Voice, Any]:
+    ) -> tuple[Voice | None, Any]:
         """What the language model is shown of a voice, the piece before among it if it is heard."""
         if said is not None and said[0].voice is piece.voice and said[0].settings == piece.settings:
             before, frames = said
+            assert before.voice is not None
             found = self.engine.speaker.after(before.ids, frames, before.voice, before.settings)
             if found is not None:
                 return found
         return piece.voice, piece.settings
 
-    def _try(self, work: _Work) -> None:
+    def _try(self, work: Work) -> None:
         """Begin an attempt at a piece."""
-        engine, speaker = self.engine, self.engine.speaker
         piece, options, attempt = work.piece, work.utterance.options, len(work.refused)
-        sound = replace(options, speed=options.speed * piece.speed).sound(attempt)
-        prompt = speaker.sound_prompt(piece.voice, piece.settings)
         seed = reseeded(options.seed + work.number, attempt)
         if isinstance(self._loop, Streams):
-            sampling = options.sampling or engine.sampling
-            work.stream = self._loop.add(self._script(work, options), sampling, seed=seed)
+            sampling = options.sampling or self.engine.sampling
+            shown = replace(piece, voice=work.voice, settings=work.settings)
+            closed = work.utterance.closed
+            script = script_of(self.engine, shown, options, closed=closed)
+            work.stream = self._loop.add(script, sampling, seed=seed)
         else:
-            work.stream = self._loop.add(self._made(piece, options, seed))
-        kind = Hearing if options.stream else Judging
-        work.sound = kind(speaker.codec, prompt, sound, options.limits)
+            work.stream = self._loop.add(made_of(self.engine, piece, options, seed))
+        work.sound = sound_of(self.engine, piece, options, attempt)
         work.samples = 0
-        work.edges = Edges(round(EDGE_SECONDS * engine.sample_rate))
+        work.edges = Edges(round(EDGE_SECONDS * self.engine.sample_rate))
         self._works[work.stream] = work
 
-    def _script(self, work: _Work, options: SpeechOptions) -> Script:
-        """The script of a piece, which may not be capped where it cannot be said."""
-        rate, most = self.engine.facts.frame_rate, None
-        if options.max_seconds is not None:
-            most = max(1, round(options.max_seconds * rate))
-        script = self.engine.speaker.begin(work.piece.ids, work.voice, work.settings, most=most)
-        expected = script.expected or 0.0
-        if most is not None and most < HURRIED * expected:
-            raise UsageError(
-                f"`--max-seconds {options.max_seconds:g}` is too short for a piece of text that "
-                f"takes about {expected / rate:.1f} s",
-                "give more seconds, or a shorter text",
-            )
-        return script
-
-    def _made(self, piece: Piece, options: SpeechOptions, seed: int) -> Iterator[Made]:
-        """Frames of a piece where there is no token loop."""
-        if options.max_seconds is not None:
-            raise UsageError(
-                "`--max-seconds`: this model says outright how long a text takes", "leave it out"
-            )
-        return self.engine.speaker.made(
-            piece.ids,
-            piece.voice,
-            piece.settings,
-            seed=seed,
-            speed=options.speed * piece.speed,
-            stream=options.stream,
-        )
-
-    def _take(self, work: _Work, event: Event, parts: list[Any]) -> None:
+    def _take(self, work: Work, event: Event, parts: list[Any]) -> None:
         """Hand out the sound of an event, and go on where it ends the attempt."""
         listen = work.utterance.options.listen
         heard: Heard | None = None
         if listen is not None and isinstance(work.sound, Judging) and len(parts) == 2:
             heard = listen(work.piece.text, parts[0])
             if not heard.good:
-                parts = [
-                    self._misheard(work, _Spare(audio=parts[0], outcome=parts[1], heard=heard))
-                ]
+                parts = [self._misheard(work, Spare(audio=parts[0], outcome=parts[1], heard=heard))]
         for part in parts:
             if not isinstance(part, Outcome):
                 work.samples += len(part)
@@ -290,7 +261,7 @@ class Utterances:
             else:
                 self._refuse(work, part.rejection)
 
-    def _misheard(self, work: _Work, spare: _Spare) -> Outcome:
+    def _misheard(self, work: Work, spare: Spare) -> Outcome:
         """Keep an attempt that was not understood if it is the best so far, and refuse it."""
         if work.spare is None or spare.heard.errors < work.spare.heard.errors:
             work.spare = spare
@@ -299,12 +270,12 @@ class Utterances:
         return replace(spare.outcome, rejection=Rejection(cause="misheard", detail=detail))
 
     def _finish(
-        self, work: _Work, outcome: Outcome, attempts: int, heard: Heard | None = None
+        self, work: Work, outcome: Outcome, attempts: int, heard: Heard | None = None
     ) -> None:
         """End a piece that is good, and let out the sound of those that waited for it."""
         seconds = work.samples / self.engine.sample_rate
         report = PieceReport(
-            text=work.piece.text,
+            text=work.piece.text.strip(),
             tokens=len(outcome.frames),
             attempts=attempts,
             rejected=tuple(rejection.cause for rejection in work.refused),
@@ -313,7 +284,7 @@ class Utterances:
             words=self._words(work, outcome, seconds),
             heard=heard,
         )
-        self._say(work, work.edges.finish(), report)
+        self._say(work, work.edges.finish(), report, outcome.frames)
         work.good = True
         if work.utterance.options.carry:
             work.utterance.said = work.piece, outcome.frames
@@ -325,19 +296,20 @@ class Utterances:
                 works[0].ready.clear()
         self._go_on(work.utterance)
 
-    def _words(self, work: _Work, outcome: Outcome, seconds: float) -> tuple[TimedWord, ...]:
+    def _words(self, work: Work, outcome: Outcome, seconds: float) -> tuple[TimedWord, ...]:
         """The words of a piece with their times, where they are wanted and known."""
         spans = work.piece.spans
         if not spans or not outcome.frames:
             return ()
+        assert work.voice is not None
         speaker = self.engine.speaker
         counts = speaker.counts(work.piece.ids, outcome.frames, work.voice, work.settings)
         return () if counts is None else timed(spans, counts, seconds)
 
-    def _refuse(self, work: _Work, rejection: Rejection) -> None:
+    def _refuse(self, work: Work, rejection: Rejection) -> None:
         """Try a piece again, or give its utterance up; what was heard is not tried again."""
         work.refused.append(rejection)
-        heard = work.sound.heard
+        refused, heard = (work.piece, rejection), work.sound.heard
         over = len(work.refused) > work.utterance.options.retries
         if over and work.spare is not None:
             work.samples = len(work.spare.audio)
@@ -345,37 +317,49 @@ class Utterances:
             self._finish(work, work.spare.outcome, len(work.refused), work.spare.heard)
             return
         if heard or over:
-            self._end(work.utterance, rejected(work.piece.text, work.refused, heard=heard))
+            error = rejected(work.piece.text.strip(), work.refused, heard=heard)
+            self._end(work.utterance, error, refused)
             return
-        self._news.append(News(id=work.utterance.id, again=(work.piece, rejection)))
+        self._news.append(News(id=work.utterance.id, refused=refused))
         self._try(work)
 
-    def _say(self, work: _Work, audio: Any, report: PieceReport | None = None) -> None:
+    def _say(
+        self,
+        work: Work,
+        audio: Any,
+        report: PieceReport | None = None,
+        frames: Sequence[Any] = (),
+    ) -> None:
         """Let sound out when it is its turn; samples (S,)."""
         if not len(audio) and report is None:
             return
         audio = (audio * work.utterance.options.volume).clip(-1, 1)
-        chunk = Chunk(audio=audio, piece=report)
+        chunk = Chunk(audio=audio, piece=report, frames=frames)
         if work.utterance.works[0] is work:
             self._news.append(News(id=work.utterance.id, chunk=chunk))
         else:
             work.ready.append(chunk)
 
-    def _end(self, utterance: _Utterance, error: MamtraError | None = None) -> None:
+    def _end(
+        self,
+        utterance: Utterance,
+        error: MamtraError | None = None,
+        refused: tuple[Piece, Rejection] | None = None,
+    ) -> None:
         """The last news of an utterance."""
         self._forget(utterance)
         if error is None and utterance.tail:
             chunk = Chunk(audio=self.engine.silence(utterance.tail))
             self._news.append(News(id=utterance.id, chunk=chunk))
-        self._news.append(News(id=utterance.id, done=True, error=error))
+        self._news.append(News(id=utterance.id, refused=refused, done=True, error=error))
 
-    def _forget(self, utterance: _Utterance) -> None:
+    def _forget(self, utterance: Utterance) -> None:
         """Let go of an utterance and free its rows."""
         del self._open[utterance.id]
         for work in utterance.works:
             self._leave(work)
 
-    def _leave(self, work: _Work) -> None:
+    def _leave(self, work: Work) -> None:
         """End the stream of an attempt, in the loop too where it has not ended there."""
         if work.stream is not None:
             del self._works[work.stream]

@@ -5,6 +5,7 @@ is does not depend on where it is made; only when it is there does. Knows stream
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mamtra_cli.engine.decoding.streams import Event
 from mamtra_cli.engine.loading.talker import Talker
-from mamtra_cli.engine.speaking.hearing import Hearing, Judging
+from mamtra_cli.engine.speaking.attempts import Sound
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ Parts = list[Any]
 class _Bench:
     """A stream's events in line, and the one that is worked on."""
 
-    sound: Hearing | Judging
+    sound: Sound
     line: deque[Event] = field(default_factory=deque)
     event: Event | None = None
     made: "Future[Parts] | None" = None
@@ -36,17 +37,21 @@ class Workshop:
 
     Args:
         threads: that make sound; 0 makes it where it is taken.
+
+    Attributes:
+        seconds: spent on sound so far, of all threads.
     """
 
     def __init__(self, threads: int = 0) -> None:
         self._pool = _pool(threads) if threads else None
         self._benches: dict[int, _Bench] = {}
+        self.seconds = 0.0
 
     def __len__(self) -> int:
         """Streams whose sound is not all made."""
         return len(self._benches)
 
-    def put(self, event: Event, sound: Hearing | Judging) -> None:
+    def put(self, event: Event, sound: Sound) -> None:
         """More of a stream."""
         bench = self._benches.setdefault(event.id, _Bench(sound=sound))
         bench.line.append(event)
@@ -86,13 +91,19 @@ class Workshop:
                 event = bench.line.popleft()
                 if not bench.line:
                     del self._benches[id]
-                yield event, bench.sound.take(event)
+                yield event, self._made(bench.sound, event)
+
+    def _made(self, sound: Sound, event: Event) -> Parts:
+        started = time.perf_counter()
+        parts = sound.take(event)
+        self.seconds += time.perf_counter() - started
+        return parts
 
     def _begin(self, bench: _Bench) -> None:
         """Work on the next event of a stream, if there is one and nothing else of it is made."""
         if self._pool is not None and bench.made is None and bench.line:
             bench.event = bench.line.popleft()
-            bench.made = self._pool.submit(bench.sound.take, bench.event)
+            bench.made = self._pool.submit(self._made, bench.sound, bench.event)
 
 
 def _pool(threads: int) -> "ThreadPoolExecutor":
