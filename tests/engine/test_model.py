@@ -135,7 +135,7 @@ def test_changed_sampling_keeps_the_rest() -> None:
     changed = engine.sampling_with(temperature=0.5, top_p=None)
     assert changed.temperature == 0.5
     assert changed.top_p == engine.sampling.top_p
-    assert engine.sampling_with(lesson=True, top_p=0.5).top_p == 0.5
+    assert engine.sampling_with(engine.lesson_sampling, top_p=0.5).top_p == 0.5
 
 
 def test_published_folder_speaks_like_our_own(tmp_path: Path) -> None:

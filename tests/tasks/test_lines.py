@@ -1,6 +1,7 @@
 """Files of lines: the sound of each as alone, resuming, shares, wrong lines."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from tests.command import mamtra
 
 from mamtra_cli.engine.speaking import lines as speaking
 from mamtra_cli.engine.speaking.records import RESULTS
-from mamtra_cli.errors import DataError, MamtraError, UsageError
+from mamtra_cli.errors import DataError, MamtraError
 from mamtra_cli.recipes import SynthRecipe
 from mamtra_cli.recipes.lines import LineRecord
-from mamtra_cli.tasks.lines import FIELDS, read_lines, shard_of, speak_file
+from mamtra_cli.tasks.lines import FIELDS, read_lines, speak_file
 from mamtra_cli.tasks.synth import synth
 
 TEXTS = ["Hello.", "It is 5 p.m.", "Two pieces. They are said.", "Good evening to you all."]
@@ -63,6 +64,14 @@ def test_a_sign_that_cannot_be_read_costs_no_line_and_is_named(tmp_path: Path) -
     assert record["skipped"] == ["\U0001f600 (grinning face)"]
 
 
+def test_parts_of_a_file_hold_every_line_once(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", *({"text": text} for text in TEXTS))
+    parts = [replace(recipe(source, tmp_path / "out"), shard=f"{k}/3") for k in (1, 2, 3)]
+    assert [speak_file(part).made for part in parts] == [2, 1, 1]
+    whole = speak_file(recipe(source, tmp_path / "out"))
+    assert (whole.kept, whole.made) == (4, 0)
+
+
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,18 +99,6 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     assert len(records(tmp_path / "out")) == 4
     for path in sorted((tmp_path / "whole").glob("*.wav")):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
-
-
-def test_shares_cover_every_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [shard_of(f"{k}/3") for k in (1, 2, 3)] == [(0, 3), (1, 3), (2, 3)]
-    assert shard_of("") == (0, 1)
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "5")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "4")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "2")
-    assert shard_of("") == (3, 4)
-    for wrong in ("0/3", "4/3", "x", "1/"):
-        with pytest.raises(UsageError, match="is no share"):
-            shard_of(wrong)
 
 
 @pytest.mark.parametrize(

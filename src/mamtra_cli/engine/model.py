@@ -4,9 +4,7 @@ Training and conversion need the language model alone: nothing else is read from
 and devices; what a model does with a text and a voice is its family's `Speaker`.
 """
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +24,7 @@ from mamtra_cli.device import (
     free_bytes,
 )
 from mamtra_cli.engine.loading.loaded import LoadedModel
+from mamtra_cli.engine.loading.reader import TextReader
 from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
@@ -41,7 +40,7 @@ from mamtra_cli.voices.speaker_table import all_names, read_table
 from mamtra_cli.voices.voice import Voice, find_voice, list_voices
 
 
-class Engine:
+class Engine(TextReader):
     """One model, ready to speak or to be trained.
 
     Args:
@@ -223,11 +222,6 @@ class Engine:
         """Of the CPU, that one computation takes."""
         return self.compute.threads
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second."""
-        return self.facts.sample_rate
-
     def silence(self, seconds: float) -> Tensor:
         """Samples (S,) of nothing, as the model makes its sound."""
         return torch.zeros(round(seconds * self.sample_rate))
@@ -241,11 +235,6 @@ class Engine:
     def lesson_sampling(self) -> Sampling:
         """How tokens are chosen that another model is to learn from."""
         return self.family.lesson_sampling(self.config)
-
-    def sampling_with(self, *, lesson: bool = False, **changes: Any) -> Sampling:
-        """The model's sampling, of speech or of lessons, with what is not `None` changed."""
-        given = {name: value for name, value in changes.items() if value is not None}
-        return dataclasses.replace(self.lesson_sampling if lesson else self.sampling, **given)
 
     @property
     def itemsize(self) -> int:
@@ -303,25 +292,6 @@ class Engine:
         """The model as one that speaks."""
         return self.family.speaker(self.loaded)
 
-    def use_rules(self, rules: str) -> None:
-        """Read numbers and signs by other rules; see `FrontEnd.with_rules`."""
-        self.loaded.front_end = self.front_end.with_rules(rules)
-
-    def use_phones(self, phones: Mapping[str, tuple[str, ...]]) -> None:
-        """Say words by given phones; see `FrontEnd.with_phones`."""
-        if phones:
-            self.loaded.front_end = self.front_end.with_phones(phones)
-
-    @contextmanager
-    def saying(self, phones: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
-        """Say words by given phones for a while: texts of others are read as before."""
-        before = self.front_end
-        self.use_phones(phones)
-        try:
-            yield
-        finally:
-            self.loaded.front_end = before
-
     def encode(self, piece: str) -> list[int]:
         """Ids of one piece of text."""
         return self.front_end.ids(piece)
@@ -330,6 +300,10 @@ class Engine:
     def front_end(self) -> FrontEnd:
         """Text to pieces and ids."""
         return self.loaded.front_end
+
+    def read_by(self, front_end: FrontEnd) -> None:
+        """Put another front end in the place of the one there is."""
+        self.loaded.front_end = front_end
 
     def part(self, name: str) -> nn.Module:
         """A part, loaded and placed when it is first asked for."""

@@ -42,6 +42,7 @@ from mamtra_cli.serving.leaving import GONE, unless_gone
 from mamtra_cli.serving.metrics import Metrics
 from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, read_speech
 from mamtra_cli.serving.socket import speech_socket
+from mamtra_cli.sink import speech_tags
 
 OPEN = ("/healthz",)  # answered without a key
 AddVoice = Callable[[str, bytes, str, str], Awaitable[dict[str, Any]]]
@@ -292,8 +293,7 @@ class _Face:
                 f"no model `{asked.model[:60]}` here", f"this server speaks with `{name}`"
             )
         check_stream_format(asked.format, rate)
-        comment = f"synthetic speech; model {name}; seed {asked.order.seed}"
-        tags = {"ISFT": f"mamtra {__version__}", "ICMT": comment}
+        tags = speech_tags(name, asked.order.voice, asked.order.seed)
         return open_encoder(asked.format, rate, tags), rate
 
     async def _body(self, request: Request) -> bytes:

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mamtra_cli.engine.speaking.studio import Order
 from mamtra_cli.errors import MamtraError, UsageError
-from mamtra_cli.serving.answers import piece_words
+from mamtra_cli.serving.answers import error_words, piece_words
 from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.requests import FIELDS, check_kind, order_fields, read_json
@@ -81,8 +81,7 @@ async def _utterance(socket: WebSocket, desk: Desk, most: int) -> bool:
                 known = "start" if visit is None else "text, end or interrupt"
                 raise UsageError(f"no message of type `{str(kind)[:40]}` now", f"send {known}")
     except MamtraError as error:
-        words = {"message": error.message, "hint": error.hint, "code": error.code}
-        await socket.send_json({"type": "error", **words})
+        await socket.send_json(error_words(error))
         return True
     finally:
         if speaking is not None and not speaking.done():

@@ -6,7 +6,6 @@ seeds it would have had.
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from mamtra_cli import __version__
 from mamtra_cli.audio import AudioWriter, check_rate, choose_format
 from mamtra_cli.config import reason
 from mamtra_cli.engine.loading.light import Wishes
@@ -39,10 +37,12 @@ from mamtra_cli.engine.speaking.spread import spread_lines
 from mamtra_cli.engine.speaking.workshop import sound_threads
 from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.part import part_of
 from mamtra_cli.publish import write_whole
 from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.lines import LineRecord, LinesResult
 from mamtra_cli.recipes.synth import SynthRecipe
+from mamtra_cli.sink import speech_tags
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import policy_of
@@ -53,8 +53,6 @@ from mamtra_cli.voices.voice import Voice
 FIELDS = ("id", "text", "voice", "seed", "speed", "output", "subtitles")
 NAMES = re.compile(r"\.?results(-\d+-of-\d+)?\.jsonl(\.lock)?")  # of records
 NAME = re.compile(r"[^\w.-]+")
-SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
-"""Which task of an array this is, how many there are, and the number of the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +95,14 @@ def speak_file(
         )
     lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
     format = choose_format(recipe.format, "")
-    share = shard_of(recipe.shard)
-    wanted = [line for i, line in enumerate(read_lines(recipe, format)) if i % share[1] == share[0]]
+    part = part_of(recipe.shard)
+    wanted = list(read_lines(recipe, format))[part.index - 1 :: part.count]
     folder = recipe.output_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make `{folder}`: {reason(error)}", "choose another") from error
-    path = folder / results_of(share)
+    path = folder / results_of(part)
     with writing(path):
         done = read_others(folder, path) | read_records(path)
         left = [line for line in wanted if line.id not in done]
@@ -276,23 +274,6 @@ def _line(text: str, where: str) -> dict[str, Any]:
     return line
 
 
-def shard_of(text: str) -> tuple[int, int]:
-    """Which of how many shares of the lines this process takes, both from 0.
-
-    Args:
-        text: `k/n` counted from 1, or "" for the variables of a SLURM array, or all.
-    """
-    if not text:
-        task, count, first = (os.environ.get(name, "") for name in SLURM)
-        if not (task.isdecimal() and count.isdecimal()):
-            return 0, 1
-        return int(task) - (int(first) if first.isdecimal() else 0), int(count)
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"`--shard {text}` is no share", "write k/n, such as 1/4")
-    return int(found[1]) - 1, int(found[2])
-
-
 def _open(recipe: SynthRecipe, *, threads: int, report: Report = ignore) -> Talker:
     """The model, here or in a worker."""
     wishes = Wishes(
@@ -355,13 +336,12 @@ def _write(
         return LineRecord(
             id=line.id, voice=voice, seed=line.seed, error=error.message, hint=error.hint or ""
         )
-    comment = f"synthetic speech; model {engine.name}; voice {voice}; seed {line.seed}"
     with AudioWriter(
         folder / line.output,
         sample_rate=engine.sample_rate,
         format=format,
         output_rate=recipe.sample_rate,
-        tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
+        tags=speech_tags(engine.name, voice, line.seed),
         force=True,
     ) as writer:
         writer.write(np.asarray(made.audio))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mamtra_cli.config import dump_json
-from mamtra_cli.engine.corpora.clip import Bad, Clip, Part, once
+from mamtra_cli.engine.corpora.clip import Bad, Clip, once
 from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.engine.corpora.hub import fetch
 from mamtra_cli.engine.model import Engine
@@ -29,7 +29,6 @@ from mamtra_cli.engine.preparing.prepared import (
     check_target,
     clear,
     load_known,
-    part_of,
     settled,
     shards_of,
 )
@@ -57,6 +56,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
+from mamtra_cli.part import Part, part_of
 from mamtra_cli.publish import output_errors, write_whole
 from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.prepare import PrepareRecipe, PrepareResult
@@ -125,7 +125,10 @@ def prepare(recipe: PrepareRecipe, report: Report = ignore) -> PrepareResult:
             clear(folder)
         bad = BadList(job.bad, input)
         sampling = engine.sampling_with(
-            lesson=True, temperature=recipe.temperature, top_p=recipe.top_p, top_k=recipe.top_k
+            engine.lesson_sampling,
+            temperature=recipe.temperature,
+            top_p=recipe.top_p,
+            top_k=recipe.top_k,
         )
         made = {"seed": recipe.seed, **asdict(sampling)} if recipe.synthetic else {}
         header = header_of(engine, synthetic=recipe.synthetic, **made)

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Iterator
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -20,16 +19,13 @@ from urllib.request import ProxyHandler, Request, build_opener
 import numpy as np
 
 from mamtra_cli import errors
-from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
-from mamtra_cli.errors import MamtraError, ServerError, TextError, UsageError
+from mamtra_cli.errors import MamtraError, ServerError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.knob import check_bounds, knobs
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.times import TimedPiece, TimedWord
-from mamtra_cli.sink import STDOUT, sound_sink
+from mamtra_cli.sink import check_files, check_source, sound_sink, text_of, write_subtitles
 from mamtra_cli.text.encoding import read_text
-from mamtra_cli.text.subtitles import subtitles
 
 PATIENCE = 600.0  # seconds without a byte
 HEEDED = frozenset(
@@ -48,16 +44,8 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         MamtraError: what the server refused, as if it had been refused here.
     """
     check(recipe)
-    text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
-    if not text.strip():
-        raise TextError("the text is empty", "give a sentence to speak")
-    format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
-    output = Path(recipe.output) if recipe.output not in ("", STDOUT) else None
-    for path in (output, recipe.srt, recipe.vtt):
-        if path is not None:
-            check_output(path, force=recipe.force)
-    if recipe.sample_rate is not None:
-        check_rate(format, recipe.sample_rate)
+    text = text_of(recipe)
+    format = check_files(recipe)
     server = Server(recipe.server)
     started = time.perf_counter()
     model = server.ask("/v1/models")["data"][0]["id"]
@@ -71,16 +59,7 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
     spoken: list[TimedPiece] = []
     made: list[dict[str, Any]] = []
     skipped: list[str] = []
-    comment = f"synthetic speech; model {model}; voice {voice}; seed {recipe.seed}"
-    with sound_sink(
-        recipe.output,
-        play=recipe.play,
-        rate=rate,
-        format=format,
-        output_rate=recipe.sample_rate,
-        comment=comment,
-        force=recipe.force,
-    ) as write:
+    with sound_sink(recipe, rate=rate, format=format, model=model, voice=voice) as write:
         for event in events:
             if event["type"] == "speech.audio.delta":
                 first = first or time.perf_counter()
@@ -95,9 +74,7 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
                 report(Note(text=f"not read: {', '.join(event['signs'])}", warning=True))
             elif event["type"] == "error":
                 raise _error(event["error"])
-    for path, kind in ((recipe.srt, "srt"), (recipe.vtt, "vtt")):
-        if path is not None:
-            write_whole(path, subtitles(spoken, kind), replace=recipe.force)
+    write_subtitles(recipe, spoken)
     ended = time.perf_counter()
     seconds = samples / rate
     return SynthResult(
@@ -124,10 +101,7 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
 
 def check(recipe: SynthRecipe) -> None:
     """Refuse what a server decides for itself, and what cannot be."""
-    if not recipe.output and not recipe.play:
-        raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
-    if recipe.input_file is not None and recipe.text:
-        raise UsageError("a text and `--input-file` are both given", "give one of them")
+    check_source(recipe)
     options = knobs(SynthRecipe)
     for field in dataclasses.fields(recipe):
         if field.name not in HEEDED and getattr(recipe, field.name) != field.default:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mamtra_cli.audio import RAW, check_output, check_rate, choose_format
+from mamtra_cli.audio import RAW
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.loading.light import LightEngine, Wishes
 from mamtra_cli.engine.loading.opening import open_talker
@@ -22,17 +22,21 @@ from mamtra_cli.errors import (
     AudioRejectedError,
     CheckpointError,
     OutputError,
-    TextError,
     UsageError,
 )
 from mamtra_cli.events import Event, Note, Report, ignore
-from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.heard import HeardPiece
 from mamtra_cli.recipes.knob import check_bounds
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult, Verified
 from mamtra_cli.recipes.times import TimedPiece
-from mamtra_cli.sink import STDOUT, sound_sink
-from mamtra_cli.text.encoding import read_text
+from mamtra_cli.sink import (
+    STDOUT,
+    check_files,
+    check_source,
+    sound_sink,
+    text_of,
+    write_subtitles,
+)
 from mamtra_cli.text.reading import Reading
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.segments import Script
@@ -67,23 +71,12 @@ def synth(
         AudioRejectedError: a guard refused every attempt; no file is left.
     """
     check(recipe)
-    text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
-    if not text.strip() and not recipe.text_stream:
-        raise TextError("the text is empty", "give a sentence to speak")
+    text = text_of(recipe)
     lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
     script = read_written("" if recipe.text_stream else text, tags=recipe.tags, lexicon=lexicon)
-    format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
-    if recipe.output not in ("", STDOUT):
-        target = Path(recipe.output)
-        if recipe.clip is not None and target.resolve() == recipe.clip.resolve():
-            raise OutputError("the output is the clip itself", "name another file with `-o`")
-        # Told before the model is loaded.
-        check_output(target, force=recipe.force)
-    for path in (recipe.srt, recipe.vtt):
-        if path is not None:
-            check_output(path, force=recipe.force)
-    if recipe.sample_rate is not None:
-        check_rate(format, recipe.sample_rate)
+    if recipe.clip is not None and Path(recipe.output).resolve() == recipe.clip.resolve():
+        raise OutputError("the output is the clip itself", "name another file with `-o`")
+    format = check_files(recipe)  # told before the model is loaded
     clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
     started = time.perf_counter()
     report, warnings = _remembering(report)
@@ -125,20 +118,13 @@ def synth(
     )
     verifier = _verifier(recipe, engine, script) if recipe.verify else None
     options = replace(options, listen=verifier)
-    comment = f"synthetic speech; model {engine.name}; voice {voice.name}; seed {recipe.seed}"
     first: float | None = None
     pieces: list[PieceReport] = []
     spoken: list[TimedPiece] = []
     heard: list[HeardPiece] = []
     samples = 0
     with sound_sink(
-        recipe.output,
-        play=recipe.play,
-        rate=engine.sample_rate,
-        format=format,
-        output_rate=recipe.sample_rate,
-        comment=comment,
-        force=recipe.force,
+        recipe, rate=engine.sample_rate, format=format, model=engine.name, voice=voice.name
     ) as write:
         if recipe.text_stream:
             parts = [text] if arriving is None else arriving
@@ -173,11 +159,7 @@ def synth(
                 "make the model again, or fetch it again",
             ) from error
     ended = time.perf_counter()
-    for path, format in ((recipe.srt, "srt"), (recipe.vtt, "vtt")):
-        if path is not None:
-            from mamtra_cli.text.subtitles import subtitles
-
-            write_whole(path, subtitles(spoken, format), replace=recipe.force)
+    write_subtitles(recipe, spoken)
     seconds = samples / engine.sample_rate
     return SynthResult(
         output=recipe.output,
@@ -250,9 +232,7 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
         TextError: the text is empty, or holds what the model cannot speak.
     """
     check(replace(recipe, output=recipe.output or STDOUT))
-    text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
-    if not text.strip():
-        raise TextError("the text is empty", "give a sentence to read")
+    text = text_of(replace(recipe, text_stream=False))
     from mamtra_cli.engine.model import Engine
 
     engine = Engine.load(recipe.model, device="cpu", lean=True, report=report)
@@ -308,10 +288,7 @@ def _remembering(report: Report) -> tuple[Report, list[str]]:
 
 def check(recipe: SynthRecipe) -> None:
     """Refuse what cannot be, before anything is loaded."""
-    if not recipe.output and not recipe.play:
-        raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
-    if recipe.input_file is not None and recipe.text:
-        raise UsageError("a text and `--input-file` are both given", "give one of them")
+    check_source(recipe)
     asked = {
         "--zero-shot": recipe.zero_shot,
         "--cross-lingual": recipe.cross_lingual,

@@ -1,8 +1,8 @@
 """Make, list, show and remove voices."""
 
-from mamtra_cli import __version__
 from mamtra_cli.audio import AudioWriter, check_output
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
@@ -18,6 +18,7 @@ from mamtra_cli.recipes.voice import (
     VoiceShowRecipe,
     VoiceShowResult,
 )
+from mamtra_cli.sink import speech_tags
 from mamtra_cli.text.encoding import read_text
 from mamtra_cli.voices.clip import check_transcript, read_clip
 from mamtra_cli.voices.library import (
@@ -142,11 +143,10 @@ def speak_samples(recipe: VoiceListRecipe, names: list[str], report: Report) -> 
         recipe.model, device=recipe.device, threads=recipe.threads, lean=True, report=report
     )
     for name, path in zip(names, paths, strict=True):
-        comment = f"synthetic speech; model {engine.name}; voice {name}; seed 0"
         with AudioWriter(
             path,
             sample_rate=engine.sample_rate,
-            tags={"ISFT": f"mamtra {__version__}", "ICMT": comment},
+            tags=speech_tags(engine.name, name, SpeechOptions.seed),
             force=recipe.force,
         ) as writer:
             for chunk in speak(engine, recipe.say, engine.voice(name), report=report):

@@ -16,10 +16,11 @@ import torch
 from tests.sounds import RATE, buzz, sound_bytes, write_sound
 
 from mamtra_cli.engine.corpora import hub
-from mamtra_cli.engine.corpora.clip import Bad, Clip, Part, TooLongError
+from mamtra_cli.engine.corpora.clip import Bad, Clip, TooLongError
 from mamtra_cli.engine.corpora.corpus import Corpus, find
 from mamtra_cli.errors import AudioError, DataError, UsageError
 from mamtra_cli.model_rate import to_rate
+from mamtra_cli.part import Part
 from mamtra_cli.voices.clip import read_clip
 
 TEXTS = ["The first one.", "The second one.", "The third one."]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mamtra_cli.engine.corpora.clip import TEXT_KEYS, Bad, Clip, Entries, Held, Part
+from mamtra_cli.engine.corpora.clip import TEXT_KEYS, Bad, Clip, Entries, Held
 from mamtra_cli.engine.preparing.shards import arrow_parts
 from mamtra_cli.errors import DataError
+from mamtra_cli.part import Part
 
 AUDIO = ("audio", "speech", "wav", "mp3", "flac")
 BATCH = 16

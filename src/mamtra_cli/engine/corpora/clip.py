@@ -183,21 +183,6 @@ def once(entries: Iterable[E | Bad]) -> Iterator[E | Bad]:
             yield entry
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """The k-th of n equal parts of a corpus; entries fall to parts by the hash of their id."""
-
-    index: int = 1
-    count: int = 1
-
-    def takes(self, id: str) -> bool:
-        """Whether an entry is in this part, whatever else the corpus holds."""
-        if self.count == 1:
-            return True
-        digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8]) % self.count == self.index - 1
-
-
 def writable(name: str) -> str:
     """Return a name that can be written as UTF-8; bytes of a file name that are none as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

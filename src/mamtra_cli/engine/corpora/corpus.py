@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mamtra_cli.config import nearest
 from mamtra_cli.engine.corpora import arrow, folders, jsonl, lhotse, webdataset
-from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, Part, writable
+from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, writable
 from mamtra_cli.errors import DataError, UsageError
+from mamtra_cli.part import Part
 from mamtra_cli.recipes.prepare import FORMATS
 
 TARS = (".tar", ".tar.gz", ".tgz")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from mamtra_cli.config import parse_json
-from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, Held, Part, find_text
+from mamtra_cli.engine.corpora.clip import SUFFIXES, Bad, Clip, Entries, Held, find_text
+from mamtra_cli.part import Part
 
 TEXTS = (".txt", ".lab", ".json")
 LARGEST = 1 << 30  # bytes of a member that is read at all

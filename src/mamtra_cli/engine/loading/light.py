@@ -6,9 +6,7 @@ with `mini`). A folder, a machine or a wish that this road cannot serve is told 
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +19,7 @@ from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.stored_weights import WEIGHTS, mark
 from mamtra_cli.checkpoint import CONFIG, SUFFIX, read_json, read_model_folder
 from mamtra_cli.config import from_dict, reason
+from mamtra_cli.engine.loading.reader import TextReader
 from mamtra_cli.errors import CheckpointError, MamtraError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
@@ -126,7 +125,7 @@ def opened(
     return engine, "graphs are in the folder"
 
 
-class LightEngine:
+class LightEngine(TextReader):
     """See `talker.Talker`; also `families.light.LightParts` for its family.
 
     Args:
@@ -176,20 +175,10 @@ class LightEngine:
         """Numbers of the model."""
         return self.family.facts(self.config)
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second."""
-        return self.facts.sample_rate
-
     @cached_property
     def sampling(self) -> Sampling:
         """How this model's tokens are chosen unless the user says otherwise."""
         return self.family.sampling(self.config)
-
-    def sampling_with(self, **changes: Any) -> Sampling:
-        """The model's sampling with what is not `None` changed."""
-        given = {name: value for name, value in changes.items() if value is not None}
-        return replace(self.sampling, **given)
 
     @cached_property
     def speaker(self) -> Speaker:
@@ -210,24 +199,9 @@ class LightEngine:
         """Text to pieces and ids."""
         return self.family.front_end(self.folder, self.config)
 
-    def use_rules(self, rules: str) -> None:
-        """Read numbers and signs by other rules; see `FrontEnd.with_rules`."""
-        self.front_end = self.front_end.with_rules(rules)
-
-    @contextmanager
-    def saying(self, phones: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
-        """Say words by given phones for a while."""
-        before = self.front_end
-        self.front_end = before.with_phones(phones) if phones else before
-        try:
-            yield
-        finally:
-            self.front_end = before
-
-    def use_phones(self, phones: Mapping[str, tuple[str, ...]]) -> None:
-        """Say words by given phones; see `FrontEnd.with_phones`."""
-        if phones:
-            self.front_end = self.front_end.with_phones(phones)
+    def read_by(self, front_end: FrontEnd) -> None:
+        """Put another front end in the place of the one there is."""
+        self.front_end = front_end
 
     def fingerprint(self, part: str) -> str:
         """SHA-256 of the files behind a part or the front end; "" where they are not there."""

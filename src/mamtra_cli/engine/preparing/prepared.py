@@ -6,10 +6,9 @@ second run finds them, whatever shard they are in. Knows files, no models.
 """
 
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import filelock
 
 from mamtra_cli.config import dump_json, parse_json
-from mamtra_cli.engine.corpora.clip import Bad, Part, writable
+from mamtra_cli.engine.corpora.clip import Bad, writable
 from mamtra_cli.engine.preparing.shard_writer import Row, write_shard
 from mamtra_cli.engine.preparing.shards import (
     REDO,
@@ -29,8 +28,9 @@ from mamtra_cli.engine.preparing.shards import (
     read_header,
     read_rows,
 )
-from mamtra_cli.errors import DataError, OutputError, UsageError
+from mamtra_cli.errors import DataError, OutputError
 from mamtra_cli.ownership import MARK, Kind, check_place, foreign, listed, read_mark
+from mamtra_cli.part import Part
 from mamtra_cli.publish import output_errors, write_whole
 
 BAD, STATISTICS, PLOT = "bad.jsonl", "statistics.json", "lengths.svg"
@@ -104,36 +104,6 @@ class Job:
             yield
         finally:
             lock.release()
-
-
-def part_of(text: str, environment: Mapping[str, str] = os.environ) -> Part:
-    """Read `k/n`; where it is "", SLURM's array task, else everything.
-
-    Raises:
-        UsageError: it is no k/n with 1 <= k <= n, or the array has gaps.
-    """
-    if text:
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
-        index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-        if not 1 <= index <= count:
-            raise UsageError(
-                f"`--shard {text}` is no part k/n with k from 1 to n", "of four: 1/4, 2/4, 3/4, 4/4"
-            )
-        return Part(index=index, count=count)
-    names = ("ID", "COUNT", "MIN", "STEP")
-    given = [environment.get(f"SLURM_ARRAY_TASK_{name}", "") for name in names]
-    if not given[0].isdecimal() or not given[1].isdecimal():
-        return Part()
-    id, count = int(given[0]), int(given[1])
-    least = int(given[2]) if given[2].isdecimal() else 0
-    step = int(given[3]) if given[3].isdecimal() and int(given[3]) else 1
-    index, rest = divmod(id - least, step)
-    if rest or not 0 <= index < count:
-        raise UsageError(
-            f"SLURM task {id} of {count} from {least} is no regular array",
-            "use `--array=1-N`, or give `--shard k/n`",
-        )
-    return Part(index=index + 1, count=count)
 
 
 def load_known(folder: Path, header: ShardHeader) -> dict[str, list[Known]]:

@@ -13,16 +13,16 @@ import filelock
 
 from mamtra_cli.config import from_dict, to_dict
 from mamtra_cli.errors import DataError, OutputError
+from mamtra_cli.part import Part
 from mamtra_cli.publish import written_whole
 from mamtra_cli.recipes.lines import LineRecord
 
 RESULTS = "results.jsonl"
 
 
-def results_of(share: tuple[int, int]) -> str:
-    """Name of the records of a share: jobs that write one folder never touch each other's."""
-    place, count = share
-    return RESULTS if count == 1 else f"results-{place + 1:04}-of-{count:04}.jsonl"
+def results_of(part: Part) -> str:
+    """Name of the records of a part: jobs that write one folder never touch each other's."""
+    return RESULTS if part.count == 1 else f"results-{part.index:04}-of-{part.count:04}.jsonl"
 
 
 @contextmanager
