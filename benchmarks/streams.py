@@ -17,7 +17,7 @@ step. Three questions:
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -118,42 +118,39 @@ def turns(engine: Engine, tokens: int, rounds: int) -> Numbers:
     model = FusedTokens(lm)
     ids = [1 + index % 50 for index in range(60)]
 
-    def drive(streams: Streams, count: int, kept: list[float]) -> None:
-        for _ in range(count):
-            kept.append(spent(streams.step))
+    def steps(streams: Streams) -> Iterator[float]:
+        while streams.busy:
+            yield spent(streams.step)
 
-    def whole() -> list[float]:
-        streams, kept = Streams(model, rows=1, limits=OPEN), []
+    def whole() -> Iterator[float]:
+        streams = Streams(model, rows=1, limits=OPEN)
         script = plain_script(config, ids)
         streams.add(replace(script, least=10**6, most=10**6), PUBLISHED)
-        drive(streams, tokens, kept)
-        assert streams.busy
-        return kept[1:]
+        return steps(streams)
 
-    def arriving() -> list[float]:
-        streams, kept = Streams(model, rows=1, limits=OPEN), []
+    def arriving() -> Iterator[float]:
+        streams = Streams(model, rows=1, limits=OPEN)
         id = streams.add(TextStream.begin(config), PUBLISHED)
         streams.hear(id, ids)
-        drive(streams, tokens, kept)
-        assert streams.busy
-        return kept[1:]
+        return steps(streams)
 
-    def modules() -> list[float]:
+    def modules() -> Iterator[float]:
         _, state = lm.extend(decode_sequence(config, ids))
-        kept, token = [], torch.tensor([3])
-        for _ in range(tokens):
+        token = torch.tensor([3])
+        while True:
             start = time.process_time()
             scores, state = lm.step(token, state)
             token = torch.tensor([sample_one(scores[0], PUBLISHED, (), Variates(0))])
-            kept.append(time.process_time() - start)
-        return kept
+            yield time.process_time() - start
 
     sides = {"whole": whole, "turns": arriving, "modules": modules}
     medians = {name: float("inf") for name in sides}
     means = dict(medians)
     for _ in range(rounds):
-        for name, work in sides.items():
-            kept = sorted(work())
+        under_way = {name: begin() for name, begin in sides.items()}
+        took = [{name: next(side) for name, side in under_way.items()} for _ in range(tokens)]
+        for name in sides:
+            kept = sorted(token[name] for token in took[1:])  # the first reads the prompt
             medians[name] = min(medians[name], 1e3 * kept[len(kept) // 2])
             means[name] = min(means[name], 1e3 * sum(kept) / len(kept))
     return {

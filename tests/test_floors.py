@@ -1,5 +1,7 @@
 """The import contracts of pyproject.toml hold."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "mamtra_cli"
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def test_import_contracts_hold() -> None:
@@ -30,6 +33,36 @@ def test_every_family_and_codec_is_out_of_bounds_for_what_is_above() -> None:
         for path in sorted((SOURCE / floor).glob("*/__init__.py"))
     ]
     assert sorted(told) == sorted(found)
+
+
+def test_no_code_above_families_says_the_name_of_one() -> None:
+    """Help texts may show one as an example; a name, a string or a default may not."""
+    words = {
+        path.parent.name.rstrip("0123456789")
+        for floor in ("families", "codecs")
+        for path in (SOURCE / floor).glob("*/__init__.py")
+    }
+    pattern = re.compile(rf"(?<![a-z])({'|'.join(words)})", re.IGNORECASE)
+    for floor in ("engine", "serving", "tasks", "cli"):
+        for path in (SOURCE / floor).rglob("*.py"):
+            code = ast.parse(path.read_text())
+            for node in ast.walk(code):
+                if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+                    node.body = node.body[1:]
+            assert not pattern.search(ast.unparse(code)), path
+
+
+def test_rooms_and_files_keep_their_size() -> None:
+    assert len([*(SOURCE / "engine").glob("[!_]*.py")]) <= 3
+    long = [path for path in SOURCE.rglob("*.py") if path.read_text().count("\n") > 400]
+    assert long == []
+
+
+def test_tests_lie_where_their_sources_do() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in ROOT.glob("tests/**/test_*.py")}
+    own = {"benchmarks", "docs", "examples"}  # of what is outside the package
+    lost = [one for one in folders if str(one) not in own and not (SOURCE / one).is_dir()]
+    assert lost == []
 
 
 def test_floors_of_packages_admit_no_known_hole() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.backbone.decoding.test_caches import buffers
 from tests.engine.decoding.lines import EOS, Lines, Said
 from tests.engine.tiny import tiny_engine
 
@@ -134,6 +135,27 @@ def test_drop_frees_the_row_at_once_and_others_go_on() -> None:
     assert not any(name == "compact" for name, _ in model.calls)
     with pytest.raises(ValueError, match="no stream"):
         streams.drop(ids[0])
+
+
+def test_a_drop_leaves_the_memory_of_the_others_where_it_is() -> None:
+    """Keys, values and states stay; who comes next has the free row one step later."""
+    mixer = {"window": 6, "sinks": 1}
+    engine = tiny_engine(kinds="TMS", n_layers=3, mixer=mixer)
+    assert engine.speaker.tokens is not None
+    streams = Streams(engine.speaker.tokens, rows=4, limits=OPEN)
+    script = replace(engine.speaker.begin(engine.encode("some words.")), least=20)
+    ids = [streams.add(script, Sampling(), seed=seed) for seed in range(4)]
+    for _ in range(2):
+        streams.step()
+    before = [buffer.data_ptr() for buffer in buffers(streams._batch)]
+    length = streams._batch.lengths[0]
+    streams.drop(ids[1])
+    assert streams.running == 3
+    assert streams._batch.lengths == (length, 0, length, length)
+    ids[1] = streams.add(script, Sampling(), seed=9)
+    assert {event.id for event in streams.step()} == set(ids)
+    assert streams._batch.lengths == (length + 1, length - 1, length + 1, length + 1)
+    assert [buffer.data_ptr() for buffer in buffers(streams._batch)] == before
 
 
 def test_line_can_be_left_before_it_is_one_s_turn() -> None:
