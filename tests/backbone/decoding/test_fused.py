@@ -175,11 +175,11 @@ def test_narrow_weights_stay_close(dtype: torch.dtype, kinds: str, mixer: MixerC
     stack, x = make(kinds, mixer), inputs(2, 8)
     want = stack(x).hidden[:, 7]
     stack, x = stack.to(dtype), x.to(dtype)
-    bound = 1e-5
-    if dtype is torch.bfloat16:
-        # Or half as much again as the modules are off by themselves.
+    bound = 1e-5 if dtype is torch.float32 else 6e-2
+    if dtype is torch.bfloat16 and mixer == PRESETS["mamtra-paper"]:
+        # Its modules alone are further off: half as much again is allowed.
         apart = (stack(x).hidden[:, 7].double() - want).abs().max() / want.abs().max()
-        bound = max(6e-2, 1.5 * float(apart))
+        bound = 1.5 * float(apart)
     fused = FusedStack(stack)
     state = fused.start(stack(x[:, :7]).state, room=8)
     same(fused.step(x[:, 7], state)[0].double(), want, bound)
