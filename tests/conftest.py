@@ -67,6 +67,12 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
+def small_models() -> Path:
+    """The kept reference data as models to speak with; `--goldens` names none of these."""
+    return HERE / "goldens"
+
+
+@pytest.fixture(scope="session")
 def goldens(request: pytest.FixtureRequest) -> Path:
     """Folder of reference data, one sub-folder a system."""
     folder = request.config.getoption("--goldens")

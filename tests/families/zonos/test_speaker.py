@@ -43,9 +43,11 @@ def no_espeak(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", params=["transformer", "hybrid"])
 def folder(
-    goldens: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    small_models: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
-    return published_folder(goldens, request.param, tmp_path_factory.mktemp("z") / request.param)
+    return published_folder(
+        small_models, request.param, tmp_path_factory.mktemp("z") / request.param
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,7 @@ def test_streams_give_each_row_what_it_gets_alone(engine: Engine) -> None:
 def test_more_rows_than_memory_has_room_for_are_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "free_bytes", lambda compute: 200_000_000)
+    monkeypatch.setattr(engine, "free_bytes", lambda: 200_000_000)
     with pytest.raises(OutOfMemoryError, match="1024 pieces at once") as told:
         room.check_room(engine, 1024)
     assert "fits" in str(told.value.hint)

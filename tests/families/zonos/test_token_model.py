@@ -129,8 +129,10 @@ def test_a_bias_of_the_end_moves_codebook_0_alone(goldens: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_an_absorbed_first_frame_moves_recurrent_states_alone(goldens: Path, kind: str) -> None:
-    model = ZonosTokens(golden_lm(goldens, kind), RATE)
+def test_an_absorbed_first_frame_moves_recurrent_states_alone(
+    small_models: Path, kind: str
+) -> None:
+    model = ZonosTokens(golden_lm(small_models, kind), RATE)
     prompt = Prompt(ids=tuple(phone_ids("həlˈoʊ")))
     told = Prompt(ids=prompt.ids, manner=manner_of(model.lm.config, ["absorbed_first=on"]))
     steps = []
