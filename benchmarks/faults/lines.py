@@ -30,22 +30,25 @@ WORDS = (
 
 def fuzzed(count: int, chance: random.Random, folder: Path) -> Iterator[Tally]:
     """Command lines put together at random, from options that exist and words that may not fit."""
+    told = folder / "lines.told"
     for first in range(0, count, BATCH):
-        home = fresh(folder, "lines")
-        (home / "hello.wav").write_bytes(b"no sound")
-        (home / "c.jsonl").write_text('{"text": "hi"}\n')
         lines = [line(chance) for _ in range(min(BATCH, count - first))]
-        told = folder / "lines.told"
-        child = os.fork()
-        if not child:
-            run_lines(lines, home, told)
-        os.waitpid(child, 0)
-        ends = told.read_text(errors="replace").split("\0")[:-1]
         tally = Tally(name="fuzzed command lines")
-        for args, end in zip(lines, ends, strict=False):
-            tally.add(end, str(args))
-        if len(ends) < len(lines):
-            tally.add("died", str(lines[len(ends)]))
+        while lines:
+            home = fresh(folder, "lines")
+            (home / "hello.wav").write_bytes(b"no sound")
+            (home / "c.jsonl").write_text('{"text": "hi"}\n')
+            told.write_text("")
+            child = os.fork()
+            if not child:
+                run_lines(lines, home, told)
+            _, status = os.waitpid(child, 0)
+            ends = told.read_text(errors="replace").split("\0")[:-1]
+            if status:
+                ends.append("died")
+            for args, end in zip(lines, ends, strict=False):
+                tally.add(end, str(args))
+            lines = lines[len(ends) :]
         yield tally
 
 
@@ -76,7 +79,11 @@ def commands() -> Any:
 
 
 def run_lines(lines: list[list[str]], home: Path, told: Path) -> None:
-    """Be the fork that runs lines one after the other; never returns."""
+    """Be the fork that runs lines one after the other; never returns.
+
+    It ends with a line that was interrupted, as a command does: an import that was broken off
+    leaves modules that the next line would find half made.
+    """
     from mamtra_cli.cli import app
 
     app.get_command = lambda _: commands()  # type: ignore[assignment]
@@ -86,11 +93,11 @@ def run_lines(lines: list[list[str]], home: Path, told: Path) -> None:
     os.dup2(null, 0)
     with open(told, "w") as file:
         for args in lines:
-            found = outcome(app.run, args)
+            found, interrupted = outcome(app.run, args)
             lost = [path.name for path, data in precious.items() if not _same(path, data)]
             file.write((f"lost {lost[0]}" if lost else found) + "\0")
             file.flush()
-            if lost:
+            if lost or interrupted:
                 break
     os._exit(0)
 
@@ -99,12 +106,18 @@ def _same(path: Path, data: bytes) -> bool:
     return path.is_file() and path.read_bytes() == data
 
 
-def outcome(run: Any, args: list[str]) -> str:
-    """What is wrong with the end of a line; "" for nothing."""
+def outcome(run: Any, args: list[str]) -> tuple[str, bool]:
+    """What is wrong with the end of a line, "" for nothing; and whether it was interrupted."""
+    rung: list[int] = []
+
+    def ring(number: int, frame: object) -> None:
+        rung.append(number)
+        signal.raise_signal(signal.SIGINT)
+
     said = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="replace", write_through=True)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stderr = said
-    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGALRM, ring)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, SECONDS, HUNG)
     try:
@@ -112,12 +125,16 @@ def outcome(run: Any, args: list[str]) -> str:
     except KeyboardInterrupt:
         code = 130
     except BaseException:
-        return "traceback " + traceback.format_exc()[-200:].replace("\0", "")
+        return "traceback " + traceback.format_exc()[-200:].replace("\0", ""), bool(rung)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     text = said.buffer.getvalue().decode("utf-8", "replace")  # type: ignore[attr-defined]
-    verbose = "-v" in args or "--verbose" in args
+    return wrong(code, text, verbose="-v" in args or "--verbose" in args), bool(rung)
+
+
+def wrong(code: int, text: str, *, verbose: bool) -> str:
+    """What is wrong with an exit code and what was said; "" for nothing."""
     if "bug in mamtra" in text or (not verbose and "Traceback" in text):
         return "traceback " + text[-200:].replace("\0", "")
     if code and len(text) > TALK and not verbose:
