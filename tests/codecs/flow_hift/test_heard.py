@@ -1,14 +1,18 @@
 """A prompt is heard once: what follows does not change, and costs its own frames only."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import sleep
 
 import pytest
 import torch
 from torch import Tensor
 
+from mamtra_cli.codecs.flow_hift import heard
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.heard import HeardPrompts
 from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.past import Heard
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 
@@ -105,6 +109,23 @@ def test_what_is_kept_of_prompts_is_bounded(small_flow: Flow) -> None:
     assert two.of(*_of(prompts[2]), steps=2, guidance=0.0) is next(reversed(two._kept.values()))
     assert asked(HeardPrompts(small_flow, grid, heard.nbytes // 2), prompts[0]) == 2 * 10
     assert asked(HeardPrompts(small_flow, grid, 0), prompts[0]) == 0
+
+
+def test_threads_that_make_sound_at_once_hear_a_prompt_once(
+    monkeypatch: pytest.MonkeyPatch, small_flow: Flow
+) -> None:
+    times: list[int] = []
+
+    def slowly(*args: Tensor, **options: float) -> Heard:
+        times.append(1)
+        sleep(0.05)
+        return Heard(frames=40, steps=())
+
+    monkeypatch.setattr(heard, "hear", slowly)
+    prompts, prompt = HeardPrompts(small_flow, 5, 1 << 30), voice(small_flow, 23)
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(prompts.of, *_of(prompt), steps=2, guidance=0.0) for _ in range(4)]
+    assert len({id(one.result()) for one in found}) == len(times) == 1
 
 
 def _of(prompt: VoicePrompt) -> tuple[Tensor, Tensor, Tensor]:

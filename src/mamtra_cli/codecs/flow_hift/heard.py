@@ -8,6 +8,7 @@ at the published size that is one part in a hundred.
 """
 
 import hashlib
+import threading
 from collections import OrderedDict
 
 import torch
@@ -57,6 +58,8 @@ def hear(
 class HeardPrompts:
     """Prompts that were heard, the newest within a bound of memory; shared by all streams.
 
+    Threads take turns: one that asks for what another is hearing waits, and shares it.
+
     Args:
         flow: that hears.
         grid: tokens of whole chunks.
@@ -66,6 +69,7 @@ class HeardPrompts:
     def __init__(self, flow: Flow, grid: int, limit: int) -> None:
         self.flow, self.grid, self.limit = flow, grid, limit
         self._kept: OrderedDict[bytes, Heard] = OrderedDict()
+        self._turn = threading.Lock()
 
     def settled(self, heard: int, *, steps: int | None, guidance: float | None) -> int:
         """How many tokens of a prompt of `heard` are kept."""
@@ -91,21 +95,19 @@ class HeardPrompts:
         if not tokens:
             return None
         key = _key(prompt_token, prompt_mel, speaker, (tokens, steps, guidance))
-        found = self._kept.pop(key, None)
-        if found is None:
-            found = hear(
-                self.flow,
-                prompt_token,
-                prompt_mel,
-                speaker,
-                tokens,
-                steps=steps,
-                guidance=guidance,
-            )
-        self._kept[key] = found
-        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self.limit:
-            self._kept.popitem(last=False)
+        with self._turn:
+            found = self._kept.pop(key, None)
+            if found is None:
+                shown = prompt_token, prompt_mel, speaker
+                found = hear(self.flow, *shown, tokens, steps=steps, guidance=guidance)
+            self._kept[key] = found
+            while len(self._kept) > 1 and self._nbytes() > self.limit:
+                self._kept.popitem(last=False)
         return found
+
+    def _nbytes(self) -> int:
+        """Bytes of all prompts that are kept."""
+        return sum(kept.nbytes for kept in self._kept.values())
 
 
 def _key(*of: object) -> bytes:
