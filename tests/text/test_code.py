@@ -1,7 +1,12 @@
 """Code and formulas."""
 
+import time
+
 import pytest
 from tests.text.said import said
+
+from mamtra_cli.text import code
+from mamtra_cli.text.rules import apply
 
 
 @pytest.mark.parametrize(
@@ -28,3 +33,11 @@ from tests.text.said import said
 )
 def test_reading(text: str, spoken: str) -> None:
     assert said(text) == spoken
+
+
+@pytest.mark.parametrize("unit", ["(", "(A", "(A2", "!a", "a--", "s/"])
+def test_time_grows_with_the_text_not_its_square(unit: str) -> None:
+    began = time.process_time()
+    for part in (code.RULES, code.NAMES, code.LAST):
+        apply(part, "1 " + unit * (20_000 // len(unit)))
+    assert time.process_time() - began < 2

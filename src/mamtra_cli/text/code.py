@@ -152,7 +152,8 @@ RULES = (
     Rule(r"\b(?P<element>[A-Z][a-z]|H|K)(?P<charge>\d?)\+(?![\w+])", _ion, "+"),
     Rule(rf"\b(?:{_SALTS})\b", _salt, "aCBgnuei"),
     Rule(
-        r"(?<![\w^.])(?=[A-Za-z()]*\d)(?:[A-Z][a-z]?\d{0,3}|\((?:[A-Z][a-z]?\d{0,3})+\)\d){2,}(?![\w]|[.]\d)",
+        r"(?<![\w^.])(?=[A-Za-z()]{0,40}\d)"  # bounded: each of many parentheses looks ahead
+        r"(?:[A-Z][a-z]?\d{0,3}|\((?:[A-Z][a-z]?\d{0,3})+\)\d){2,}(?![\w]|[.]\d)",
         _formula,
         "0",
     ),
