@@ -123,9 +123,8 @@ def by_records(path: Path) -> list[dict[str, object]]:
         row = json.loads(line)
         if row["heard"] is None:
             continue
-        texts = (whisper_words(row[name]).split() for name in ("text", "heard"))
         mine = sums.setdefault(row["model"], {"sentences": 0, "words": 0, "run_on": 0})
-        reference, words = texts
+        reference, words = (whisper_words(row[name]).split() for name in ("text", "heard"))
         for name, value in {
             "sentences": 1, "words": len(reference), "run_on": row["run_on"],
             **heard(reference, words),
