@@ -105,9 +105,15 @@ class Done:
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this environment without the models and the hub of this machine."""
+    """Return this environment without the models and the hub of this machine.
+
+    What is cached is shared by the tests of a run; a test with a hub has it beside what it fetches.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MAMTRA_"))}
-    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "HF_HUB_OFFLINE": "1", **(env or {})}
+    given = dict(env or {})
+    cache = f"{given['HF_HOME']}/hub" if "HF_HOME" in given else os.environ["MAMTRA_CACHE"]
+    own = {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "HF_HUB_OFFLINE": "1", "MAMTRA_CACHE": cache}
+    return kept | own | given
 
 
 def mamtra(

@@ -1,7 +1,9 @@
 """House-wide test rules: NaN-filled `torch.empty`, no network, a GPU, where the goldens are."""
 
 import gc
+import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--ray", action="store_true", help="run the tests that start a Ray here (a minute each)"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what tests cache in a folder of this run, which its workers inherit, not the user's."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="mamtra-cache-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["MAMTRA_CACHE"] = folder.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
