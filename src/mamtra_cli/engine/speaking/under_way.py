@@ -21,9 +21,7 @@ class Work:
     utterance: "Utterance"
     piece: Piece
     number: int
-    voice: (
-        Voice | None
-    )  # for the language model: the piece's own, or what goes on from the one before
+    voice: Voice | None  # for the language model: the piece's own, or what the one before left
     settings: Any
     refused: list[Rejection] = field(default_factory=list)
     stream: int | None = None
