@@ -56,6 +56,15 @@ def test_each_line_sounds_as_it_does_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, want, atol=2e-3)
 
 
+def test_a_longest_length_holds_for_every_line(tmp_path: Path) -> None:
+    long = "It is late, and all of us talk of the same old house near the cold river."
+    source = written(tmp_path / "in.jsonl", {"text": "Hello."}, {"text": long})
+    made = speak_file(recipe(source, tmp_path / "out", max_seconds=1.0))
+    assert (made.made, made.failed) == (1, 1)
+    (refused,) = [record["error"] for record in records(tmp_path / "out") if record["error"]]
+    assert refused.startswith("`--max-seconds 1` is too short")
+
+
 def test_a_sign_that_cannot_be_read_costs_no_line_and_is_named(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", {"text": "Hello \U0001f600 there."})
     result = speak_file(recipe(source, tmp_path / "out"))

@@ -120,7 +120,7 @@ def test_refused_speech_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = guards.GuardLimits(max_share=0.01, slack=0)
-    monkeypatch.setattr("mamtra_cli.tasks.synth.GuardLimits", lambda **limits: strict)
+    monkeypatch.setattr("mamtra_cli.engine.speaking.options.GuardLimits", lambda **limits: strict)
     with pytest.raises(AudioRejectedError, match="after 2 attempts"):
         synth(recipe(model, tmp_path / "a.wav", retries=1))
     assert list(tmp_path.iterdir()) == []

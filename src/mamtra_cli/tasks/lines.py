@@ -24,7 +24,7 @@ from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.measuring.room import check_room
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
-from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.options import options_of
 from mamtra_cli.engine.speaking.pieces import Listen, heard_piece
 from mamtra_cli.engine.speaking.records import (
     dumped,
@@ -160,7 +160,7 @@ def _speak(
             )
             for line in left
         ]
-        options = _options(engine, recipe)
+        options = options_of(engine, recipe)
         hear = _hearing(recipe, left, lexicon) if recipe.verify and lines else None
         if hear is not None and not recipe.ray:
             options = replace(options, listen=hear(engine))
@@ -293,23 +293,6 @@ def _open(recipe: SynthRecipe, *, threads: int, report: Report = ignore) -> Talk
         ),
     )
     return open_talker(recipe.model, wishes, files=recipe.part, report=report)
-
-
-def _options(engine: Talker, recipe: SynthRecipe) -> SpeechOptions:
-    return SpeechOptions(
-        sampling=engine.sampling_with(
-            temperature=recipe.temperature,
-            top_p=recipe.top_p,
-            top_k=recipe.top_k,
-            min_p=recipe.min_p,
-            greedy=recipe.greedy,
-        ),
-        retries=recipe.retries,
-        silence=recipe.sentence_silence,
-        steps=recipe.steps,
-        volume=recipe.volume,
-        carry=recipe.carry,
-    )
 
 
 def _hearing(

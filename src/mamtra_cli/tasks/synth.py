@@ -1,6 +1,5 @@
 """Speak a text into a file or a pipe, chunk by chunk."""
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mamtra_cli.audio import RAW
-from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.loading.light import LightEngine, Wishes
 from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.arrival import speak_arriving
-from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.options import options_of
 from mamtra_cli.engine.speaking.pieces import PieceReport, heard_piece, piece_at
 from mamtra_cli.engine.speaking.reading import reading_of
 from mamtra_cli.engine.speaking.scripted import Reader, speak_read
@@ -47,7 +45,6 @@ from mamtra_cli.voices.voice import Manner, Mode, Voice
 if TYPE_CHECKING:
     from mamtra_cli.engine.judging.verifying import Verifier
     from mamtra_cli.engine.model import Engine
-    from mamtra_cli.ops.sampling import Sampling
     from mamtra_cli.voices.clip import Clip
 
 EXACT = 4  # bytes of a float32
@@ -94,20 +91,7 @@ def synth(
         report(Note(text=told))
     engine.speaker.ready()
     loaded = time.perf_counter()
-    options = SpeechOptions(
-        sampling=_sampling(engine, recipe),
-        seed=recipe.seed,
-        speed=recipe.speed,
-        retries=recipe.retries,
-        silence=recipe.sentence_silence,
-        max_seconds=recipe.max_seconds,
-        steps=recipe.steps,
-        volume=recipe.volume,
-        stream=recipe.stream,
-        limits=_limits(recipe),
-        manner=asked,
-        carry=recipe.carry,
-    )
+    options = options_of(engine, recipe)
     reader = Reader(
         engine,
         lambda name: (engine.voice(name, recipe.voices) if name else voice, asked),
@@ -117,7 +101,7 @@ def synth(
         words=recipe.timed,
     )
     verifier = _verifier(recipe, engine, script) if recipe.verify else None
-    options = replace(options, listen=verifier)
+    options = replace(options, manner=asked, listen=verifier)
     first: float | None = None
     pieces: list[PieceReport] = []
     spoken: list[TimedPiece] = []
@@ -244,15 +228,6 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     return reading_of(engine, script, sieve.skipped())
 
 
-def _limits(recipe: SynthRecipe) -> GuardLimits:
-    if recipe.on_runaway not in ("refuse", "keep"):
-        raise UsageError(f"`--on-runaway {recipe.on_runaway}` is unknown", "it is refuse or keep")
-    if recipe.on_runaway == "keep":
-        return GuardLimits(cut_seconds=math.inf)
-    # A length that was asked for is no sign that a text is short.
-    return GuardLimits() if recipe.max_seconds is None else GuardLimits(cut_seconds=0)
-
-
 def _sieved(text: str, sieve: Sieve, report: Report) -> str:
     """A part of a text without its unreadable signs, each of which is told."""
     clear = sieve.take(text)
@@ -330,20 +305,6 @@ def manner_of(engine: "Engine | LightEngine", recipe: SynthRecipe) -> Manner:
     if recipe.zero_shot:
         mode = "zero-shot"
     return Manner(mode="speaker" if recipe.speaker_only else mode, told=told)
-
-
-def _sampling(engine: "Engine | LightEngine", recipe: SynthRecipe) -> "Sampling":
-    """How tokens are chosen, as asked.
-
-    Raises:
-        UsageError: the model draws none.
-    """
-    names = ("temperature", "top_p", "top_k", "min_p", "greedy")
-    asked = {name: getattr(recipe, name) for name in names}
-    given = [name.replace("_", "-") for name, value in asked.items() if value]
-    if given and engine.speaker.tokens is None:
-        raise UsageError(f"`--{given[0]}`: this model draws no tokens", "leave it out")
-    return engine.sampling_with(**asked)
 
 
 def _read(path: Path, text: str, report: Report) -> "Clip":
