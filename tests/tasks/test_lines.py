@@ -14,7 +14,7 @@ from tests.command import mamtra
 
 from mamtra_cli.engine.speaking import lines as speaking
 from mamtra_cli.engine.speaking.records import RESULTS
-from mamtra_cli.errors import DataError, MamtraError
+from mamtra_cli.errors import DataError, MamtraError, UsageError
 from mamtra_cli.recipes import SynthRecipe
 from mamtra_cli.recipes.lines import LineRecord
 from mamtra_cli.tasks.lines import FIELDS, read_lines, speak_file
@@ -63,6 +63,30 @@ def test_a_longest_length_holds_for_every_line(tmp_path: Path) -> None:
     assert (made.made, made.failed) == (1, 1)
     (refused,) = [record["error"] for record in records(tmp_path / "out") if record["error"]]
     assert refused.startswith("`--max-seconds 1` is too short")
+
+
+@pytest.mark.parametrize(
+    ("more", "flag"),
+    [
+        ({"clip": Path("me.wav")}, "--clip"),
+        ({"stream": True}, "--stream"),
+        ({"settings": ("pitch=+2",)}, "--set"),
+        ({"server": "http://127.0.0.1:1"}, "--server"),
+    ],
+)
+def test_an_option_that_lines_do_not_heed_is_refused(
+    tmp_path: Path, more: dict[str, Any], flag: str
+) -> None:
+    source = written(tmp_path / "in.jsonl", {"text": TEXTS[0]})
+    with pytest.raises(UsageError, match=f"`{flag}` does not go with"):
+        speak_file(recipe(source, tmp_path / "out", **more))
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_rules_hold_for_lines(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", {"text": TEXTS[0]})
+    with pytest.raises(UsageError, match="rules"):
+        speak_file(recipe(source, tmp_path / "out", text_rules="published"))
 
 
 def test_a_sign_that_cannot_be_read_costs_no_line_and_is_named(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ One home for what a person is told of a knob and for its bounds; `cli.options` m
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from mamtra_cli.errors import UsageError
@@ -59,6 +59,24 @@ def knobs(cls: type) -> dict[str, tuple[Any, Knob]]:
         if knob is not None:
             found[name] = (kind.__origin__, knob)
     return found
+
+
+def check_heeded(recipe: Any, heeded: Collection[str], what: str, hint: str) -> None:
+    """Refuse an option that was given and would be dropped.
+
+    Args:
+        recipe: every knob.
+        heeded: fields that matter here.
+        what: completes "`--option` ...", such as "cannot be asked of a server".
+        hint: what to do.
+
+    Raises:
+        UsageError: a field that is not heeded has a value of its own.
+    """
+    options = knobs(type(recipe))
+    for field in fields(recipe):
+        if field.name not in heeded and getattr(recipe, field.name) != field.default:
+            raise UsageError(f"`{options[field.name][1].flags(field.name)[0]}` {what}", hint)
 
 
 def check_bounds(recipe: object, where: Mapping[str, str] | None = None) -> None:

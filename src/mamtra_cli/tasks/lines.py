@@ -40,6 +40,7 @@ from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.part import part_of
 from mamtra_cli.publish import write_whole
 from mamtra_cli.ray_pool import Cluster
+from mamtra_cli.recipes.knob import check_heeded
 from mamtra_cli.recipes.lines import LineRecord, LinesResult
 from mamtra_cli.recipes.synth import SynthRecipe
 from mamtra_cli.sink import speech_tags
@@ -51,6 +52,13 @@ from mamtra_cli.text.written import read_written
 from mamtra_cli.voices.voice import Voice
 
 FIELDS = ("id", "text", "voice", "seed", "speed", "output", "subtitles")
+HEEDED = frozenset(
+    "jsonl output_dir shard rows ray workers force model part voice voices format sample_rate "
+    "speed volume sentence_silence carry temperature top_p top_k min_p greedy steps retries "
+    "on_runaway verify asr max_wer max_seconds tags lexicon on_unreadable text_rules words seed "
+    "device dtype backend quant threads".split()
+)
+"""Fields of the recipe that files of lines heed."""
 NAMES = re.compile(r"\.?results(-\d+-of-\d+)?\.jsonl(\.lock)?")  # of records
 NAME = re.compile(r"[^\w.-]+")
 
@@ -93,6 +101,8 @@ def speak_file(
             "`--srt` and `--vtt` name one file, and `--jsonl` has many lines",
             'give lines a field: "subtitles": "a.vtt"; or add `--words`',
         )
+    hint = f"leave it out: a line may say {', '.join(FIELDS)}"
+    check_heeded(recipe, HEEDED, "does not go with `--jsonl`", hint)
     lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
     format = choose_format(recipe.format, "")
     part = part_of(recipe.shard)
@@ -292,7 +302,9 @@ def _open(recipe: SynthRecipe, *, threads: int, report: Report = ignore) -> Talk
             if value
         ),
     )
-    return open_talker(recipe.model, wishes, files=recipe.part, report=report)
+    engine = open_talker(recipe.model, wishes, files=recipe.part, report=report)
+    engine.use_rules(recipe.text_rules)
+    return engine
 
 
 def _hearing(

@@ -5,7 +5,6 @@ is the same as one that is made without the server.
 """
 
 import base64
-import dataclasses
 import json
 import os
 import re
@@ -21,7 +20,7 @@ import numpy as np
 from mamtra_cli import errors
 from mamtra_cli.errors import MamtraError, ServerError, UsageError
 from mamtra_cli.events import Note, Report, Stage, ignore
-from mamtra_cli.recipes.knob import check_bounds, knobs
+from mamtra_cli.recipes.knob import check_bounds, check_heeded
 from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
 from mamtra_cli.recipes.times import TimedPiece, TimedWord
 from mamtra_cli.sink import check_files, check_source, sound_sink, text_of, write_subtitles
@@ -102,13 +101,8 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
 def check(recipe: SynthRecipe) -> None:
     """Refuse what a server decides for itself, and what cannot be."""
     check_source(recipe)
-    options = knobs(SynthRecipe)
-    for field in dataclasses.fields(recipe):
-        if field.name not in HEEDED and getattr(recipe, field.name) != field.default:
-            raise UsageError(
-                f"`{options[field.name][1].flags(field.name)[0]}` cannot be asked of a server",
-                "leave it out, or leave out `--server`",
-            )
+    hint = "leave it out, or leave out `--server`"
+    check_heeded(recipe, HEEDED, "cannot be asked of a server", hint)
     check_bounds(recipe)
 
 
