@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -36,7 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep what tests cache in a folder of this run, which its workers inherit, not the user's."""
+    """Keep what tests cache in a folder of this run, which its workers inherit, not the user's.
+
+    Programs under test must hear Ctrl-C, also where the whole run is told not to.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what it puts aside
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="mamtra-cache-")
         config.add_cleanup(folder.cleanup)

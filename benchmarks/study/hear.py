@@ -2,8 +2,8 @@
 
 Only the language model is a row's own: its tokens go through the teacher's flow and vocoder as
 they are installed now, so that rows and teacher differ in nothing else. A sentence that the
-guards refuse counts as nothing heard. Transcripts are kept, so that intervals and paired
-differences can be had later.
+guards refuse counts as nothing heard, and as no tokens. Transcripts are kept, so that intervals
+and paired differences can be had later.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.judging.metrics import score
 from mamtra_cli.engine.judging.recognise import WordRecogniser
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.pieces import Piece
 from mamtra_cli.engine.speaking.speech import speak_frames
+from mamtra_cli.engine.speaking.utterances import Utterances
 from mamtra_cli.text.sentences import closed
 from study.recipe import Listening, digest_of
 from study.train import Lab
@@ -26,6 +28,7 @@ from study.train import Lab
 GRAMMAR_SEED = 0
 GRAMMAR = 8000  # sentences that teach the recogniser the word order, as in `mamtra eval`
 SEEDS_APART = 100_000
+ROWS = 32  # sentences spoken together
 
 
 class Ears:
@@ -70,21 +73,23 @@ def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
 def _speak(
     engine: Engine, ears: Ears, texts: Sequence[str], how: Listening
 ) -> tuple[list[str], list[int]]:
-    voice, speaker = engine.voice(), engine.speaker
-    assert speaker.tokens is not None
-    utterances = [
-        Utterance(
-            script=speaker.begin(speaker.encode(text), voice),
-            seed=how.seed + i // how.sentences * SEEDS_APART + i % how.sentences,
-        )
-        for i, text in enumerate(texts)
-    ]
+    voice, utterances = engine.voice(), Utterances(engine, rows=ROWS)
+    places: dict[int, int] = {}
+    for i, text in enumerate(texts):
+        seed = how.seed + i // how.sentences * SEEDS_APART + i % how.sentences
+        options = SpeechOptions(seed=seed, retries=how.retries, mute=True)
+        said = Piece(ids=tuple(engine.speaker.encode(text)), voice=voice)
+        places[utterances.say(options, [said])] = i
     heard, lengths = [""] * len(texts), [0] * len(texts)
-    for index, outcome in decode(speaker.tokens, utterances, engine.sampling, retries=how.retries):
-        lengths[index] = len(outcome.tokens)
-        if outcome.rejection is None:
-            wave = speak_frames(engine, outcome.frames, voice).numpy()
-            heard[index] = ears.write_down(wave, engine.sample_rate)
+    while utterances.busy:
+        for news in utterances.step():
+            if news.chunk is not None:
+                frames, place = list(news.chunk.frames), places[news.id]
+                lengths[place] = len(frames) * engine.facts.codebooks
+                wave = speak_frames(engine, frames, voice).numpy()
+                heard[place] = ears.write_down(wave, engine.sample_rate)
+            elif news.error is not None and news.refused is None:
+                raise news.error
     return heard, lengths
 
 

@@ -56,7 +56,6 @@ def test_student_made_on_a_gpu_is_the_one_made_on_the_cpu(
     teacher: Path, tmp_path: Path, knobs: dict[str, Any]
 ) -> None:
     recipe = ConvertRecipe(
-        placement="block-begin",
         teacher=str(teacher),
         data=teacher.parent / "pairs.jsonl",
         calibration_tokens=100,
