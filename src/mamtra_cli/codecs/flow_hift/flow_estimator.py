@@ -7,6 +7,7 @@ shivammehta25/Matcha-TTS, rewritten from their formulas.
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -280,20 +281,24 @@ class FlowEstimator(nn.Module):
         gate = None if mask is None else mask[:, None, :].to(x.dtype)
         chunk = self.config.chunk if streaming else None
 
-        def run(level: nn.Module, h: Tensor) -> Tensor:
-            resnet, blocks = level[0], level[1]  # type: ignore[index]
+        def run(level: nn.ModuleList, h: Tensor) -> Tensor:
+            resnet, blocks = level[0], cast(nn.ModuleList, level[1])
             h = resnet(h, gate, time, past).transpose(1, 2)
             for block in blocks:
                 h = block(h, mask, chunk, past)
             return h.transpose(1, 2)
 
         h = torch.cat((x, mu, spks[:, :, None].expand(-1, -1, x.shape[2]), cond), dim=1)
-        down, up = self.down_blocks[0], self.up_blocks[0]
+        down, *mids, up = (
+            cast(nn.ModuleList, level)
+            for levels in (self.down_blocks, self.mid_blocks, self.up_blocks)
+            for level in levels
+        )
         skip = run(down, h)
-        h = down[2](_masked(skip, gate), past)  # type: ignore[index]
-        for level in self.mid_blocks:
+        h = down[2](_masked(skip, gate), past)
+        for level in mids:
             h = run(level, h)
         h = run(up, torch.cat((h, skip), dim=1))
-        h = up[2](_masked(h, gate), past)  # type: ignore[index]
+        h = up[2](_masked(h, gate), past)
         h = self.final_block(h, gate, past)
         return _masked(self.final_proj(_masked(h, gate)), gate)
