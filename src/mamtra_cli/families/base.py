@@ -130,26 +130,6 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionSite:
-    """One attention layer that may be replaced, by the names of its tensors.
-
-    Attributes:
-        layer: index in the stack.
-        prefix: of everything in the layer, with a final dot.
-        q, k, v, o: stems of the projections (`.weight`, and `.bias` where there is one).
-        mixer: stem of whatever takes its place.
-    """
-
-    layer: int
-    prefix: str
-    q: str
-    k: str
-    v: str
-    o: str
-    mixer: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Upstream:
     """A folder as the authors of a model publish it.
 
@@ -178,10 +158,6 @@ class Conversion(Protocol):
 
     def with_mixers(self, config: Any, kinds: str, mixer: Mapping[str, Any]) -> Any:
         """The config with other layer kinds and mixer options."""
-        ...
-
-    def names(self, layer: int) -> AttentionSite:
-        """Names of a layer's tensors in the part."""
         ...
 
 

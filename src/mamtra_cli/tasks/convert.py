@@ -41,8 +41,8 @@ from mamtra_cli.engine.students.folder import (
     check_published,
     companions,
     copy_rest,
-    queries,
     stored_tensors,
+    stored_type,
 )
 from mamtra_cli.engine.students.teacher import Teacher
 from mamtra_cli.errors import OutputError, PlanError, UsageError
@@ -305,7 +305,7 @@ def planned_files(design: Design, recipe: ConvertRecipe) -> tuple[FileEntry, ...
     model, part = design.teacher, design.teacher.conversion.part
     width = {"keep": 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}[recipe.dtype]
     if recipe.dtype == "keep" and part in model.source.parts and not model.published:
-        width = model.source.kinds(part)[queries(model)].itemsize
+        width = stored_type(model.source.kinds(part)).itemsize
     sizes = {f"{part}{SUFFIX}": parameters(model, design.config, part) * width}
     if model.published:
         others = [name for name in model.family.part_names(model.config) if name != part]

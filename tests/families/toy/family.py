@@ -12,7 +12,7 @@ from torch import nn
 from mamtra_cli.backbone.costs import Head
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.errors import TextError, UsageError
-from mamtra_cli.families.base import AttentionSite, Facts, Upstream
+from mamtra_cli.families.base import Facts, Upstream
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.ops.sampling import Sampling
 
@@ -54,12 +54,6 @@ class Exchange:
     def with_mixers(self, config: ToyConfig, kinds: str, mixer: Mapping[str, Any]) -> ToyConfig:
         """The config with other layers."""
         return ToyConfig(**{**vars(config), "kinds": kinds, "mixer": dict(mixer)})
-
-    def names(self, layer: int) -> AttentionSite:
-        """Names of a layer's tensors."""
-        prefix = f"stack.layers.{layer}."
-        stems = {name: f"{prefix}self_attn.{name}_proj" for name in "qkvo"}
-        return AttentionSite(layer=layer, prefix=prefix, mixer=f"{prefix}mixer", **stems)
 
 
 class Toy:

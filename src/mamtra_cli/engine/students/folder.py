@@ -18,6 +18,7 @@ from mamtra_cli.tensors import check_shapes, encode
 from mamtra_cli.voices.speaker_table import file_name, read_table
 from mamtra_cli.voices.voice import save_voice
 
+QUERIES = ".q_proj.weight"
 REDUCED = {torch.int8: "float16", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 """What new tensors are stored in beside others; float32 beside any other type."""
 
@@ -74,7 +75,7 @@ def stored_tensors(
     source, part, fresh = teacher.source, teacher.conversion.part, storage
     if storage == "keep":
         yield from finite(source.stored(part, changes.kept))
-        fresh = REDUCED.get(source.kinds(part)[queries(teacher)], "float32")
+        fresh = REDUCED.get(stored_type(source.kinds(part)), "float32")
     else:
         for name, value in finite(source.open(part).stream(changes.kept)):
             yield from encode(name, value, storage)
@@ -92,9 +93,9 @@ def finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, t
         yield name, value
 
 
-def queries(teacher: Model) -> str:
-    """Name of the teacher's first query matrix: its stored type stands for the others."""
-    return f"{teacher.conversion.names(teacher.stack.plan.attention[0]).q}.weight"
+def stored_type(kinds: Mapping[str, torch.dtype]) -> torch.dtype:
+    """What a model's matrices are stored in: the type of its first query matrix."""
+    return next(kind for name, kind in kinds.items() if name.endswith(QUERIES))
 
 
 def companions(teacher: Model) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """The family `cosyvoice2`: the published 0.5B model and `mini`, which differ in config only."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +12,7 @@ from mamtra_cli.codecs.flow_hift.few_steps import FewSteps, of_tokens
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import (
-    AttentionSite,
-    Upstream,
-)
+from mamtra_cli.families.base import Upstream
 from mamtra_cli.families.cosyvoice2 import onnx_parts, published, weights
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.encoder import TokenEncoder
@@ -26,26 +22,11 @@ from mamtra_cli.families.cosyvoice2.lm import SpeechLM
 from mamtra_cli.families.cosyvoice2.measures import PipelineMeasures
 from mamtra_cli.families.cosyvoice2.repository import TEXT_TABLE
 from mamtra_cli.families.cosyvoice2.speaker import CosyVoice2Speaker
+from mamtra_cli.families.exchange import Exchange
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.speaker import Loaded, Speaker
 from mamtra_cli.tensors import TensorSource
 from mamtra_cli.voices.voice import Voice
-
-
-class Exchange:
-    """See `families.base.Conversion`."""
-
-    part = "lm"
-
-    def with_mixers(
-        self, config: CosyVoice2Config, kinds: str, mixer: Mapping[str, Any]
-    ) -> CosyVoice2Config:
-        """The config with other layer kinds and mixer options."""
-        return replace(config, lm=replace(config.lm, kinds=kinds, mixer=dict(mixer)))
-
-    def names(self, layer: int) -> AttentionSite:
-        """Names of a layer's tensors."""
-        return weights.attention_site(layer)
 
 
 class CosyVoice2(LightCosyVoice2):

@@ -1,4 +1,4 @@
-"""Published tensor names to ours and back, and the projections of each attention layer.
+"""Published tensor names to ours and back.
 
 Our names are the published ones but for two things: the text head is dropped (it shares its
 numbers with the text table and nothing reads it), and the vocoder's weight norm is folded into
@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.hift import fold_weight_norm
-from mamtra_cli.families.base import AttentionSite
 from mamtra_cli.families.cosyvoice2.repository import TEXT_TABLE
 from mamtra_cli.pt_file import PtFile
 
 TEXT_HEAD = "llm.model.lm_head.weight"
-LAYER = "llm.model.model.layers.{}."
 COUNTERS = ("epoch", "step")
 """Entries that the training script adds to a state dict; `step` may be a tensor."""
 PLAIN_CONVS = "source_downs."
@@ -95,10 +93,3 @@ def to_published(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             published[name] = value
     return published
-
-
-def attention_site(layer: int) -> AttentionSite:
-    """Names of the tensors of one layer of the stack."""
-    prefix = LAYER.format(layer)
-    stems = {name: f"{prefix}self_attn.{name}_proj" for name in "qkvo"}
-    return AttentionSite(layer=layer, prefix=prefix, mixer=f"{prefix}mixer", **stems)

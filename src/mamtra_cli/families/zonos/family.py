@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from mamtra_cli.checkpoint import sha256
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import AttentionSite, Facts, Learned, Upstream
+from mamtra_cli.families.base import Facts, Learned, Upstream
+from mamtra_cli.families.exchange import Exchange
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.speaker import Loaded
@@ -33,22 +33,6 @@ from mamtra_cli.tensors import TensorFile, TensorSource
 
 PARTS = ("lm", "codec", "speaker")
 ROLES = {"speech_tokenizer": "codec", "speaker_encoder": "speaker"}
-
-
-class Exchange:
-    """See `families.base.Conversion`."""
-
-    part = "lm"
-
-    def with_mixers(self, config: ZonosConfig, kinds: str, mixer: Mapping[str, Any]) -> ZonosConfig:
-        """The config with other layer kinds and mixer options."""
-        return replace(config, lm=replace(config.lm, kinds=kinds, mixer=dict(mixer)))
-
-    def names(self, layer: int) -> AttentionSite:
-        """Names of a layer's tensors."""
-        prefix = f"{weights.STACK}layers.{layer}."
-        stems = {name: f"{prefix}self_attn.{name}_proj" for name in "qkvo"}
-        return AttentionSite(layer=layer, prefix=prefix, mixer=f"{prefix}mixer", **stems)
 
 
 class Zonos:

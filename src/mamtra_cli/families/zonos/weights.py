@@ -17,7 +17,6 @@ from mamtra_cli.pt_file import PtFile
 from mamtra_cli.tensors import TensorFile
 
 LAYER = re.compile(r"backbone\.layers\.(\d+)\.(.+)")
-STACK = "backbone."
 NATIVE = {  # published leaf to ours, in layers that carry their own recurrence
     "mixer.in_proj.weight": "mixer.in_proj.weight",
     "mixer.conv1d.weight": "mixer.conv.weight",
