@@ -11,7 +11,6 @@ from mamtra_cli.families.cosyvoice2.sequences import (
     concatenate,
     decode_sequence,
     lay_out,
-    lay_out_padded,
 )
 
 COUNTED = LMConfig(speech_vocab=50)
@@ -51,19 +50,6 @@ def test_short_speech_is_never_laid_out_in_turns() -> None:
     plain = lay_out(COUNTED, [[1] * 5], [[2] * 15])
     assert torch.equal(turns.tables, plain.tables)
     assert torch.equal(turns.targets, plain.targets)
-
-
-def test_lists_and_padded_tensors_give_the_same_batch() -> None:
-    lists = lay_out(ALIGNED, [[0, 1, 2], [1]], [[5], [6, 7, 8]])
-    padded = lay_out_padded(
-        ALIGNED,
-        torch.tensor([[0, 1, 2], [1, 9, 9]]),
-        torch.tensor([3, 1]),
-        torch.tensor([[5, 9, 9], [6, 7, 8]]),
-        torch.tensor([1, 3]),
-    )
-    for name in ("ids", "tables", "positions", "lengths", "targets"):
-        assert torch.equal(getattr(lists, name), getattr(padded, name)), name
 
 
 def test_prompt_text_is_stretched_to_its_speech() -> None:

@@ -127,26 +127,6 @@ def lay_out(
     return LMBatch(targets=_padded(targets, IGNORE), **_tensors(config, rows))
 
 
-def lay_out_padded(
-    config: LMConfig,
-    text_ids: Tensor,
-    text_lengths: Tensor,
-    tokens: Tensor,
-    token_lengths: Tensor,
-    bistream: Sequence[bool] | None = None,
-) -> LMBatch:
-    """The same from padded tensors.
-
-    text_ids: (B, N) long; text_lengths: (B,); tokens: (B, T) long; token_lengths: (B,).
-    """
-    return lay_out(
-        config,
-        [row[:n] for row, n in zip(text_ids.tolist(), text_lengths.tolist(), strict=True)],
-        [row[:n] for row, n in zip(tokens.tolist(), token_lengths.tolist(), strict=True)],
-        bistream,
-    )
-
-
 def decode_sequence(
     config: LMConfig,
     text: Sequence[int],
