@@ -14,7 +14,6 @@ from mamtra_cli.backbone.costs import (
     Precision,
     break_even,
     cache_bytes,
-    cost_table,
     decode_bytes,
     decode_flops,
     kv_bytes_per_token,
@@ -56,7 +55,6 @@ def golden_rows(goldens: Path) -> Iterator[tuple[dict[str, Any], HybridConfig, H
             text_vocab=shape["v_text"],
             speech_vocab=shape["v_sp"],
             speech_bias=shape["sp_head_bias"],
-            text_tied=shape["tied"],
         )
         yield row, config, head
 
@@ -163,14 +161,3 @@ def test_decode_traffic_is_weights_plus_cache_and_twice_the_state() -> None:
     one, two = (decode_bytes(config, 1000, batch=batch, head=SPEECH) for batch in (1, 2))
     assert two - one == 1000 * 6144 + 2 * state_bytes(config)
     assert one - (two - one) == 2 * (parameters(config).backbone + 6564 * 897)
-
-
-def test_untied_text_head_is_counted_as_dropped() -> None:
-    assert Head(text_vocab=10, text_tied=False).dropped(4) == 40
-    assert Head(text_vocab=10).dropped(4) == 0
-
-
-def test_table_has_one_row_a_length() -> None:
-    rows = cost_table(QWEN, (512, 1024), head=SPEECH)
-    assert [row.length for row in rows] == [512, 1024]
-    assert rows[0].cache_bytes == 512 * 12_288

@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from mamtra_cli.errors import UsageError
-from mamtra_cli.families.settings import helped, told
+from mamtra_cli.families.settings import told
 from mamtra_cli.recipes.knob import Knob
 
 
@@ -23,7 +23,6 @@ def test_words_become_values_of_their_kind() -> None:
     words = ["rate=none", "shares=0.5, 0.25", "slow=on", "name=a=b"]
     assert told(Settings(), words) == Settings(rate=None, shares=(0.5, 0.25), slow=True, name="a=b")
     assert told(Settings(), []) == Settings()
-    assert helped(Settings())["rate"] == "Phones a second. 0 to 40."
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """The tensors of one attention layer, whatever they are called and however they are stored.
 
-Every transfer reads these; a family whose file has other names, or one fused projection, splits
-its tensors into them.
+Every transfer reads these. Other names, and projections fused into one matrix, are mapped by a
+family when it reads its file.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mamtra_cli.errors import CheckpointError
@@ -44,30 +43,6 @@ class AttentionWeights:
             tensors.get(f"{prefix}{name}_proj.bias") for name in PROJECTIONS
         )
         return cls(q=q, k=k, v=v, o=o, q_bias=q_bias, k_bias=k_bias, v_bias=v_bias, o_bias=o_bias)
-
-    @classmethod
-    def from_fused(
-        cls, qkv: Tensor, o: Tensor, shape: MixerShape, qkv_bias: Tensor | None = None
-    ) -> "AttentionWeights":
-        """Split one projection whose rows are queries, keys, values; nothing is copied.
-
-        Args:
-            qkv: (H P + 2 G P, D).
-            o: (D, H P).
-            shape: sizes of the attention.
-            qkv_bias: (H P + 2 G P,).
-        """
-        sizes = [shape.q_width, shape.kv_width, shape.kv_width]
-        if len(qkv) != sum(sizes):
-            raise CheckpointError(
-                f"a fused projection has {len(qkv)} rows, expected {sum(sizes)}",
-                "check the sizes in the model's config",
-            )
-        q, k, v = torch.split(qkv, sizes)
-        if qkv_bias is None:
-            return cls(q=q, k=k, v=v, o=o)
-        q_bias, k_bias, v_bias = torch.split(qkv_bias, sizes)
-        return cls(q=q, k=k, v=v, o=o, q_bias=q_bias, k_bias=k_bias, v_bias=v_bias)
 
     def bias(self, name: str) -> Tensor | None:
         """The bias of projection `q`, `k`, `v` or `o`."""

@@ -24,8 +24,6 @@ class Head:
         speech_bias: whether the speech head has a bias.
         special: learnt vectors beside both tables (start of sequence, task).
         other: parameters beside all of them.
-        text_tied: the text head shares the text embedding; an untied one is dropped with its size
-            in `dropped`.
     """
 
     text_vocab: int = 0
@@ -34,7 +32,6 @@ class Head:
     speech_bias: bool = True
     special: int = 2
     other: int = 0
-    text_tied: bool = True
 
     def text_embedding(self, d_model: int) -> int:
         """Parameters of the text embedding."""
@@ -47,10 +44,6 @@ class Head:
         bias = self.speech_vocab if self.speech_bias else 0
         each = 2 * self.speech_vocab * d_model + bias
         return self.codebooks * each + self.special * d_model + self.other
-
-    def dropped(self, d_model: int) -> int:
-        """Parameters of the text head that the speech model never reads (0 where tied)."""
-        return 0 if self.text_tied else self.text_vocab * d_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,38 +231,6 @@ def break_even(
         memory=ceil(state / per_token) + window,
         traffic=ceil(2 * state / per_token) + window,
         flops=max(ceil(extra / (4 * config.q_dim)), 0) + window,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostRow:
-    """One context length of a cost table."""
-
-    length: int
-    cache_bytes: int
-    decode_flops: int
-    decode_bytes: int
-    prefill_flops: int
-
-
-def cost_table(
-    config: HybridConfig,
-    lengths: tuple[int, ...],
-    *,
-    batch: int = 1,
-    head: Head | None = None,
-    precision: Precision | None = None,
-) -> tuple[CostRow, ...]:
-    """Costs of one stack over context lengths (`cache_bytes` and FLOPs of one sequence)."""
-    return tuple(
-        CostRow(
-            length=length,
-            cache_bytes=cache_bytes(config, length, precision),
-            decode_flops=decode_flops(config, length, head),
-            decode_bytes=decode_bytes(config, length, batch=batch, head=head, precision=precision),
-            prefill_flops=prefill_flops(config, length),
-        )
-        for length in lengths
     )
 
 

@@ -5,7 +5,7 @@ has no weights for starts neutral, and every transfer is checked tensor by tenso
 fit of the output projection that follows is in `calibrate.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -132,7 +132,6 @@ def student_of(
     scale_keys: bool = False,
     seed: int = 0,
     share: bool = False,
-    attention: Callable[[int], AttentionWeights] | None = None,
 ) -> HybridStack:
     """A stack of other kinds that starts from a teacher's weights.
 
@@ -144,8 +143,6 @@ def student_of(
         scale_keys: as in `attention_to_mixer`.
         seed: as in `attention_to_mixer`.
         share: let unchanged tensors be the teacher's own, in place of copies.
-        attention: gives the attention of a layer where it is not in the teacher under a stack's
-            own names (fused projections).
     """
     config = replace(teacher.config, kinds=kinds, mixer=mixer)
     source = teacher.state_dict()
@@ -162,12 +159,8 @@ def student_of(
                 "convert from the original teacher",
             )
         converted[i] = after
-        if attention is None:
-            weights = AttentionWeights.from_state_dict(source, f"layers.{i}.self_attn.")
-        else:
-            weights = attention(i)
         made = attention_to_mixer(
-            weights,
+            AttentionWeights.from_state_dict(source, f"layers.{i}.self_attn."),
             shape,
             mixer,
             letter=after,

@@ -7,7 +7,7 @@ Knows no family and no torch.
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -63,20 +63,6 @@ def check_number(value: Any, knob: Knob, name: str) -> None:
             ends = [f"from {low:g}" if low is not None else "", f"to {high:g}" if high else ""]
             span = " ".join(end for end in ends if end)
             raise UsageError(f"`{name}` cannot be {number:g}", f"use a number {span}")
-
-
-def helped(settings: object) -> Mapping[str, str]:
-    """What each setting means and may be, by name."""
-    return {
-        name: f"{knob.help} {_span(knob)}".strip()
-        for name, (_, knob) in knobs(type(settings)).items()
-    }
-
-
-def _span(knob: Knob) -> str:
-    if knob.low is None or knob.high is None:
-        return ""
-    return f"{knob.low:g} to {knob.high:g}."
 
 
 def _value(kind: Any, text: str, name: str) -> Any:

@@ -79,23 +79,8 @@ def weights() -> AttentionWeights:
     return AttentionWeights(q=draw(16, 16), k=draw(8, 16), v=draw(8, 16), o=draw(16, 16), **biases)
 
 
-def test_fused_projections_split_into_the_same_attention() -> None:
+def test_biases_that_the_config_does_not_have_are_refused() -> None:
     plain = weights()
-    assert plain.q_bias is not None
-    assert plain.k_bias is not None
-    assert plain.v_bias is not None
-    fused = AttentionWeights.from_fused(
-        torch.cat((plain.q, plain.k, plain.v)),
-        plain.o,
-        SHAPE,
-        torch.cat((plain.q_bias, plain.k_bias, plain.v_bias)),
-    )
-    fused.check(SHAPE)
-    assert plain.named().keys() == fused.named().keys()
-    for name, value in plain.named().items():
-        assert torch.equal(fused.named()[name], value)
-    with pytest.raises(CheckpointError, match="rows"):
-        AttentionWeights.from_fused(plain.q, plain.o, SHAPE)
     with pytest.raises(CheckpointError, match="not in the model's config"):
         plain.check(replace(SHAPE, qkv_bias=False))
 

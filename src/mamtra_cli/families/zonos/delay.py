@@ -4,7 +4,6 @@ At column p, codebook k holds frame p - k - 1; column 0 is all masks. After Musi
 al., arXiv 2306.05284) in the form of Zyphra/Zonos, zonos/codebook_pattern.py.
 """
 
-import torch
 from torch import Tensor
 
 
@@ -15,11 +14,3 @@ def delayed(codes: Tensor, mask: int) -> Tensor:
     for book in range(books):
         columns[:, book, book + 1 : book + 1 + frames] = codes[:, book]
     return columns
-
-
-def undelayed(columns: Tensor) -> Tensor:
-    """Take the codes (B, K, S) back from columns (B, K, S + K)."""
-    books = columns.shape[1]
-    frames = columns.shape[2] - books
-    rows = [columns[:, book, book + 1 : book + 1 + frames] for book in range(books)]
-    return torch.stack(rows, dim=1)
