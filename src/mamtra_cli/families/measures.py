@@ -1,13 +1,15 @@
 """What a family tells of its whole pipeline's cost: by formulas, and as its authors run it.
 
-Types only. A family without them is measured by what every model has: its language model, and
-its text to sound.
+Types, and the ladder of savings. A family without them is measured by what every model has: its
+language model, and its text to sound.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
+
+from mamtra_cli.backbone.kinds import ATTENTION
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +79,38 @@ class Peaks:
     def highest(self) -> int:
         """Most bytes at once; stages follow each other."""
         return self.weights + max(self.language_model, self.sound)
+
+    @property
+    def total(self) -> int:
+        """All of them, as if nothing followed on anything."""
+        return self.weights + self.language_model + self.sound
+
+
+class Ladder:
+    """The way from the official pipeline to ours, a step at a time.
+
+    Args:
+        official: where it begins.
+    """
+
+    def __init__(self, official: Peaks) -> None:
+        self.now = official
+        self.steps: tuple[Saving, ...] = (
+            Saving(name="official pipeline", own=0, peak=official.highest),
+        )
+
+    def step(self, name: str, *, hybrid: bool = False, **after: int) -> None:
+        """Change some of the peaks; see `Saving` for the name and `hybrid`."""
+        before, self.now = self.now, replace(self.now, **after)
+        own, peak = before.total - self.now.total, self.now.highest
+        self.steps += (Saving(name=name, own=own, peak=peak, hybrid=hybrid),)
+
+    def exchange(self, kinds: str, *, weights: int, language_model: int) -> None:
+        """The last step: layers of these kinds, with what they change of the peaks."""
+        name = f"hybrid, {kinds.count(ATTENTION)} of {len(kinds)} layers attention"
+        self.step(
+            name, hybrid=True, weights=self.now.weights + weights, language_model=language_model
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ against our own with tests. The language model alone is in backbone/costs.py. Wh
 program does is stated in FunAudioLLM/CosyVoice (cosyvoice/cli, cosyvoice/llm).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 from mamtra_cli.backbone import costs
@@ -20,7 +20,7 @@ from mamtra_cli.codecs.flow_hift.config import (
 )
 from mamtra_cli.codecs.flow_hift.costs import source_filter_parameters, source_filter_scratch
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
-from mamtra_cli.families.measures import Needs, Request, Saving
+from mamtra_cli.families.measures import Ladder, Needs, Peaks, Request, Saving
 
 FLOAT = 4
 SCORES = 7  # score matrices a head of the published encoder: both terms, padded, sum, softmax
@@ -32,27 +32,9 @@ ONNX_BYTES = 496_082_973  # published speech_tokenizer_v2.onnx
 OBSERVED = {"while it loads": 5_480_000_000, "once loaded": 3_470_000_000}
 
 
-class Formulas:
-    """The part of `families.measures.Measures` that measures nothing."""
-
-    reference = "CosyVoice2-0.5B"
-    config = CosyVoice2Config()
-    observed = OBSERVED
-
-    def needs(self, config: CosyVoice2Config, request: Request) -> Needs:
-        """Of our pipeline for a request."""
-        return needs(config, request)
-
-    def savings(
-        self, config: CosyVoice2Config, request: Request, hybrid: CosyVoice2Config | None = None
-    ) -> tuple[Saving, ...]:
-        """From the official pipeline to ours."""
-        return savings(config, request, hybrid)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Sizes of token-to-wave in windows; see `token2wav.WaveOptions`."""
+    """Sizes of token-to-wave in windows; see `windows.WaveOptions`."""
 
     tokens: int
     prompt: int
@@ -68,21 +50,6 @@ class Windows:
         if config.source_filter is not None:
             heard = SOURCE_FILTER_PIECE + 8
         return cls(tokens=tokens, prompt=prompt, vocoder_frames=heard)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Bytes at one setting: weights on the device, and what each stage adds while it runs."""
-
-    weights: int
-    language_model: int
-    flow: int
-    vocoder: int
-
-    @property
-    def peak(self) -> int:
-        """Most bytes at once; stages follow each other."""
-        return self.weights + max(self.language_model, self.flow, self.vocoder)
 
 
 def encoder_parameters(config: FlowEncoderConfig) -> int:
@@ -198,7 +165,7 @@ def hift_scratch(config: HiFTConfig, frames: int) -> int:
     return VOCODER_TENSORS * FLOAT * last * prod(config.upsample_rates) * frames
 
 
-def official(config: CosyVoice2Config, request: Request) -> Stage:
+def official(config: CosyVoice2Config, request: Request) -> Peaks:
     """The official pipeline: float32, the text model's full head, one pass from tokens to sound.
 
     The prompt is read by a causal LM with its text head over every position and all hidden
@@ -216,14 +183,14 @@ def official(config: CosyVoice2Config, request: Request) -> Stage:
     cache = costs.cache_bytes(lm.hybrid, request.positions, exact)
     heard = request.prompt + request.tokens
     frames = config.flow.encoder.upsample * heard
-    return Stage(
+    return Peaks(
         weights=FLOAT * parts + (ONNX_BYTES if config.speech_tokenizer is None else 0),
         language_model=logits + hidden + cache,
-        flow=max(
+        sound=max(
             official_encoder_scratch(config.flow.encoder, heard),
             official_estimator_scratch(config.flow.estimator, frames),
+            vocoder_scratch(config, config.flow.encoder.upsample * request.tokens),
         ),
-        vocoder=vocoder_scratch(config, config.flow.encoder.upsample * request.tokens),
     )
 
 
@@ -258,46 +225,39 @@ def savings(
         request: what is spoken.
         hybrid: the same model with other layers; `None` where there is none.
     """
-    lm, now = config.lm, official(config, request)
-    steps = [Saving(name="official pipeline", own=0, peak=now.peak)]
-
-    def step(name: str, after: Stage, own: int, *, exchange: bool = False) -> Stage:
-        steps.append(Saving(name=name, own=own, peak=after.peak, hybrid=exchange))
-        return after
-
+    lm, ladder = config.lm, Ladder(official(config, request))
     exact, half = costs.Precision(weights=4, cache=4, conv=4), costs.Precision()
     cache = costs.cache_bytes(lm.hybrid, request.positions, exact)
-    own = now.language_model - cache
-    now = step("no text head, no kept hidden states", replace(now, language_model=cache), own)
-
+    ladder.step("no text head, no kept hidden states", language_model=cache)
     scratch = needs(config, request).scratch
-    chunked = replace(now, flow=scratch["flow"], vocoder=scratch["vocoder"])
-    own = max(now.flow, now.vocoder) - max(chunked.flow, chunked.vocoder)
-    now = step("tokens to sound in windows", chunked, own)
-
+    ladder.step("tokens to sound in windows", sound=max(scratch.values()))
     if config.speech_tokenizer is None:
-        after = replace(now, weights=now.weights - ONNX_BYTES)
-        now = step("ONNX parts on the CPU", after, ONNX_BYTES)
+        ladder.step("ONNX parts on the CPU", weights=ladder.now.weights - ONNX_BYTES)
 
-    counted = costs.parameters(
-        lm.hybrid, costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+    head = costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+    counted = costs.parameters(lm.hybrid, head)
+    ladder.step(
+        "language model and its cache in bfloat16",
+        weights=ladder.now.weights - (FLOAT - half.weights) * counted.total,
+        language_model=costs.cache_bytes(lm.hybrid, request.positions, half),
     )
-    smaller = (FLOAT - half.weights) * counted.total
-    cache_half = costs.cache_bytes(lm.hybrid, request.positions, half)
-    after = replace(now, weights=now.weights - smaller, language_model=cache_half)
-    now = step("language model and its cache in bfloat16", after, smaller + cache - cache_half)
-
     table = half.weights * counted.text_embedding
-    now = step("text embedding on the host", replace(now, weights=now.weights - table), table)
-
+    ladder.step("text embedding on the host", weights=ladder.now.weights - table)
     if hybrid is not None:
-        other = costs.parameters(
-            hybrid.lm.hybrid, costs.Head(text_vocab=lm.vocab_size, speech_vocab=lm.head_size)
+        other = hybrid.lm.hybrid
+        ladder.exchange(
+            other.layer_kinds,
+            weights=half.weights * (costs.parameters(other, head).total - counted.total),
+            language_model=costs.cache_bytes(other, request.positions, half),
         )
-        more = half.weights * (other.total - counted.total)
-        held = costs.cache_bytes(hybrid.lm.hybrid, request.positions, half)
-        after = replace(now, weights=now.weights + more, language_model=held)
-        kinds = hybrid.lm.hybrid.layer_kinds
-        name = f"hybrid, {kinds.count('T')} of {len(kinds)} layers attention"
-        step(name, after, cache_half - held - more, exchange=True)
-    return tuple(steps)
+    return ladder.steps
+
+
+class Formulas:
+    """The part of `families.measures.Measures` that measures nothing."""
+
+    reference = "CosyVoice2-0.5B"
+    config = CosyVoice2Config()
+    observed = OBSERVED
+    needs = staticmethod(needs)
+    savings = staticmethod(savings)

@@ -7,13 +7,12 @@ speaker encoder and the codec in float32 on the device, and one pass of the deco
 speech.
 """
 
-from dataclasses import dataclass, replace
 from math import ceil
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.codecs.dac import costs as dac
 from mamtra_cli.codecs.residual_mel import costs as residual_mel
-from mamtra_cli.families.measures import Needs, Request, Saving
+from mamtra_cli.families.measures import Ladder, Needs, Peaks, Request, Saving
 from mamtra_cli.families.zonos.config import LMConfig, SpeakerConfig, ZonosConfig
 from mamtra_cli.families.zonos.symbols import TABLE_ROWS
 
@@ -93,34 +92,20 @@ def windowed(config: ZonosConfig, frames: int) -> int:
     return residual_mel.windowed(config.mel_codec, frames)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Bytes at one setting: weights on the device, and what each stage adds while it runs."""
-
-    weights: int
-    language_model: int
-    sound: int
-
-    @property
-    def peak(self) -> int:
-        """Most bytes at once; stages follow each other."""
-        return self.weights + max(self.language_model, self.sound)
-
-
 def cache_bytes(lm: LMConfig, positions: int, *, state: int = FLOAT) -> int:
     """Bytes of the cache of one utterance, guided."""
     precision = costs.Precision(weights=HALF, cache=HALF, state=state, conv=HALF)
     return ROWS * costs.cache_bytes(lm.hybrid, positions, precision)
 
 
-def official(config: ZonosConfig, request: Request) -> Stage:
+def official(config: ZonosConfig, request: Request) -> Peaks:
     """The official pipeline. A published hybrid keeps its states in bfloat16."""
     lm = config.lm
     prefix = request.text + len(lm.conditions) - 1
     longest = LONGEST * round(config.sound.frame_rate)
     positions = ceil((prefix + request.prompt + longest + lm.codebooks) / ROUND) * ROUND
     beside = codec_parameters(config) + speaker_parameters(config.speaker)
-    return Stage(
+    return Peaks(
         weights=HALF * lm_parameters(lm) + FLOAT * beside,
         language_model=cache_bytes(lm, positions, state=HALF),
         sound=one_pass(config, request.prompt + request.tokens),
@@ -149,33 +134,18 @@ def savings(
         request: what is spoken.
         hybrid: the same model with other layers; `None` where there is none.
     """
-    now = official(config, request)
-    steps = [Saving(name="official pipeline", own=0, peak=now.peak)]
-
-    def step(name: str, after: Stage, own: int, *, exchange: bool = False) -> Stage:
-        steps.append(Saving(name=name, own=own, peak=after.peak, hybrid=exchange))
-        return after
-
-    lean = needs(config, request)
-    windows = replace(now, sound=lean.scratch["codec"])
-    now = step("frames to sound in windows", windows, now.sound - windows.sound)
-
-    own = FLOAT * speaker_parameters(config.speaker)
-    now = step(
-        "no speaker encoder once the voice is made", replace(now, weights=now.weights - own), own
-    )
-
-    used = cache_bytes(config.lm, lean.positions)
-    now = step(
+    ladder, lean = Ladder(official(config, request)), needs(config, request)
+    ladder.step("frames to sound in windows", sound=lean.scratch["codec"])
+    speaker = FLOAT * speaker_parameters(config.speaker)
+    ladder.step("no speaker encoder once the voice is made", weights=ladder.now.weights - speaker)
+    ladder.step(
         "a cache of what is spoken, not of 30 seconds",
-        replace(now, language_model=used),
-        now.language_model - used,
+        language_model=cache_bytes(config.lm, lean.positions),
     )
     if hybrid is not None:
-        grown = HALF * (lm_parameters(hybrid.lm) - lm_parameters(config.lm))
-        after = cache_bytes(hybrid.lm, lean.positions)
-        exchanged = replace(now, weights=now.weights + grown, language_model=after)
-        kinds = hybrid.lm.hybrid.layer_kinds
-        name = f"hybrid, {kinds.count('T')} of {len(kinds)} layers attention"
-        step(name, exchanged, now.language_model - after - grown, exchange=True)
-    return tuple(steps)
+        ladder.exchange(
+            hybrid.lm.hybrid.layer_kinds,
+            weights=HALF * (lm_parameters(hybrid.lm) - lm_parameters(config.lm)),
+            language_model=cache_bytes(hybrid.lm, lean.positions),
+        )
+    return ladder.steps

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.families.measures import Needs, Parts, Peaks, Request, Saving
+from mamtra_cli.families.measures import Parts, Peaks, Request
 from mamtra_cli.families.zonos import costs
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
@@ -26,16 +26,8 @@ class PipelineMeasures:
     reference = "Zonos-v0.1-transformer"
     config = ZonosConfig()
     observed: Mapping[str, int] = {}
-
-    def needs(self, config: ZonosConfig, request: Request) -> Needs:
-        """By formulas."""
-        return costs.needs(config, request)
-
-    def savings(
-        self, config: ZonosConfig, request: Request, hybrid: ZonosConfig | None = None
-    ) -> tuple[Saving, ...]:
-        """Memory by formulas."""
-        return costs.savings(config, request, hybrid)
+    needs = staticmethod(costs.needs)
+    savings = staticmethod(costs.savings)
 
     def prompt(self, config: ZonosConfig, request: Request, seed: int, *, room: int) -> Reads:
         """Random phones and frames of a clip."""
