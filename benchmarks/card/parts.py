@@ -16,6 +16,7 @@ from benchmarks.card.steps import Model, Protocol, Shelf, planned, timed, transf
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.device import Compute
+from mamtra_cli.engine.loading.loaded import LoadedModel
 from mamtra_cli.engine.measuring import memory
 from mamtra_cli.engine.measuring import speed as bench
 from mamtra_cli.engine.measuring.meter import read_seconds, synchronise
@@ -219,8 +220,11 @@ def engine_of(run: Run, ratio: str) -> Engine:
         threads=torch.get_num_threads(),
         reason="asked for",
     )
+    name = f"random {ratio}"
     return Engine(
-        config, family=FAMILY, folder=ROOT, compute=compute, name=f"random {ratio}", parts=parts
+        LoadedModel(
+            config=config, family=FAMILY, folder=ROOT, compute=compute, name=name, parts=parts
+        )
     )
 
 

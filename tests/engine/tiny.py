@@ -13,6 +13,7 @@ from mamtra_cli.codecs.flow_hift.config import (
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.device import choose
+from mamtra_cli.engine.loading.loaded import LoadedModel
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TextError
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config, LMConfig
@@ -89,13 +90,15 @@ def tiny_engine(seed: int = 0, folder: Path | None = None, **lm: object) -> Engi
     for part in parts.values():
         part.eval().requires_grad_(False)
     return Engine(
-        config,
-        family=FAMILY,
-        folder=folder or Path("tiny"),
-        compute=choose("cpu", "float32"),
-        name="tiny",
-        parts=parts,
-        front_end=Spelling(),
+        LoadedModel(
+            config=config,
+            family=FAMILY,
+            folder=folder or Path("tiny"),
+            compute=choose("cpu", "float32"),
+            name="tiny",
+            parts=parts,
+            opened_front_end=Spelling(),
+        )
     )
 
 

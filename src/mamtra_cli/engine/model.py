@@ -4,17 +4,17 @@ Training and conversion need the language model alone: nothing else is read from
 and devices; what a model does with a text and a voice is its family's `Speaker`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from mamtra_cli.backbone import costs
 from mamtra_cli.device import (
-    Compute,
     apply_threads,
     bound_kernels,
     choose,
@@ -29,7 +29,7 @@ from mamtra_cli.engine.measuring.sizing import Sizing
 from mamtra_cli.errors import PlanError
 from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.families import registry
-from mamtra_cli.families.base import Facts, Family
+from mamtra_cli.families.base import Facts
 from mamtra_cli.families.folder import Model
 from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.families.lessons import Lessons
@@ -44,49 +44,14 @@ class Engine(TextReader):
     """One model, ready to speak or to be trained.
 
     Args:
-        model: its folder as its family reads it; `None` where every part is given.
-        config: its sizes.
-        family: what kind of model it is.
-        folder: where its voices are.
-        compute: device and types.
-        name: what to call it.
-        parts: modules that are there already (conversion in memory, tests).
-        front_end: its text front end, if it is there already.
-        lean: leave the text embedding where it was read (`TextTable`), off the device; the model
-            then only speaks.
+        loaded: its parts, each there when it is first asked for.
     """
 
-    def __init__(
-        self,
-        config: Any,
-        *,
-        family: Family,
-        folder: Path,
-        compute: Compute,
-        name: str,
-        model: Model | None = None,
-        parts: Mapping[str, nn.Module] | None = None,
-        front_end: FrontEnd | None = None,
-        lean: bool = False,
-    ) -> None:
-        self.config = config
-        self.family = family
-        self.folder = folder
-        self.compute = compute
-        self.name = name
-        self.model = model
-        self.device = compute.torch_device
-        self.loaded = LoadedModel(
-            config,
-            family=family,
-            folder=folder,
-            compute=compute,
-            name=name,
-            model=model,
-            parts=parts or {},
-            front_end=front_end,
-            lean=lean,
-        )
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self.config, self.family, self.model = loaded.config, loaded.family, loaded.model
+        self.folder, self.name = loaded.folder, loaded.name
+        self.compute, self.device = loaded.compute, loaded.device
 
     @classmethod
     def load(
@@ -147,13 +112,15 @@ class Engine(TextReader):
         apply_threads(compute)
         bound_kernels()
         return cls(
-            model.config,
-            family=model.family,
-            folder=model.folder,
-            compute=compute,
-            name=name,
-            model=model,
-            lean=lean,
+            LoadedModel(
+                config=model.config,
+                family=model.family,
+                folder=model.folder,
+                compute=compute,
+                name=name,
+                model=model,
+                lean=lean,
+            )
         )
 
     def with_lessons(self, lessons: Lessons, name: str) -> "Engine":
@@ -163,16 +130,7 @@ class Engine(TextReader):
         assert conversion is not None
         config = conversion.with_mixers(self.config, stack.layer_kinds, stack.mixer.to_dict())
         parts = {**self.loaded.parts, conversion.part: lessons.lm.to(self.device).eval()}
-        return Engine(
-            config,
-            family=self.family,
-            folder=self.folder,
-            compute=self.compute,
-            name=name,
-            model=self.model,
-            parts=parts,
-            front_end=self.loaded.opened_front_end,
-        )
+        return Engine(replace(self.loaded, config=config, name=name, parts=parts, lean=False))
 
     def ready(self, *parts: str) -> None:
         """Load parts now, not when they are first used."""

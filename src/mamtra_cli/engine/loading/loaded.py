@@ -4,7 +4,8 @@ What a speaker is made of (`families.speaker.Loaded`). It knows nothing of who a
 its speaker both hold it and not each other, so that weights go with the last of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,33 +20,41 @@ from mamtra_cli.families.front_end import FrontEnd
 from mamtra_cli.layers.text_table import TextTable
 
 
+@dataclass(kw_only=True, eq=False)
 class LoadedModel:
-    """See `Engine`, whose arguments these are."""
+    """The parts of one model.
 
-    def __init__(
-        self,
-        config: Any,
-        *,
-        family: Family,
-        folder: Path,
-        compute: Compute,
-        name: str,
-        model: Model | None,
-        parts: Mapping[str, nn.Module],
-        front_end: FrontEnd | None,
-        lean: bool,
-    ) -> None:
-        self.config = config
-        self.family = family
-        self.folder = folder
-        self.compute = compute
-        self.name = name
-        self.model = model
-        self.device = compute.torch_device
-        self.parts = dict(parts)
-        self._given = frozenset(parts)
-        self.opened_front_end = front_end
-        self.lean = lean
+    Attributes:
+        config: its sizes.
+        family: what kind of model it is.
+        folder: where its voices are.
+        compute: device and types.
+        name: what to call it.
+        model: its folder as its family reads it; `None` where every part is given.
+        parts: modules that are there; those given from the start (conversion in memory, tests)
+            stand in the place of the folder's.
+        opened_front_end: its text front end, if it is there.
+        lean: leave the text embedding where it was read (`TextTable`), off the device; the model
+            then only speaks.
+    """
+
+    config: Any
+    family: Family
+    folder: Path
+    compute: Compute
+    name: str
+    model: Model | None = None
+    parts: dict[str, nn.Module] = field(default_factory=dict)
+    opened_front_end: FrontEnd | None = None
+    lean: bool = False
+
+    def __post_init__(self) -> None:
+        self._given = frozenset(self.parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its modules are."""
+        return self.compute.torch_device
 
     @cached_property
     def lm_part(self) -> str:
