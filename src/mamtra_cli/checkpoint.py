@@ -37,6 +37,7 @@ CONFIG = "config.json"
 PROVENANCE = "mamtra.json"
 README = "README.md"
 SUFFIX = ".safetensors"
+GRAPH = ".onnx"
 OLDER = re.compile(  # files of a model folder that its own list of hashes may leave out
     r"config\.json|mamtra\.json|README\.md|(lm|flow|hift)\.safetensors|curves\.png"
     r"|metrics(-align|-own)?\.jsonl|tensorboard/.*/events\.out\.tfevents\.[^/]*"
@@ -91,6 +92,28 @@ class ModelFolder:
 
         return TensorFile(self.file(f"{name}{SUFFIX}"))
 
+    def files(self) -> dict[str, Path]:
+        """What goes along with a copy of the folder, by name: no code, nothing hidden; with what it
+        shares.
+
+        Raises:
+            CheckpointError: a file that is no weights is a link that leads out of the folder.
+        """
+        found = {}
+        for path in sorted(self.path.rglob("*")):
+            name = path.relative_to(self.path).as_posix()
+            hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+            if hidden or path.suffix == ".py" or not path.is_file():
+                continue
+            if path.suffix != SUFFIX and not _inside(path, self.path):
+                raise CheckpointError(
+                    f"`{name}` is a link that leads out of `{self.path}`",
+                    "put the file itself there, or delete the link",
+                )
+            found[name] = path
+        shared = () if self.shares is None else self.shares.files
+        return found | {name: self.file(name) for name in shared}
+
     def file(self, name: str) -> Path:
         """Where a file is that may be a shared one.
 
@@ -114,6 +137,13 @@ class ModelFolder:
                 "train the model again for the new one",
             )
         return path
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Whether a file lies in a folder, or in the cache of a hub where the folder is a snapshot."""
+    real, home = path.resolve(), root.resolve()
+    cached = home.parent.name == "snapshots" and real.is_relative_to(home.parents[1] / "blobs")
+    return cached or real.is_relative_to(home)
 
 
 def read_json(path: Path) -> dict[str, Any]:

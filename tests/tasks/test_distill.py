@@ -1,6 +1,7 @@
 """`distill`: a student comes closer to its teacher, can be stopped, and is a model folder."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -85,8 +86,15 @@ def test_training_brings_the_student_closer(models: Path, tmp_path: Path) -> Non
 
 
 def test_output_is_a_model_folder_that_keeps_frozen_weights(models: Path, tmp_path: Path) -> None:
-    distill(recipe(models, tmp_path / "tuned", steps=3))
-    before, after = (read_model_folder(path) for path in (models / "student", tmp_path / "tuned"))
+    student = tmp_path / "student"
+    shutil.copytree(models / "student", student)
+    graphs = {"lm.onnx": False, "flow_encoder.onnx": True}
+    for name in graphs:
+        (student / name).write_bytes(b"of the weights that it names")
+    distill(recipe(models, tmp_path / "tuned", steps=3, student=str(student)))
+    # A graph goes along with its weights, and only where they stay what they are.
+    assert {name: (tmp_path / "tuned" / name).is_file() for name in graphs} == graphs
+    before, after = (read_model_folder(path) for path in (student, tmp_path / "tuned"))
     assert after.config == before.config
     assert after.provenance["task"] == "distill"
     assert after.provenance["recipe"]["teacher"] == str(models / "teacher")

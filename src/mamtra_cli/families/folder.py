@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.checkpoint import CONFIG, PROVENANCE, README, SUFFIX, ModelFolder, sha256
+from mamtra_cli.checkpoint import CONFIG, GRAPH, PROVENANCE, README, SUFFIX, ModelFolder, sha256
 from mamtra_cli.errors import CheckpointError, PlanError, UsageError
 from mamtra_cli.families.base import Conversion, Facts, Family, Upstream
 from mamtra_cli.families.front_end import FrontEnd
@@ -31,8 +31,6 @@ DRAWS = {  # a mode sees outermost calls only, so the functions of `init` are na
     nn.init.xavier_normal_,
 }
 
-
-GRAPH = ".onnx"
 STAYS = {CONFIG, PROVENANCE, README, "trainer.safetensors", "metrics.jsonl"}
 """Files of a folder that a student of it writes anew or does not have."""
 
@@ -80,13 +78,6 @@ class Source(Protocol):
         ...
 
 
-def _inside(path: Path, root: Path) -> bool:
-    """Whether a file lies in a folder, or in the cache of a hub where the folder is a snapshot."""
-    real, home = path.resolve(), root.resolve()
-    cached = home.parent.name == "snapshots" and real.is_relative_to(home.parents[1] / "blobs")
-    return cached or real.is_relative_to(home)
-
-
 @dataclass(frozen=True, kw_only=True)
 class OwnSource:
     """A folder in our format."""
@@ -122,27 +113,14 @@ class OwnSource:
         return {name: sha256(self.folder.file(name))}
 
     def companions(self, part: str) -> dict[str, Path]:
-        """Everything but what is written anew, code and what is hidden.
-
-        Raises:
-            CheckpointError: a file that is no weights is a link that leads out of the folder.
-        """
-        skip, root = STAYS | {f"{part}{SUFFIX}"}, self.folder.path
-        found = {}
-        for path in sorted(root.rglob("*")):
-            name = path.relative_to(root).as_posix()
-            hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+        """Everything but what is written anew; see `ModelFolder.files`."""
+        skip = STAYS | {f"{part}{SUFFIX}"}
+        return {
+            name: path
+            for name, path in self.folder.files().items()
             # Graphs belong to the weights that they name: `flow_encoder.onnx` to those of `flow`.
-            stale = path.suffix == GRAPH and path.stem.partition("_")[0] == part
-            if path.is_file() and not (hidden or stale or name in skip or path.suffix == ".py"):
-                if path.suffix != SUFFIX and not _inside(path, root):
-                    raise CheckpointError(
-                        f"`{name}` is a link that leads out of `{root}`",
-                        "put the file itself there, or delete the link",
-                    )
-                found[name] = path
-        shared = () if self.folder.shares is None else self.folder.shares.files
-        return found | {name: self.folder.file(name) for name in shared if name not in skip}
+            if name not in skip and not (path.suffix == GRAPH and path.stem.split("_")[0] == part)
+        }
 
     def rest(self, part: str) -> tuple[str, ...]:
         """None: they go along as files."""

@@ -1,11 +1,8 @@
 """Write a model folder whose graphs other programs can run, and that speaks here without torch."""
 
-from pathlib import Path
-
-from mamtra_cli.checkpoint import FolderWriter, list_files
+from mamtra_cli.checkpoint import GRAPH, FolderWriter, list_files, read_model_folder
 from mamtra_cli.device import QUANTISATIONS
 from mamtra_cli.engine.loading.exporting import compare, write_graphs
-from mamtra_cli.engine.loading.light import GRAPH
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.events import Report, Stage, ignore
@@ -35,11 +32,8 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
             "convert it first: mamtra convert MODEL -o DIR",
         )
     with FolderWriter(recipe.output, force=recipe.force) as writer:
-        source: Path = engine.folder
-        for path in sorted(source.rglob("*")):
-            name = path.relative_to(source).as_posix()
-            hidden = any(part.startswith((".", "__")) for part in name.split("/"))
-            if path.is_file() and not hidden and path.suffix not in (".py", GRAPH):
+        for name, path in read_model_folder(engine.folder).files().items():
+            if path.suffix != GRAPH:
                 writer.copy(path, name)
         report(Stage(name="exporting", detail=engine.name))
         graphs = write_graphs(engine, writer.path, recipe.quant)

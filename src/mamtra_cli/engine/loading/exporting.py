@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mamtra_cli.checkpoint import GRAPH
 from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.engine.loading.light import GRAPH, opened
+from mamtra_cli.engine.loading.light import opened
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import CheckpointError, MissingDependencyError, PlanError
 

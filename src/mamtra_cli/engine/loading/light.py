@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.stored_weights import WEIGHTS, mark
-from mamtra_cli.checkpoint import CONFIG, SUFFIX, read_json, read_model_folder
+from mamtra_cli.checkpoint import CONFIG, GRAPH, SUFFIX, read_json, read_model_folder
 from mamtra_cli.config import from_dict, reason
 from mamtra_cli.engine.loading.reader import TextReader
 from mamtra_cli.errors import CheckpointError, MamtraError, UsageError
@@ -33,7 +33,6 @@ from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.voices.library import library_folder
 from mamtra_cli.voices.voice import Voice, find_voice, list_voices
 
-GRAPH = ".onnx"
 DRIVER = Path("/proc/driver/nvidia/version")
 LARGE = 100_000_000  # bytes of a language model from which one thread is not enough
 

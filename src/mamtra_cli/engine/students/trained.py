@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mamtra_cli import __version__
 from mamtra_cli.card import CardFacts, model_card, read_license
-from mamtra_cli.checkpoint import CONFIG, PROVENANCE, README, SUFFIX, FolderWriter
+from mamtra_cli.checkpoint import PROVENANCE, README, SUFFIX, FolderWriter
 from mamtra_cli.config import dump_json, to_dict
 from mamtra_cli.engine.students.folder import REDUCED
 from mamtra_cli.engine.students.pair import Pair
@@ -31,7 +31,8 @@ from mamtra_cli.tensors import SCALE, encode
 
 CURVES = "curves.png"
 METRICS_FILES = {"": METRICS_FILE, ALIGN: "metrics-align.jsonl", OWN: "metrics-own.jsonl"}
-REMADE = (CONFIG, PROVENANCE, README, CURVES, BOARD, REPORT, *METRICS_FILES.values())
+REMADE = (CURVES, BOARD, REPORT, *METRICS_FILES.values())
+"""Records of a run, by the first part of their names: those of this one replace the last one's."""
 
 
 def write_student(
@@ -47,18 +48,15 @@ def write_student(
     assert recipe.output is not None
     assert model is not None
     report(Stage(name="writing", detail=str(recipe.output)))
-    source, root = model.source, model.folder
-    part = f"{model.conversion.part}{SUFFIX}"
-    card = root / README
+    source, part = model.source, model.conversion.part
+    card = model.folder / README
     license = read_license(card.read_text(encoding="utf-8")) if card.is_file() else "unknown"
     with FolderWriter(recipe.output, force=recipe.force) as writer:
         writer.write_config(model.family.name, to_dict(model.config))
-        for file in sorted(root.rglob("*")):
-            name = file.relative_to(root)
-            skip = name.parts[0] in (*REMADE, part)
-            if file.is_file() and not skip and not _hidden(name):
-                writer.copy(file, str(name))
-        writer.write_tensors(part, trained(source, model.conversion.part, weights))
+        for name, path in source.companions(part).items():
+            if Path(name).parts[0] not in REMADE:
+                writer.copy(path, name)
+        writer.write_tensors(f"{part}{SUFFIX}", trained(source, part, weights))
         inherited = ("teacher", "license", "plan", "mixer")
         provenance = {
             "mamtra": __version__,
@@ -140,7 +138,3 @@ def measures(result: DistillResult) -> dict[str, str]:
                 f"{found.agreement:.1%} of {found.tokens} tokens agree"
             )
     return rows
-
-
-def _hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
