@@ -45,7 +45,7 @@ def clone(
     transcript: str = "",
     consent: str = "",
 ) -> Voice:
-    """Make a voice from a clip; see `families.base.Speaker.clone`.
+    """Make a voice from a clip; see `families.speaker.Speaker.clone`.
 
     Args:
         parts: of the model.

@@ -25,7 +25,7 @@ AROUND = 2  # begin and end
 
 @dataclass(frozen=True, kw_only=True)
 class ZonosFrontEnd:
-    """See `families.base.FrontEnd`.
+    """See `families.front_end.FrontEnd`.
 
     Attributes:
         language: code of the language.

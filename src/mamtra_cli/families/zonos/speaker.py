@@ -1,6 +1,6 @@
 """A loaded Zonos that speaks: texts, voices and settings to scripts, frames to sound.
 
-See `families.base.Speaker`. A voice gives its vector; one with a transcript is gone on from as
+See `families.speaker.Speaker`. A voice gives its vector; one with a transcript is gone on from as
 well: its phones stand before those of the text, its frames before the speech, and what is spoken
 begins after them. `Told` is how a voice speaks, resolved here, once.
 """
@@ -48,7 +48,7 @@ class Told:
 
 
 class ZonosSpeaker:
-    """See `families.base.Speaker`.
+    """See `families.speaker.Speaker`.
 
     Args:
         parts: of the model, loaded as they are asked for.
