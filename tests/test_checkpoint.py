@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.checkpoint import FolderWriter
+from mamtra_cli.checkpoint import FolderWriter, ModelFolder, Shared, sha256
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.pt_file import load_pt_weights
 from mamtra_cli.tensors import (
@@ -219,3 +219,30 @@ def test_unknown_storage_names_the_nearest() -> None:
     with pytest.raises(UsageError) as said:
         check_storage("flaot16")
     assert said.value.hint == "did you mean `float16`?"
+
+
+def test_what_goes_along_with_a_model_is_no_code_nothing_hidden_and_what_it_shares(
+    tmp_path: Path,
+) -> None:
+    model, other = tmp_path / "model", tmp_path / "other"
+    for path in (
+        "lm.safetensors",
+        "voices/ann.safetensors",
+        "run.py",
+        ".git/head",
+        "__pycache__/a",
+    ):
+        (model / path).parent.mkdir(parents=True, exist_ok=True)
+        (model / path).write_bytes(b"x")
+    other.mkdir()
+    (other / "flow.safetensors").write_bytes(b"shared")
+    shares = Shared(model="other", files={"flow.safetensors": sha256(other / "flow.safetensors")})
+    folder = ModelFolder(path=model, family="toy", config={}, shares=shares)
+    assert folder.files() == {
+        "flow.safetensors": other / "flow.safetensors",
+        "lm.safetensors": model / "lm.safetensors",
+        "voices/ann.safetensors": model / "voices/ann.safetensors",
+    }
+    (other / "flow.safetensors").write_bytes(b"another")
+    with pytest.raises(CheckpointError, match="is not the file that `model` was made with"):
+        folder.files()

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ class ModelFolder:
                 "beside it",
                 f"put the folder `{self.shares.model}` into `{self.path.parent}`",
             )
-        if sha256(path) != self.shares.files[name]:
+        if sha256_once(path) != self.shares.files[name]:
             raise CheckpointError(
                 f"`{name}` of `{self.shares.model}` is not the file that `{self.path.name}` was "
                 "made with",
@@ -210,6 +211,18 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """Return the same of a file asked for often: it is read once, and again when it changes."""
+    stat = path.stat()
+    return _sha256_once(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, size: int, changed: int) -> str:
+    del size, changed  # parts of the key
+    return sha256(path)
 
 
 def list_files(folder: Path, known: Iterable[FileEntry] = ()) -> tuple[FileEntry, ...]:

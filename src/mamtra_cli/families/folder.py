@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mamtra_cli.backbone.config import HybridConfig
-from mamtra_cli.checkpoint import CONFIG, GRAPH, PROVENANCE, README, SUFFIX, ModelFolder, sha256
+from mamtra_cli.checkpoint import (
+    CONFIG,
+    GRAPH,
+    PROVENANCE,
+    README,
+    SUFFIX,
+    ModelFolder,
+    sha256,
+    sha256_once,
+)
 from mamtra_cli.errors import CheckpointError, PlanError, UsageError
 from mamtra_cli.families.base import Conversion, Facts, Family, Upstream
 from mamtra_cli.families.front_end import FrontEnd
@@ -270,7 +279,7 @@ class Model:
         """Fail where a file of a converted folder is not the one that was written with it."""
         known = self.source.provenance.get("sha256", {})
         name = path.relative_to(self.folder).as_posix()
-        if name in known and sha256(path) != known[name]:
+        if name in known and sha256_once(path) != known[name]:
             raise CheckpointError(
                 f"`{name}` of `{self.folder.name}` is not the file that this model was made with "
                 f"(SHA-256 {known[name][:12]}...)",

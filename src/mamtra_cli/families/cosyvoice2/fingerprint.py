@@ -2,15 +2,13 @@
 
 A prompt is only good for the tokenizer, the speaker encoder and the text front end it was made
 with, so each of them has a SHA-256; the front end's runs over all of its files. Parts are looked
-up by their names in our format and in the published one. Files are read once a process, and
-again when they change.
+up by their names in our format and in the published one.
 """
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
-from mamtra_cli.checkpoint import sha256
+from mamtra_cli.checkpoint import sha256_once
 from mamtra_cli.families.cosyvoice2.repository import (
     FILES,
     MERGES_FILE,
@@ -39,7 +37,7 @@ def fingerprint(folder: Path, part: str, text: str = "") -> str:
         return _joined(folder, FRONT_ENDS.get(text, ()))
     paths = [folder / name for name in PARTS[part]]
     found = next((path for path in paths if path.is_file()), None)
-    return "" if found is None else _hash(found)
+    return "" if found is None else sha256_once(found)
 
 
 def _joined(folder: Path, names: tuple[str, ...]) -> str:
@@ -48,16 +46,5 @@ def _joined(folder: Path, names: tuple[str, ...]) -> str:
         path = next((p for p in (folder / name, folder / QWEN_FOLDER / name) if p.is_file()), None)
         if path is None:
             return ""
-        whole.update(f"{name} {_hash(path)}\n".encode())
+        whole.update(f"{name} {sha256_once(path)}\n".encode())
     return whole.hexdigest() if names else ""
-
-
-def _hash(path: Path) -> str:
-    stat = path.stat()
-    return _hash_once(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _hash_once(path: Path, size: int, changed: int) -> str:
-    del size, changed  # parts of the key
-    return sha256(path)

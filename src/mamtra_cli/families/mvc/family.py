@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.checkpoint import find_file, sha256
+from mamtra_cli.checkpoint import find_file, sha256_once
 from mamtra_cli.codecs.flow_hift import parts
 from mamtra_cli.codecs.flow_hift.few_steps import FewSteps, of_means, whose
 from mamtra_cli.codecs.flow_hift.flow import Flow
@@ -161,7 +161,7 @@ class MVC:
         paths = [find_file(folder, name) for name in files]
         if not all(path.is_file() for path in paths):
             return ""
-        return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
+        return hashlib.sha256("".join(map(sha256_once, paths)).encode()).hexdigest()
 
     def front_end(self, folder: Path, config: MVCConfig) -> FrontEnd:
         """English by phones."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.checkpoint import sha256
+from mamtra_cli.checkpoint import sha256_once
 from mamtra_cli.codecs.dac.model import Dac
 from mamtra_cli.codecs.residual_mel.model import ResidualMel
 from mamtra_cli.errors import CheckpointError
@@ -153,7 +153,7 @@ class Zonos:
         if not path.is_file():
             found = published.upstream(folder, configs_only=True)
             path = path if found is None else found.parts[part]
-        return sha256(path) if path.is_file() else ""
+        return sha256_once(path) if path.is_file() else ""
 
     def front_end(self, folder: Path, config: ZonosConfig) -> FrontEnd:
         """Phones by the user's own espeak, in American English until a voice says otherwise."""
