@@ -10,6 +10,14 @@ from dataclasses import dataclass, field, replace
 from mamtra_cli.errors import TextError
 
 LONGEST_PAUSE = 60.0  # seconds
+STRENGTHS = {
+    "none": 0.0,
+    "x-weak": 0.1,
+    "weak": 0.25,
+    "medium": 0.5,
+    "strong": 0.8,
+    "x-strong": 1.2,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +97,20 @@ def seconds(written: str, where: str) -> float:
     if length > LONGEST_PAUSE:
         raise TextError(f"{where}: a pause of {length:g} s is longer than {LONGEST_PAUSE:g} s")
     return length
+
+
+def pause_of(time: str | None, strength: str | None, where: str) -> float:
+    """The seconds of a `break` by its attributes.
+
+    Raises:
+        TextError: they are no length.
+    """
+    if time is not None:
+        return seconds(time, where)
+    if strength is not None and strength not in STRENGTHS:
+        names = ", ".join(STRENGTHS)
+        raise TextError(f"{where}: `{strength[:40]}` is no strength", f"it is one of {names}")
+    return STRENGTHS[strength or "medium"]
 
 
 def stand_in(number: int) -> str:

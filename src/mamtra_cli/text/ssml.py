@@ -11,8 +11,7 @@ from xml.etree import ElementTree as etree
 
 from mamtra_cli.errors import TextError
 from mamtra_cli.text.number_words import ordinal
-from mamtra_cli.text.segments import Given, Script, Segment, joined
-from mamtra_cli.text.tags import pause_of
+from mamtra_cli.text.segments import Given, Script, Segment, joined, pause_of
 
 DEEPEST = 50  # elements inside each other
 ELEMENTS = "speak, p, s, break, sub, say-as, phoneme, prosody, voice, emphasis"

@@ -6,7 +6,7 @@ Anything else in brackets is text. A text that begins with `<speak` is SSML (`ss
 import re
 
 from mamtra_cli.errors import TextError
-from mamtra_cli.text.segments import Given, Script, Segment, joined, seconds
+from mamtra_cli.text.segments import Given, Script, Segment, joined, pause_of, seconds
 
 _TAG = re.compile(
     r"\[\s*(?P<pause>(?i:pause))\s*(?:[:=\s]\s*(?P<length>[^\[\]\n]{0,40}))?\]"
@@ -16,14 +16,6 @@ _TAG = re.compile(
     r"|\[(?P<word>[^\[\]\n]{1,100})\]\(/(?P<sound>[^()\n]{0,200})/\)"
 )
 _SHORT_PAUSE = "0.5s"
-STRENGTHS = {
-    "none": 0.0,
-    "x-weak": 0.1,
-    "weak": 0.25,
-    "medium": 0.5,
-    "strong": 0.8,
-    "x-strong": 1.2,
-}
 
 
 def parse(text: str, voice: str = "") -> Script:
@@ -76,17 +68,3 @@ def _break(attributes: str, where: str) -> float:
     time = re.search(r"\btime\s*=\s*[\"']([^\"']*)[\"']", attributes)
     strength = re.search(r"\bstrength\s*=\s*[\"']([^\"']*)[\"']", attributes)
     return pause_of(time[1] if time else None, strength[1] if strength else None, where)
-
-
-def pause_of(time: str | None, strength: str | None, where: str) -> float:
-    """The seconds of a `break` by its attributes.
-
-    Raises:
-        TextError: they are no length.
-    """
-    if time is not None:
-        return seconds(time, where)
-    if strength is not None and strength not in STRENGTHS:
-        names = ", ".join(STRENGTHS)
-        raise TextError(f"{where}: `{strength[:40]}` is no strength", f"it is one of {names}")
-    return STRENGTHS[strength or "medium"]

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.layers.state import STATES, HybridState, LayerState
-from mamtra_cli.voices.voice import PREFIX
 
 
 def pack_state(state: HybridState) -> tuple[dict[str, Tensor], list[list[Any]]]:
-    """Return tensors whose names start with `PREFIX`, and [kind, length, seen] of each layer."""
-    tensors = {f"{PREFIX}position": torch.as_tensor(state.position).cpu().reshape(-1)}
+    """Return tensors by name, and [kind, length, seen] of each layer."""
+    tensors = {"position": torch.as_tensor(state.position).cpu().reshape(-1)}
     layers: list[list[Any]] = []
     for number, layer in enumerate(state.layers):
-        name = f"{PREFIX}{number}."
+        name = f"{number}."
         parts, length = layer.parts()
         layers.append([layer.tag, length, layer.seen])
         # A clone: what is sliced would drag its whole cache into the file.
@@ -33,14 +32,14 @@ def unpack_state(tensors: Mapping[str, Tensor], layers: list[list[Any]]) -> Hybr
     found: list[LayerState] = []
     try:
         for number, (kind, length, seen) in enumerate(layers):
-            name = f"{PREFIX}{number}."
+            name = f"{number}."
             parts = {
                 key.removeprefix(name): value
                 for key, value in tensors.items()
                 if key.startswith(name)
             }
             found.append(STATES[kind].of_parts(parts, int(length), int(seen)))
-        position = tensors[PREFIX + "position"]
+        position = tensors["position"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"a kept language-model state is damaged: {error}") from error
     return HybridState(layers=tuple(found), position=position)

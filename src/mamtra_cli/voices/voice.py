@@ -224,7 +224,11 @@ def load_voice(path: Path, *, arrays: bool = False) -> Voice:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"voice file `{path}` cannot be read: {error}") from error
     facts, layers = read_metadata(metadata, path)
-    kept = {name: tensors.pop(name) for name in list(tensors) if name.startswith(PREFIX)}
+    kept = {
+        name.removeprefix(PREFIX): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(PREFIX)
+    }
     unknown = tensors.keys() - {"embedding", *PROMPT}
     given = [name for name in PROMPT if name in tensors]
     if "embedding" not in tensors or unknown or len(given) not in (0, len(PROMPT)):
@@ -305,7 +309,7 @@ def save_voice(voice: Voice, path: Path, *, replace: bool = True) -> None:
         from mamtra_cli.voices.state import pack_state
 
         kept, layers = pack_state(voice.state)
-        tensors |= kept
+        tensors |= {PREFIX + name: value for name, value in kept.items()}
         metadata["state"] = json.dumps(layers)
     from safetensors.torch import save_file
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine.judging.packaged import Source, package_folder
-from mamtra_cli.engine.judging.similarity import narrow
+from mamtra_cli.engine.judging.waves import narrow
 from mamtra_cli.errors import DataError, MissingDependencyError, ModelNotFoundError, UsageError
 from mamtra_cli.publish import written_whole
 

@@ -20,7 +20,7 @@ import torch
 
 from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.packaged import Source, find_weights, package_folder
-from mamtra_cli.engine.judging.similarity import Vector, narrow
+from mamtra_cli.engine.judging.waves import Vector, narrow
 from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError, UsageError
 
 WINDOW, HOP = 9.01, 1.0  # seconds

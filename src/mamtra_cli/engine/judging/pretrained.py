@@ -1,4 +1,4 @@
-"""Folders of other people's models that judge speech: local ones, or snapshots of the hub.
+"""Folders of other people's models that judge speech, for transformers: local, or from the hub.
 
 A judge must be named exactly, so each folder comes with what identifies it: the commit of its
 repository, or the SHA-256 of its weights. Knows files, not models.
@@ -6,13 +6,16 @@ repository, or the SHA-256 of its weights. Knows files, not models.
 
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mamtra_cli.checkpoint import sha256
-from mamtra_cli.errors import ModelNotFoundError
+from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError
 from mamtra_cli.hub import HUB_NAME
 from mamtra_cli.hub_client import client, hub_errors
 
+INSTALL = "pip install 'mamtra-cli[eval]'"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 WANTED = ["*.json", "*.txt", "model.safetensors", "model-*.safetensors"]
 
@@ -59,6 +62,17 @@ def find_pretrained(name: str) -> Pretrained:
             )
         )
     return Pretrained(folder=folder, name=repo, identity=f"revision:{folder.name}")
+
+
+def import_transformers() -> Any:
+    """Import transformers, quietly, or say how to get it."""
+    try:
+        transformers: Any = import_module("transformers")
+    except ImportError:
+        raise MissingDependencyError("this judge needs the package transformers", INSTALL) from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
 
 
 def online() -> bool:

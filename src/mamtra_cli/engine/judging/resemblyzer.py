@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.packaged import Source, find_weights
-from mamtra_cli.engine.judging.similarity import Vector, narrow
+from mamtra_cli.engine.judging.waves import Vector, narrow
 from mamtra_cli.errors import ModelNotFoundError
 from mamtra_cli.features import slaney_filters
 

@@ -10,20 +10,19 @@ Sources: CAM++ (arXiv:2303.00332), WavLM (arXiv:2110.13900), UTMOS (arXiv:2204.0
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from mamtra_cli.audio import LISTENING_RATE, resample
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.checkpoint import sha256
-from mamtra_cli.engine.judging.pretrained import find_pretrained
+from mamtra_cli.engine.judging.pretrained import find_pretrained, import_transformers
 from mamtra_cli.engine.judging.seed_tts import Sentence
+from mamtra_cli.engine.judging.waves import Vector, narrow
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError, UsageError
 from mamtra_cli.features import fbank80
@@ -32,9 +31,6 @@ from mamtra_cli.voices.voice import Voice
 
 OWN = "speaker_encoder"
 CAMPLUS = "campplus.onnx"
-INSTALL = "pip install 'mamtra-cli[eval]'"
-
-Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,21 +269,3 @@ def cosine(one: Vector, other: Vector) -> float:
     first, second = one.astype(np.float64), other.astype(np.float64)
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / lengths if lengths else 0.0
-
-
-def narrow(wave: Vector, rate: int) -> Vector:
-    """A mono wave (T,) at 16 kHz."""
-    if wave.ndim != 1:
-        raise ValueError(f"expected a mono wave (T,), got {wave.shape}")
-    return np.ascontiguousarray(resample(wave, rate, LISTENING_RATE), np.float32)
-
-
-def import_transformers() -> Any:
-    """Import transformers, quietly, or say how to get it."""
-    try:
-        transformers: Any = import_module("transformers")
-    except ImportError:
-        raise MissingDependencyError("this judge needs the package transformers", INSTALL) from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mamtra_cli.audio import LISTENING_RATE
-from mamtra_cli.engine.judging.pretrained import find_pretrained
-from mamtra_cli.engine.judging.similarity import import_transformers, narrow
+from mamtra_cli.engine.judging.pretrained import find_pretrained, import_transformers
+from mamtra_cli.engine.judging.waves import narrow
 from mamtra_cli.errors import ModelNotFoundError
 
 WINDOW = 30  # seconds read at once
