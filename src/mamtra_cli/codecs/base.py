@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mamtra_cli.errors import UsageError
-
-Frame = tuple[int, ...]
-"""The K ids of one instant, one of each codebook."""
+from mamtra_cli.ops.draws import Frame as Frame
 
 
 @dataclass(frozen=True, kw_only=True)

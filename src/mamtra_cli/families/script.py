@@ -11,8 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-Frame = tuple[int, ...]
-"""The K ids of one instant, one of each codebook."""
+from mamtra_cli.codecs.base import Frame as Frame
 
 
 class Script(Protocol):

@@ -8,10 +8,11 @@ import torch
 from tests.families.zonos.golden import golden_lm, read
 from torch import Tensor
 
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.zonos.config import LMConfig
 from mamtra_cli.families.zonos.delay import delayed
 from mamtra_cli.families.zonos.lm import ZonosLM, guided
-from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
+from mamtra_cli.families.zonos.script import DelayScript, Prompt, Reads
 from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.ops.shaping import draw, shaped
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from tests.families.zonos.golden import golden_lm
 
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.manner import manner_of
-from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt
+from mamtra_cli.families.zonos.script import DelayScript, Prompt
 from mamtra_cli.families.zonos.symbols import phone_ids
 from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens, biased
 from mamtra_cli.ops.sampling import Sampling

@@ -10,9 +10,10 @@ import torch
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.families.measures import Parts, Peaks, Request
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.zonos import costs
 from mamtra_cli.families.zonos.config import ZonosConfig
-from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt, Reads
+from mamtra_cli.families.zonos.script import DelayScript, Prompt, Reads
 from mamtra_cli.families.zonos.sound import codec_model, codec_of
 from mamtra_cli.families.zonos.symbols import BEGIN, END, ROWS, TABLE_ROWS
 from mamtra_cli.live_bytes import live_peak, tensor_bytes

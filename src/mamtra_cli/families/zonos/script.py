@@ -10,10 +10,9 @@ After Zyphra/Zonos, zonos/model.py (`generate`).
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.zonos.config import LMConfig
 from mamtra_cli.families.zonos.manner import Manner
-
-Frame = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

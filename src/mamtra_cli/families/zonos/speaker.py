@@ -15,6 +15,7 @@ import torch
 
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.cloning import refuse_state
+from mamtra_cli.families.script import Frame
 from mamtra_cli.families.speaker import Loaded
 from mamtra_cli.families.zonos.cloning import clone
 from mamtra_cli.families.zonos.config import ZonosConfig
@@ -23,7 +24,7 @@ from mamtra_cli.families.zonos.lm import ZonosLM
 from mamtra_cli.families.zonos.manner import Manner as Settings
 from mamtra_cli.families.zonos.manner import manner_of
 from mamtra_cli.families.zonos.positions import USUAL_RATE, expected
-from mamtra_cli.families.zonos.script import DelayScript, Frame, Prompt
+from mamtra_cli.families.zonos.script import DelayScript, Prompt
 from mamtra_cli.families.zonos.sound import FrameCodec, codec_of
 from mamtra_cli.families.zonos.symbols import ROWS
 from mamtra_cli.families.zonos.token_model import PlainTokens, ZonosTokens
