@@ -29,7 +29,7 @@ from loop import Losses, bf16_is_fast, train  # isort: skip
 from mamtra_cli.families.lessons import IGNORE, Example
 from mamtra_cli.families.zonos.lessons import ZonosLessons
 from mamtra_cli.families.zonos.lm import ZonosLM
-from mamtra_cli.families.zonos.manner import Manner, values
+from mamtra_cli.families.zonos.manner import Settings, values
 from mamtra_cli.families.zonos.positions import positions
 from mamtra_cli.families.zonos.symbols import TABLE_ROWS
 
@@ -55,7 +55,7 @@ class Lesson:
     spoken: Utterance
     example: Example
     voice: Tensor
-    manner: Manner
+    manner: Settings
 
     @property
     def size(self) -> int:
@@ -88,7 +88,7 @@ def lessons_of(
             tokens=tuple(known["codes"].flatten().tolist()),
             codebooks=LM.codebooks,
         )
-        told = Manner(
+        told = Settings(
             speaking_rate=min(40.0, rate(each, table)), pitch_std=min(400.0, known["pitch_std"])
         )
         lessons.append(Lesson(spoken=each, example=example, voice=known["voice"], manner=told))

@@ -10,7 +10,7 @@ from tests.families.zonos.golden import golden_lm
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.families.lessons import IGNORE, Example
 from mamtra_cli.families.zonos.lessons import UNSAID, ZonosLessons
-from mamtra_cli.families.zonos.manner import Manner
+from mamtra_cli.families.zonos.manner import Settings
 from mamtra_cli.families.zonos.script import DelayScript, Prompt
 from mamtra_cli.families.zonos.symbols import phone_ids
 from mamtra_cli.families.zonos.token_model import prefixes
@@ -77,7 +77,7 @@ def test_conditions_are_those_of_speaking_and_sometimes_unsaid(lessons: ZonosLes
     [told] = lessons.embed(lessons.lay_out([replace(example(2, 1, "id0"), voice=voice)]).inputs)
     expected = prefixes(lessons.lm, Prompt(ids=tuple(phone_ids(TEXTS[2])), voice=voice))[0]
     torch.testing.assert_close(told[: len(expected)], expected, atol=1e-6, rtol=0)
-    both = prefixes(lessons.lm, Prompt(ids=tuple(phone_ids(TEXTS[2])), manner=Manner()))
+    both = prefixes(lessons.lm, Prompt(ids=tuple(phone_ids(TEXTS[2])), manner=Settings()))
     for said, row in zip(layout.inputs.said[:40], x, strict=False):
         expected = both[0 if said else 1]
         torch.testing.assert_close(row[: len(expected)], expected, atol=1e-6, rtol=0)

@@ -9,7 +9,7 @@ from tests.families.zonos.golden import read
 
 from mamtra_cli.errors import UsageError
 from mamtra_cli.families.zonos.config import HYBRID, LMConfig
-from mamtra_cli.families.zonos.manner import Manner, manner_of, values
+from mamtra_cli.families.zonos.manner import Settings, manner_of, values
 
 
 @pytest.mark.parametrize("kind", ["transformer", "hybrid"])
@@ -39,7 +39,7 @@ def test_what_is_unsaid_is_none() -> None:
     assert {name for name, value in heard.items() if value is None} == {
         "speaker", "emotion", "fmax", "vqscore_8", "dnsmos_ovrl",
     }  # fmt: skip
-    assert manner.guidance == Manner().guidance
+    assert manner.guidance == Settings().guidance
 
 
 @pytest.mark.parametrize(

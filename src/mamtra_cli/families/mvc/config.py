@@ -7,6 +7,7 @@ taps; the width is not stated in the paper, 256 agrees with its aligner and its 
 
 from dataclasses import dataclass, replace
 
+from mamtra_cli.bounds import Frames, Kernel, Layers, Positive, Rows, Width, check_fields
 from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     HiFTConfig,
@@ -45,35 +46,32 @@ class ConditionerConfig:
         energy_mean, energy_deviation: of the frames' mean log-mel.
     """
 
-    symbols: int = 64
-    width: int = 256
-    state: int = 64
-    taps: int = 5
-    text_layers: int = 6
-    rhythm_layers: int = 6
-    prosody_layers: int = 6
-    local_taps: int = 5
-    style_width: int = 128
-    style_channels: int = 128
+    symbols: Rows = 64
+    width: Width = 256
+    state: Width = 64
+    taps: Kernel = 5
+    text_layers: Layers = 6
+    rhythm_layers: Layers = 6
+    prosody_layers: Layers = 6
+    local_taps: Kernel = 5
+    style_width: Width = 128
+    style_channels: Width = 128
     fusion: str = "gated+adaln"
     backward: bool = True
-    mel_bins: int = 80
-    frame_rate: float = 50.0
-    symbol_rate: float = 12.0
+    mel_bins: Width = 80
+    frame_rate: Positive = 50.0
+    symbol_rate: Positive = 12.0
     pitch_mean: float = 7.0
-    pitch_deviation: float = 0.35
+    pitch_deviation: Positive = 0.35
     energy_mean: float = -5.0
-    energy_deviation: float = 2.0
+    energy_deviation: Positive = 2.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.fusion not in FUSIONS:
             raise UsageError(
                 f"`fusion` cannot be `{self.fusion}`", f"choose one of {', '.join(FUSIONS)}"
             )
-        sizes = ("symbols", "width", "state", "taps", "text_layers", "rhythm_layers")
-        for name in (*sizes, "prosody_layers", "style_width", "style_channels", "mel_bins"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"`{name}` is {getattr(self, name)}", "use 1 or more")
         if self.local_taps % 2 == 0:
             raise UsageError(f"`local_taps` is {self.local_taps}", "use an odd number")
 
@@ -133,16 +131,14 @@ class MVCConfig:
     hift: HiFTConfig = HiFTConfig()
     source_filter: SourceFilterConfig | None = None
     speaker_encoder: SpeakerEncoderConfig = SpeakerEncoderConfig()
-    hop_frames: int = 50
-    max_hop_frames: int = 200
-    context_frames: int = 100
-    whole_frames: int = 300
-    commit: int = 16
+    hop_frames: Kernel = 50
+    max_hop_frames: Kernel = 200
+    context_frames: Frames = 100
+    whole_frames: Kernel = 300
+    commit: Kernel = 16
 
     def __post_init__(self) -> None:
-        for name in ("hop_frames", "max_hop_frames", "commit"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"`{name}` is {getattr(self, name)}", "use 1 or more")
+        check_fields(self)
         bins = {self.conditioner.mel_bins, self.mel.n_mels, self.flow.mel_bins}
         if len(bins) > 1:
             raise UsageError(f"mel bins differ between the parts: {sorted(bins)}")

@@ -7,7 +7,7 @@ from mamtra_cli.recipes.knob import Knob
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class Settings:
     """How to speak; each field is a setting of `--set`."""
 
     pitch: Annotated[float, Knob("Semitones up or down.", low=-12, high=12)] = 0.0

@@ -7,7 +7,7 @@ conditioner's style one after the other; a clip gives both.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import count
 from typing import Never, cast
@@ -26,7 +26,7 @@ from mamtra_cli.errors import AudioError, UsageError
 from mamtra_cli.families.cloning import refuse_state, voice_facts
 from mamtra_cli.families.mvc.conditioner import Conditioner, Steering, Style
 from mamtra_cli.families.mvc.config import REFERENCE_FRAMES, MVCConfig
-from mamtra_cli.families.mvc.manner import Manner as Settings
+from mamtra_cli.families.mvc.manner import Settings
 from mamtra_cli.families.mvc.stream import WHOLE, TextState, Windows, push
 from mamtra_cli.families.settings import told
 from mamtra_cli.families.speaker import Loaded, Made
@@ -44,7 +44,7 @@ LEAST_FRAMES = 8
 class Told:
     """How a voice speaks."""
 
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     mode: Mode = "speaker"
 
 

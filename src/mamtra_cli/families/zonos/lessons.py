@@ -19,7 +19,7 @@ from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.families.lessons import IGNORE, Example, Layout, pack
 from mamtra_cli.families.zonos.delay import delayed
 from mamtra_cli.families.zonos.lm import ZonosLM
-from mamtra_cli.families.zonos.manner import Manner, values
+from mamtra_cli.families.zonos.manner import Settings, values
 from mamtra_cli.families.zonos.positions import positions
 
 UNSAID = 8  # one utterance in so many has no conditions but its text
@@ -58,9 +58,9 @@ class ZonosLessons:
 
     in_turns = False
 
-    def __init__(self, lm: ZonosLM, manner: Manner | None = None) -> None:
+    def __init__(self, lm: ZonosLM, manner: Settings | None = None) -> None:
         self.lm = lm
-        self.manner = manner or Manner()
+        self.manner = manner or Settings()
         self.heads = lm.heads
 
     @property

@@ -29,7 +29,7 @@ _many = partial(Knob, low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class Settings:
     """How to speak; each field is a setting of `--set`."""
 
     language: Annotated[str, Knob("Code of the language, such as en-us, de or ja.")] = "en-us"
@@ -71,7 +71,7 @@ class Manner:
     ] = False
 
 
-def manner_of(config: LMConfig, words: Sequence[str], defaults: Manner | None = None) -> Manner:
+def manner_of(config: LMConfig, words: Sequence[str], defaults: Settings | None = None) -> Settings:
     """Read the settings of a model.
 
     Args:
@@ -82,7 +82,7 @@ def manner_of(config: LMConfig, words: Sequence[str], defaults: Manner | None = 
     Raises:
         UsageError: an unknown setting, one that the model was not taught, or a value out of range.
     """
-    manner = told(defaults or Manner(), words)
+    manner = told(defaults or Settings(), words)
     taught = {each.name for each in config.conditions}
     for word in words:
         name = word.partition("=")[0].strip().replace("-", "_")
@@ -109,7 +109,7 @@ def manner_of(config: LMConfig, words: Sequence[str], defaults: Manner | None = 
 
 
 def values(
-    config: LMConfig, manner: Manner, ids: Sequence[int], voice: Tensor | None
+    config: LMConfig, manner: Settings, ids: Sequence[int], voice: Tensor | None
 ) -> dict[str, Tensor | None]:
     """What the prefix hears, each of one row.
 
@@ -126,7 +126,7 @@ def values(
 
 
 def _value(
-    condition: Condition, manner: Manner, ids: Sequence[int], voice: Tensor | None
+    condition: Condition, manner: Settings, ids: Sequence[int], voice: Tensor | None
 ) -> Tensor | None:
     if condition.kind == "phones":
         return torch.tensor([list(ids)], dtype=torch.long)

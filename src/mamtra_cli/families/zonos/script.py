@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from mamtra_cli.families.script import Frame
 from mamtra_cli.families.zonos.config import LMConfig
-from mamtra_cli.families.zonos.manner import Manner
+from mamtra_cli.families.zonos.manner import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Prompt:
 
     ids: tuple[int, ...]
     voice: tuple[float, ...] | None = None
-    manner: Manner = field(default_factory=Manner)
+    manner: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, kw_only=True)

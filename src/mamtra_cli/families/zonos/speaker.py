@@ -21,8 +21,7 @@ from mamtra_cli.families.zonos.cloning import clone
 from mamtra_cli.families.zonos.config import ZonosConfig
 from mamtra_cli.families.zonos.front_end import ZonosFrontEnd
 from mamtra_cli.families.zonos.lm import ZonosLM
-from mamtra_cli.families.zonos.manner import Manner as Settings
-from mamtra_cli.families.zonos.manner import manner_of
+from mamtra_cli.families.zonos.manner import Settings, manner_of
 from mamtra_cli.families.zonos.positions import USUAL_RATE, expected
 from mamtra_cli.families.zonos.script import DelayScript, Prompt
 from mamtra_cli.families.zonos.sound import FrameCodec, codec_of

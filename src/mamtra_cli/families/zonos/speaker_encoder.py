@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli.audio import LISTENING_RATE
-from mamtra_cli.families.zonos.config import SpeakerConfig
+from mamtra_cli.families.zonos.config import STAGES, SpeakerConfig
 from mamtra_cli.features import resample_sinc
 
 N_FFT, WINDOW, HOP = 512, 400, 160
 LOG_FLOOR = 1e-6
 SIMAM_LAMBDA = 1e-4
 VARIANCE_FLOOR = 1e-5
-STAGES = 4
 
 
 def clip_mels(wave: Tensor, rate: int, n_mels: int = 80) -> Tensor:

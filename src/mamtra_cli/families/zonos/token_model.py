@@ -17,7 +17,7 @@ from mamtra_cli.backbone.decoding import caches
 from mamtra_cli.backbone.decoding.caches import DecodeState
 from mamtra_cli.backbone.decoding.fused import FusedStack
 from mamtra_cli.families.zonos.lm import ZonosLM, guided
-from mamtra_cli.families.zonos.manner import Manner, values
+from mamtra_cli.families.zonos.manner import Settings, values
 from mamtra_cli.families.zonos.positions import positions
 from mamtra_cli.families.zonos.script import Prompt, Reads
 from mamtra_cli.layers.state import HybridState, KVState
@@ -52,14 +52,14 @@ def read(lm: ZonosLM, reads: Reads) -> tuple[Tensor, HybridState]:
     return mixed(lm, out.hidden[:, -1], reads.prompt.manner), out.state
 
 
-def mixed(lm: ZonosLM, hidden: Tensor, manner: Manner) -> Tensor:
+def mixed(lm: ZonosLM, hidden: Tensor, manner: Settings) -> Tensor:
     """Scores (K, V) of the last vectors of one row: (1, D), or (2, D) where it is guided."""
     logits = lm.logits(hidden)
     without = logits[1] if len(logits) == 2 else None
     return biased(guided(logits[0], without, manner.guidance), manner, lm.config.eos_id)
 
 
-def biased(scores: Tensor, manner: Manner, eos: int) -> Tensor:
+def biased(scores: Tensor, manner: Settings, eos: int) -> Tensor:
     """Add the bias of the end to the scores (K, V) of codebook 0."""
     if manner.end_bias:
         scores[0, eos] += manner.end_bias
@@ -71,7 +71,7 @@ class Row:
     """One row outside: its inner rows, and whether its first frame is still to be read."""
 
     inner: tuple[int, ...]
-    manner: Manner
+    manner: Settings
     fresh: bool = True
 
 
@@ -204,10 +204,10 @@ class PlainTokens:
     def read(
         self,
         reads: Sequence[Reads],
-        rows: Mapping[int, tuple[HybridState, Manner]] | None,
+        rows: Mapping[int, tuple[HybridState, Settings]] | None,
         at: Sequence[int],
         held: Sequence[None],
-    ) -> tuple[Tensor, Mapping[int, tuple[HybridState, Manner]]]:
+    ) -> tuple[Tensor, Mapping[int, tuple[HybridState, Settings]]]:
         """Read prompts, one after the other."""
         del held
         scores, kept = [], dict(rows or {})
@@ -219,8 +219,8 @@ class PlainTokens:
         return torch.stack(scores), kept
 
     def step(
-        self, columns: NDArray[np.int64], rows: Mapping[int, tuple[HybridState, Manner]]
-    ) -> tuple[Tensor, Mapping[int, tuple[HybridState, Manner]]]:
+        self, columns: NDArray[np.int64], rows: Mapping[int, tuple[HybridState, Settings]]
+    ) -> tuple[Tensor, Mapping[int, tuple[HybridState, Settings]]]:
         """Read one column a row."""
         config = self.lm.config
         device = self.lm.prefix_conditioner.project.weight.device
@@ -235,20 +235,20 @@ class PlainTokens:
         return scores, kept
 
     def park(
-        self, rows: Mapping[int, tuple[HybridState, Manner]], slot: int
-    ) -> tuple[Mapping[int, tuple[HybridState, Manner]], None]:
+        self, rows: Mapping[int, tuple[HybridState, Settings]], slot: int
+    ) -> tuple[Mapping[int, tuple[HybridState, Settings]], None]:
         """Never asked for: texts are whole here."""
         raise ValueError("rows of this model are not taken out")
 
     def leave(
-        self, rows: Mapping[int, tuple[HybridState, Manner]], slots: Sequence[int]
-    ) -> Mapping[int, tuple[HybridState, Manner]]:
+        self, rows: Mapping[int, tuple[HybridState, Settings]], slots: Sequence[int]
+    ) -> Mapping[int, tuple[HybridState, Settings]]:
         """Free slots."""
         return {slot: row for slot, row in rows.items() if slot not in slots}
 
     def compact(
-        self, rows: Mapping[int, tuple[HybridState, Manner]]
-    ) -> tuple[Mapping[int, tuple[HybridState, Manner]], Mapping[int, int]]:
+        self, rows: Mapping[int, tuple[HybridState, Settings]]
+    ) -> tuple[Mapping[int, tuple[HybridState, Settings]], Mapping[int, int]]:
         """Number the rows anew."""
         moves = {slot: number for number, slot in enumerate(sorted(rows)) if slot != number}
         return {moves.get(slot, slot): row for slot, row in rows.items()}, moves
