@@ -23,8 +23,8 @@ QWEN: dict[str, Any] = {
 
 def test_derived_sizes_of_the_published_teacher() -> None:
     config = HybridConfig(**QWEN)
-    assert (config.q_dim, config.kv_dim, config.group) == (896, 128, 7)
-    assert config.conv_channels == 1152
+    shape = config.shape
+    assert (shape.q_width, shape.kv_width, shape.conv_channels) == (896, 128, 1152)
     assert config.layer_kinds == "T" * 24
     assert config.plan.attention == tuple(range(24))
 

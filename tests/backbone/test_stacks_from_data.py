@@ -54,7 +54,7 @@ def zonos_tensors(config: HybridConfig, tensors: dict[str, Tensor]) -> dict[str,
         stem, _, last = name.partition(".mixer.")
         attention = last and config.layer_kinds[int(stem.split(".")[1])] == "T"
         if attention and last == "in_proj.weight":
-            sizes = [config.q_dim, config.kv_dim, config.kv_dim]
+            sizes = [config.shape.q_width, config.shape.kv_width, config.shape.kv_width]
             parts = zip("qkv", value.split(sizes), strict=True)
             ours |= {f"{stem}.self_attn.{c}_proj.weight": part for c, part in parts}
         elif attention:

@@ -12,7 +12,7 @@ Only Y'Y, Y'T and T'T are kept, in float64, so memory does not grow with tokens.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ def calibrate(
     sites: dict[int, tuple[nn.Module, Fitted]] = {}
     for i, (theirs, mine) in enumerate(zip(teacher.blocks(), student.blocks(), strict=True)):
         if theirs.kind == ATTENTION and kind_of(mine.kind).fitted:
-            sites[i] = (getattr(theirs, theirs.core_name), getattr(mine, mine.core_name))
+            sites[i] = (cast(nn.Module, theirs.core), cast(Fitted, mine.core))
     moments = {i: _empty(mixer) for i, (_, mixer) in sites.items()}
     hooks = [
         attention.register_forward_hook(partial(_collect, mixer, moments[i]), with_kwargs=True)

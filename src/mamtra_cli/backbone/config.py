@@ -106,26 +106,6 @@ class HybridConfig:
         return LayerPlan(kinds=self.layer_kinds)
 
     @property
-    def q_dim(self) -> int:
-        """Width of all query heads."""
-        return self.n_heads * self.head_dim
-
-    @property
-    def kv_dim(self) -> int:
-        """Width of all key (or value) heads."""
-        return self.n_kv_heads * self.head_dim
-
-    @property
-    def conv_channels(self) -> int:
-        """Channels of a mixer's convolution: values, keys, queries."""
-        return self.q_dim + 2 * self.kv_dim
-
-    @property
-    def group(self) -> int:
-        """Query heads per key/value head."""
-        return self.n_heads // self.n_kv_heads
-
-    @property
     def shape(self) -> MixerShape:
         """Sizes of one layer's attention or mixer."""
         return MixerShape(

@@ -119,13 +119,14 @@ def state_bytes(config: HybridConfig, precision: Precision | None = None) -> int
 
 def kv_bytes_per_token(config: HybridConfig, element: int) -> int:
     """Bytes that one more token adds to the caches that grow."""
-    return 2 * config.kv_dim * element * sum(kind_of(kind).grows for kind in config.layer_kinds)
+    growing = sum(kind_of(kind).grows for kind in config.layer_kinds)
+    return 2 * config.shape.kv_width * element * growing
 
 
 def cache_bytes(config: HybridConfig, length: int, precision: Precision | None = None) -> int:
     """Bytes of keys, values and states of one sequence of `length` tokens."""
     precision = precision or Precision()
-    columns = 2 * config.kv_dim * precision.cache * _visible(config, length)
+    columns = 2 * config.shape.kv_width * precision.cache * _visible(config, length)
     return columns + state_bytes(config, precision)
 
 
@@ -141,7 +142,7 @@ def reading_bytes(config: HybridConfig, length: int, element: int) -> int:
 def decode_flops(config: HybridConfig, length: int, head: Head | None = None) -> int:
     """FLOPs of one token decoded at a context of `length` tokens, itself included."""
     per_token = _matrix_flops(config, head or Head())
-    return per_token + 4 * config.q_dim * _visible(config, length) + _scan_flops(config)
+    return per_token + 4 * config.shape.q_width * _visible(config, length) + _scan_flops(config)
 
 
 def prefill_flops(
@@ -163,7 +164,7 @@ def prefill_flops(
         else:
             pairs += length * (length + 1) // 2 if causal else length * length
     per_token = _matrix_flops(config, Head()) + _scan_flops(config, chunk)
-    return length * per_token + 4 * pairs * config.q_dim
+    return length * per_token + 4 * pairs * config.shape.q_width
 
 
 def decode_bytes(
@@ -220,7 +221,7 @@ def break_even(
     kind = kind or letter_of(config.mixer.mixer)
     stated, shape, mixer = kind_of(kind), config.shape, config.mixer
     one = _with_kinds(config, kind)
-    per_token = 2 * config.kv_dim * precision.cache
+    per_token = 2 * config.shape.kv_width * precision.cache
     state = state_bytes(one, precision)
     recurrent = state_elements(one)[0] * precision.state
     window = stated.visible(mixer, FAR)
@@ -230,7 +231,7 @@ def break_even(
         state=ceil(recurrent / per_token) + window,
         memory=ceil(state / per_token) + window,
         traffic=ceil(2 * state / per_token) + window,
-        flops=max(ceil(extra / (4 * config.q_dim)), 0) + window,
+        flops=max(ceil(extra / (4 * config.shape.q_width)), 0) + window,
     )
 
 

@@ -51,11 +51,10 @@ def attention_to_mixer(
     weights.check(shape)
     mixer = fresh_mixer(letter, shape, config, seed, weights.q.dtype)
     state = mixer.state_dict()
-    if init == "transfer":
-        state |= kind_of(letter).transferred(weights, shape, config, scale_keys)
-    else:
+    if init != "transfer":
         state |= _random(state, init, seed)
-    if init == "transfer":
+    else:
+        state |= kind_of(letter).transferred(weights, shape, config, scale_keys)
         check_transfer(state, weights, shape, config, letter=letter, scale_keys=scale_keys)
     # What is drawn is drawn on the CPU: a seed gives the same mixer on every device.
     return {name: value.detach().to(weights.q.device) for name, value in state.items()}

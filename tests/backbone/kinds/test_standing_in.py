@@ -53,7 +53,7 @@ def test_sizes_are_those_that_costs_state(name: str) -> None:
     alone = replace(made.config, kinds=made.config.kinds[1] * 2)
     assert kv_bytes_per_token(alone, 8) == 0
     # Between calls a window holds one token less than a query sees.
-    spare = 2 * TINY.kv_dim * 8 * (kind_of(alone.kinds[0]).visible(alone.mixer, 40) > 0)
+    spare = 2 * TINY.shape.kv_width * 8 * (kind_of(alone.kinds[0]).visible(alone.mixer, 40) > 0)
     assert held == cache_bytes(alone, 40, WIDE) / 2 - spare
 
 

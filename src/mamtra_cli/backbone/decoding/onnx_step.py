@@ -154,8 +154,9 @@ class OnnxStack:
 
     def alloc(self, slots: int = 1, capacity: int = 0) -> OnnxState:
         """Free slots with room for `capacity` tokens each."""
+        buffers = self._empty(slots, max(capacity, 1))
         return OnnxState(
-            buffers=(buffers := self._empty(slots, max(capacity, 1))),
+            buffers=buffers,
             spare={
                 name: value if _cached(name) else _zeros(value.shape)
                 for name, value in buffers.items()

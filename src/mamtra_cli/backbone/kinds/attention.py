@@ -74,6 +74,7 @@ class Attention(Kind):
     """Self-attention over all tokens so far."""
 
     chosen = False
+    grows = True
 
     def build(self, shape: MixerShape, mixer: MixerConfig) -> nn.Module:
         """Make the module."""

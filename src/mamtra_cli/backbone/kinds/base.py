@@ -22,10 +22,12 @@ class Kind:
 
     Attributes:
         chosen: whether it is made by the choices of a `MixerConfig`.
+        grows: whether its cache grows with every token.
         fitted: whether calibration sets its output projection; its module has `features` then.
     """
 
     chosen = True
+    grows = False
     fitted = False
 
     def build(self, shape: MixerShape, mixer: MixerConfig) -> nn.Module:
@@ -63,11 +65,6 @@ class Kind:
         """Tokens whose keys and values a query at a context of `length` reads."""
         del mixer, length
         return 0
-
-    @property
-    def grows(self) -> bool:
-        """Whether its cache grows with every token."""
-        return self.visible(MixerConfig(), 1 << 40) == 1 << 40
 
     def scan_flops(self, shape: MixerShape, mixer: MixerConfig, chunk: int | None = None) -> int:
         """FLOPs a token of convolution and recurrence; `chunk` of the form in matrix products."""

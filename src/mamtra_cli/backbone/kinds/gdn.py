@@ -38,11 +38,10 @@ class FusedDelta(FusedMixer):
             unit(q),
             in_place=True,
         )
-        return (
-            y
-            if self.skip is None
-            else y + self.skip[:, None] * x.repeat_interleave(y.shape[1] // x.shape[1], dim=1)
-        )
+        if self.skip is None:
+            return y
+        added: Tensor = self.skip[:, None] * x.repeat_interleave(y.shape[1] // x.shape[1], dim=1)
+        return y + added
 
 
 class GatedDelta(Mamba2):

@@ -88,5 +88,5 @@ def kept_values(
     narrow, wide = (LEARNING_NARROW, LEARNING_WIDE) if everything else (NARROW, WIDE)
     block = narrow * stack.d_model + wide * stack.d_ff
     if again:
-        return 2 * blocks * stack.d_model, block + SCAN * stack.q_dim
+        return 2 * blocks * stack.d_model, block + SCAN * stack.shape.q_width
     return blocks * block, 0
