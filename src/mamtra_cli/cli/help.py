@@ -19,7 +19,6 @@ CONTEXT: dict[str, Any] = {
 
 ARGUMENTS = "Arguments"
 GENERAL = "General"
-OUTPUT = "Output"
 
 
 class HeadedCommand(TyperCommand):

@@ -26,13 +26,22 @@ def check_picture(path: Path, *, force: bool = False) -> None:
         raise UsageError(
             f"`{path}` is no picture that can be drawn", f"end it in {', '.join(SUFFIXES)}"
         )
+    need_matplotlib()
+    check_output(path, force=force)
+
+
+def need_matplotlib() -> None:
+    """Fail where nothing can be drawn.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise MissingDependencyError(
             "drawing needs the package matplotlib", "pip install 'mamtra-cli[plot]'"
         ) from None
-    check_output(path, force=force)
 
 
 def save_picture(figure: Any, path: Path, *, force: bool = False) -> None:

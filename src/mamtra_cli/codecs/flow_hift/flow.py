@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamtra_cli.codecs.flow_hift.chunk_mask import lengths_to_mask
-from mamtra_cli.codecs.flow_hift.config import LATER_FRAMES, NOISE_FRAMES, FlowConfig
+from mamtra_cli.codecs.flow_hift.config import FlowConfig
 from mamtra_cli.codecs.flow_hift.flow_encoder import FlowEncoder
 from mamtra_cli.codecs.flow_hift.flow_estimator import FlowEstimator
+from mamtra_cli.codecs.flow_hift.noise import block_frames, spans
 from mamtra_cli.codecs.flow_hift.past import NOTHING, Continuing, Heard, Past
 
 SIGMA_MIN = 1e-6
@@ -39,21 +40,14 @@ def noise_block(index: int, mel_bins: int = 80) -> Tensor:
         (1, mel, 15000 or 1000) float32 on the CPU. Shared: do not write to it.
     """
     generator = torch.Generator().manual_seed(index)
-    frames = LATER_FRAMES if index else NOISE_FRAMES
-    return torch.randn((1, mel_bins, frames), generator=generator)
+    return torch.randn((1, mel_bins, block_frames(index)), generator=generator)
 
 
 def fixed_noise(start: int, stop: int, mel_bins: int = 80) -> Tensor:
     """Cut frames start..stop out of the fixed noise: (1, mel, stop-start) float32, CPU."""
-    pieces = []
-    while start < stop:
-        index, offset, size = 0, start, NOISE_FRAMES
-        if start >= NOISE_FRAMES:
-            index, offset = divmod(start - NOISE_FRAMES, LATER_FRAMES)
-            index, size = index + 1, LATER_FRAMES
-        end = min(size, offset + stop - start)
-        pieces.append(noise_block(index, mel_bins)[:, :, offset:end])
-        start += end - offset
+    pieces = [
+        noise_block(index, mel_bins)[:, :, first:end] for index, first, end in spans(start, stop)
+    ]
     return torch.cat(pieces, dim=2) if pieces else torch.empty((1, mel_bins, 0))
 
 

@@ -38,32 +38,43 @@ def normal(drawn: Array) -> Array:
     return both.reshape(drawn.shape)
 
 
+def block_frames(index: int) -> int:
+    """Frames of a block of the fixed noise, of which the first is the longest."""
+    return LATER_FRAMES if index else NOISE_FRAMES
+
+
+def spans(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Where frames start..stop of the fixed noise lie: blocks, each with first and end in it."""
+    while start < stop:
+        index, first = 0, start
+        if start >= NOISE_FRAMES:
+            later, first = divmod(start - NOISE_FRAMES, LATER_FRAMES)
+            index = later + 1
+        end = min(block_frames(index), first + stop - start)
+        yield index, first, end
+        start += end - first
+
+
 @lru_cache(maxsize=3)
 def _block(index: int, bins: int) -> Array:
     """The uniform numbers (bins, frames) behind a block of the fixed noise."""
-    frames = LATER_FRAMES if index else NOISE_FRAMES
+    frames = block_frames(index)
     return next(uniforms([index], bins * frames)).reshape(bins, frames)
 
 
 def fixed_noise(start: int, stop: int, bins: int) -> Array:
     """Frames start..stop of `flow.fixed_noise`: (1, bins, stop - start)."""
     pieces = [np.zeros((bins, 0), np.float32)]
-    while start < stop:
-        index, offset, size = 0, start, NOISE_FRAMES
-        if start >= NOISE_FRAMES:
-            index, offset = divmod(start - NOISE_FRAMES, LATER_FRAMES)
-            index, size = index + 1, LATER_FRAMES
-        end = min(size, offset + stop - start)
+    for index, offset, end in spans(start, stop):
         # Rows of a block are wider than what is asked for: only its groups are made.
         flat = _block(index, bins).reshape(-1)
-        first = np.arange(bins) * size + offset
+        first = np.arange(bins) * block_frames(index) + offset
         low = first // GROUP * GROUP
         width = (int((first - low).max()) + end - offset + GROUP - 1) // GROUP * GROUP
         places = np.minimum(low[:, None] + np.arange(width), len(flat) - 1)
         made = normal(flat[places])
         shift = (first - low)[:, None] + np.arange(end - offset)
         pieces.append(np.take_along_axis(made, shift, axis=1))
-        start += end - offset
     return np.concatenate(pieces, axis=1)[None]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mamtra_cli.engine.judging.evaluation import Evaluation, Sample
 from mamtra_cli.engine.judging.scoring import Record, Scored
-from mamtra_cli.errors import MissingDependencyError
+from mamtra_cli.engine.pictures import need_matplotlib
 
 BINS = 5
 DPI = 100
@@ -26,13 +26,10 @@ def draw_plots(folder: Path, evaluation: Evaluation) -> dict[str, str]:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "plots need the package matplotlib", "pip install 'mamtra-cli[plot]'"
-        ) from None
+    need_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     folder.mkdir(exist_ok=True)
     found = {}
 

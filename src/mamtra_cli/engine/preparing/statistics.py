@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mamtra_cli.engine.pictures import need_matplotlib
 from mamtra_cli.engine.preparing.prepared import PLOT
 from mamtra_cli.engine.preparing.shards import (
     ShardHeader,
@@ -21,7 +22,7 @@ from mamtra_cli.engine.preparing.shards import (
     read_rows,
     shard_errors,
 )
-from mamtra_cli.errors import DataError, MissingDependencyError
+from mamtra_cli.errors import DataError
 from mamtra_cli.publish import write_whole
 
 QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
@@ -97,14 +98,11 @@ def draw_lengths(folder: Path, columns: Columns) -> Path:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "plots need the package matplotlib", "pip install 'mamtra-cli[plot]'"
-        ) from None
+    need_matplotlib()
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     seconds, tokens, ids = columns["seconds"], columns["tokens"], columns["text_ids"]
     figure = Figure(figsize=(10.0, 3.2))
     FigureCanvasSVG(figure)

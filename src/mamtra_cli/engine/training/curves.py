@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mamtra_cli.engine.pictures import need_matplotlib
 from mamtra_cli.errors import MissingDependencyError
 
 APART = ("step", "tokens", "tokens_per_second", "lr", "gradient_norm", "loss")
@@ -23,14 +24,11 @@ def draw_curves(path: Path, stages: Mapping[str, Sequence[Mapping[str, float]]])
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise MissingDependencyError(
-            "curves need the package matplotlib", "pip install 'mamtra-cli[plot]'"
-        ) from None
+    need_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     shown = {name: rows for name, rows in stages.items() if rows}
     figure = Figure(figsize=(10, 3.2 * max(1, len(shown))))
     FigureCanvasAgg(figure)
