@@ -1,268 +1,200 @@
-"""Does a copied voice sound like its speaker? Each built-in speaker of mini, copied from one clip.
+"""Does a copied voice sound like its speaker? Speakers copied from five seconds of each.
 
-    python benchmarks/cloning.py                       # festival and flite speak the clips
-    python benchmarks/cloning.py --source mini         # mini's own voices speak them
+    python benchmarks/cloning.py                          # mini's five: festival and flite speak
+    python benchmarks/cloning.py --corpus work/natural    # 20 that nothing was trained on
 
-For each speaker one clip is copied as `mamtra voice add` does, then sentences that are in no clip
-are spoken in every mode. Two judges compare them with the reference clips of all speakers (other
-sentences than the prompt's):
-
-- `encoder`: cosine of mini's own speaker vectors. Not independent: the flow was trained on them.
-- `cepstra`: distance of the mean cepstra (20 coefficients of the log filter bank, louder frames
-  only), each scaled by its spread between clips of one speaker; nothing of it was trained.
-
-Beside them: median pitch and the share of frames with a clear pitch, of the copy and of the
-speaker, and the word errors of pocketsphinx, which knows the vocabulary. A row `original` judges
-further clips of the speakers, the best that can be reached; `stored` the built-in voices. The goal:
-each copied voice is nearer to its speaker than to any other. Prints a table, and one JSON object.
+The held-out speakers are rendered by `examples/mini/natural.py --only unheard --out work/natural`.
+A clip and its words are copied as `mamtra voice add` does, then everyday sentences that are in no
+clip are spoken in every mode. Of each: whether, among all speakers, the nearest is the copied one
+(by Resemblyzer, against the mean of that speaker's true sentences, none of them in the clip), how
+like it is to that one and to the nearest other, and Whisper's word errors. `own sentences` asks the
+same of the true sentences, each left out of its speaker's mean: what can be had. Intervals are
+95 %, by the bootstrap over speakers.
 """
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
-
-from pitch import track
-
-from mamtra_cli.audio import LISTENING_RATE
-from mamtra_cli.engine.judging.metrics import score
-from mamtra_cli.engine.judging.recognise import WordRecogniser
+from mamtra_cli.engine.judging.bootstrap import Ratio, interval
+from mamtra_cli.engine.judging.faster_whisper import FasterWhisper
+from mamtra_cli.engine.judging.metrics import count
+from mamtra_cli.engine.judging.resemblyzer import Resemblyzer
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import AudioRejectedError
-from mamtra_cli.families.cosyvoice2.cloning import speaker_vector, to_rate
-from mamtra_cli.features import fbank80
-from mamtra_cli.text import sentences
 from mamtra_cli.voices.clip import read_clip
 from mamtra_cli.voices.voice import Manner, Voice
 
-SPEAKERS = ("f1", "m1", "m2", "m3", "m4")
-MODES = ("zero-shot", "cross-lingual", "speaker")
-ROWS = ("original", "stored", *MODES)
-FURTHER = 4
-CEPSTRA = 20
-LOUD = 30.0  # dB below the loudest frame that still count
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
 
-Waves = dict[str, list[torch.Tensor]]
+RATE = 24_000
+SECONDS = 5.0  # of a clip, at least
+TRUE = 8  # sentences of a synthesizer: its clip, and what it is known by
+FEWEST = 2  # sentences that a speaker is known by
+TEXTS = Path(__file__).with_name("everyday_sentences.txt")
+SPEAKERS = ("f1", "m1", "m2", "m3", "m4")
+Sentences = list[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """How near one speaker's speech of one row is to all speakers, by one judge.
+class Likeness:
+    """How near one sentence (or a true one) is to all speakers.
 
-    own, other: mean nearness to the speaker and to the nearest other one; cosines for `encoder`
-    (more is nearer), distances for `cepstra` (less is nearer). right: share of sentences whose
-    nearest speaker is the right one. mistaken: for whom, where it is not. pitch, voiced: median Hz
-    of the frames with a clear pitch, and their share.
+    speaker: index of the right one; scores: (N,) cosines to all of them.
     """
 
-    row: str
-    speaker: str
-    judge: str
-    own: float
-    other: float
-    right: float
-    mistaken: dict[str, int]
-    pitch: float
-    voiced: float
-    sentences: int
+    speaker: int
+    scores: np.ndarray
+
+    @property
+    def own(self) -> float:
+        """Cosine to the right speaker."""
+        return float(self.scores[self.speaker])
+
+    @property
+    def other(self) -> float:
+        """Cosine to the nearest other one."""
+        return float(np.delete(self.scores, self.speaker).max())
 
 
-def rendered(texts: Sequence[str]) -> Waves:
-    """Texts spoken by the synthesizers that taught mini (festival, flite)."""
-    from corpus import Batch, render
+def likeness(speaker: int, vector: np.ndarray, centres: np.ndarray) -> Likeness:
+    """Compare a vector (D,) with the speakers' means (N, D), of any length."""
+    scores = centres @ vector / (np.linalg.norm(centres, axis=1) * np.linalg.norm(vector))
+    return Likeness(speaker=speaker, scores=scores)
 
-    waves: Waves = {}
+
+def left_out(vectors: Sequence[np.ndarray]) -> list[Likeness]:
+    """Likeness of every true sentence, left out of its speaker's mean; vectors: N of (M, D)."""
+    means = np.stack([own.mean(0) for own in vectors])
+    found = []
+    for who, own in enumerate(vectors):
+        for i, vector in enumerate(own):
+            centres = means.copy()
+            centres[who] = np.delete(own, i, axis=0).mean(0)
+            found.append(likeness(who, vector, centres))
+    return found
+
+
+def measures(found: Sequence[Likeness], speakers: int) -> dict[str, Ratio]:
+    """Share whose nearest speaker is the right one, and both cosines, each by speaker."""
+
+    def by_speaker(values: list[float]) -> np.ndarray:
+        return np.bincount([f.speaker for f in found], weights=values, minlength=speakers)
+
+    told = {
+        "right": [float(f.own > f.other) for f in found],
+        "own": [f.own for f in found],
+        "other": [f.other for f in found],
+    }
+    counts = by_speaker([1.0] * len(found))
+    return {name: Ratio(above=by_speaker(v), below=counts) for name, v in told.items()}
+
+
+def synthesizers() -> dict[str, Sentences]:
+    """The last everyday sentences by festival and flite, in the voices that taught mini."""
+    from judge import source_waves
+
+    texts = everyday()[-TRUE:]
+    return {name: list(zip(texts, source_waves(name, texts), strict=True)) for name in SPEAKERS}
+
+
+def held_out(folder: Path) -> dict[str, Sentences]:
+    """The sentences of the held-out speakers of a corpus."""
+    from dataset import Corpus
+
+    corpus, found = Corpus(folder), dict[str, Sentences]()
+    for s in corpus.select("unheard"):
+        found.setdefault(s.voice, []).append((s.text, corpus.audio(s)))
+    return found
+
+
+def everyday() -> list[str]:
+    """Return the sentences of TEXTS."""
+    return [line for line in TEXTS.read_text("utf-8").splitlines() if line.strip()]
+
+
+def split(said: Sentences) -> tuple[Sentences, Sentences]:
+    """Return the first sentences, SECONDS of them, and the rest, FEWEST at least."""
+    used, seconds = 0, 0.0
+    while seconds < SECONDS and used < len(said) - FEWEST:
+        seconds += len(said[used][1]) / RATE
+        used += 1
+    return said[:used], said[used:]
+
+
+def copied(engine: Engine, name: str, said: Sentences) -> Voice:
+    """Copy a speaker from a clip of these sentences."""
     with tempfile.TemporaryDirectory() as scratch:
-        for speaker in SPEAKERS:
-            rows = [(f"{speaker}-{i}", text) for i, text in enumerate(texts)]
-            batch = Batch(voice=speaker, name=speaker, rows=rows, folder=Path(scratch))
-            render(batch)
-            samples = np.load(Path(scratch) / f"{speaker}.npy").astype(np.float32) / 32768
-            table = (Path(scratch) / f"{speaker}.jsonl").read_text().splitlines()
-            found = [json.loads(line) for line in table]
-            waves[speaker] = [
-                torch.from_numpy(samples[row["start"] : row["start"] + row["samples"]].copy())
-                for row in found
-            ]
-    return waves
+        path = Path(scratch) / f"{name}.wav"
+        soundfile.write(path, np.concatenate([wave for _, wave in said]), RATE)
+        words = " ".join(text for text, _ in said)
+        return engine.speaker.clone(read_clip(path), name, transcript=words)
 
 
-def say(engine: Engine, texts: Sequence[str], voice: Voice, manner: Manner) -> list[torch.Tensor]:
-    """Texts spoken by a model; one that every guard refuses is left out, and told."""
-    waves = []
-    for number, text in enumerate(texts):
-        options = SpeechOptions(seed=1000 * number, manner=manner)
-        try:
-            waves.append(torch.cat([c.audio for c in speak(engine, text, voice, options)]))
-        except AudioRejectedError as error:
-            print(f"{voice.name} {manner.mode}: {error.message}", file=sys.stderr)
-    return waves
-
-
-def cepstra(wave: torch.Tensor, rate: int) -> np.ndarray:
-    """Mean cepstra of the louder frames of samples (S,): (CEPSTRA,)."""
-    bank = fbank80(to_rate(wave, rate, LISTENING_RATE)).double().numpy()
-    level = bank.mean(axis=1) * 10 / np.log(10)
-    bank = bank[level > level.max() - LOUD]
-    bins = bank.shape[1]
-    angles = np.pi / bins * (np.arange(bins) + 0.5)
-    basis = np.cos(np.arange(1, CEPSTRA + 1)[:, None] * angles[None])
-    mean: np.ndarray = basis @ bank.mean(axis=0) * np.sqrt(2 / bins)
-    return mean
-
-
-def pitch_of(waves: Sequence[torch.Tensor], rate: int) -> tuple[float, float]:
-    """Median pitch in Hz of the frames that have a clear one (0 for none), and their share."""
-    tracks = torch.cat([track(wave, rate, rate // 50) for wave in waves])
-    voiced = tracks[tracks > 0]
-    return float(voiced.median()) if len(voiced) else 0.0, len(voiced) / len(tracks)
-
-
-def judges(engine: Engine, references: Waves) -> dict[str, Callable[[torch.Tensor], np.ndarray]]:
-    """Return functions from samples to their nearness to each speaker; more is nearer."""
-    rate = engine.sample_rate
-
-    def vector(wave: torch.Tensor) -> np.ndarray:
-        found = speaker_vector(engine, to_rate(wave, rate, LISTENING_RATE)).double().numpy()
-        return np.asarray(found / np.linalg.norm(found))
-
-    vectors = np.stack([np.mean([vector(w) for w in references[s]], axis=0) for s in SPEAKERS])
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    points = {s: np.stack([cepstra(wave, rate) for wave in references[s]]) for s in SPEAKERS}
-    centres = np.stack([points[s].mean(axis=0) for s in SPEAKERS])
-    spread = np.sqrt(np.mean([points[s].var(axis=0, ddof=1) for s in SPEAKERS], axis=0))
-
-    def by_encoder(wave: torch.Tensor) -> np.ndarray:
-        return np.asarray(vectors @ vector(wave))
-
-    def by_cepstra(wave: torch.Tensor) -> np.ndarray:
-        away = (centres - cepstra(wave, rate)) / spread
-        return -np.sqrt(np.square(away).mean(axis=1))
-
-    return {"encoder": by_encoder, "cepstra": by_cepstra}
-
-
-def judge(
-    row: str,
-    speaker: str,
-    name: str,
-    near: Callable[[torch.Tensor], np.ndarray],
-    waves: Sequence[torch.Tensor],
-    rate: int,
-) -> Verdict:
-    """Judge the sentences of one speaker."""
-    place = SPEAKERS.index(speaker)
-    scores = np.stack([near(wave) for wave in waves])
-    means = scores.mean(axis=0)
-    nearest = scores.argmax(axis=1)
-    wrong = [SPEAKERS[i] for i in nearest if i != place]
-    pitch, voiced = pitch_of(waves, rate)
-    return Verdict(
-        row=row,
-        speaker=speaker,
-        judge=name,
-        own=abs(float(means[place])) if name == "cepstra" else float(means[place]),
-        other=abs(float(np.delete(means, place).max()))
-        if name == "cepstra"
-        else float(np.delete(means, place).max()),
-        right=float((nearest == place).mean()),
-        mistaken={other: wrong.count(other) for other in sorted(set(wrong))},
-        pitch=pitch,
-        voiced=voiced,
-        sentences=len(waves),
-    )
+def told(row: str, ratios: dict[str, Ratio]) -> str:
+    """One row of the table: shares in percent, cosines as they are."""
+    cells = []
+    for name in ("right", "own", "other", "wer"):
+        if name not in ratios:
+            cells.append("")
+            continue
+        scale, digits = (100, 1) if name in ("right", "wer") else (1, 2)
+        ends = interval(ratios[name])
+        span = (
+            "" if ends is None else f" ({scale * ends[0]:.{digits}f}-{scale * ends[1]:.{digits}f})"
+        )
+        cells.append(f"{scale * ratios[name].value:.{digits}f}{span}")
+    return f"| {row} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Copy, speak and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--source", choices=("render", "mini"), default="render")
-    parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--sentences", type=int, default=6, help="spoken by each copied voice")
-    parser.add_argument("--prompt", type=int, default=0, help="which sentence is the prompt")
-    parser.add_argument("--references", type=int, default=8, help="clips of each speaker, over 1")
-    parser.add_argument("--save", type=Path, help="folder for the sound")
+    parser.add_argument("--corpus", type=Path, help="folder of natural.py")
+    parser.add_argument("--modes", default="cross-lingual,zero-shot")
+    parser.add_argument("--each", type=int, default=2, help="sentences of a speaker and mode")
+    parser.add_argument("--limit", type=int, help="only the first speakers")
     args = parser.parse_args()
-    engine = Engine.load(args.model, device="cpu")
-    rate = engine.sample_rate
-    known = args.references
-    heard = sentences.closed(1000, 1 + known + FURTHER)
-    # The prompt is one of them; the others are references and the row `original`.
-    prompt_text = heard.pop(args.prompt)
-    texts = sentences.closed(3000, args.sentences)
-    if set(texts) & {prompt_text, *heard}:
-        raise SystemExit("a sentence to speak is among the clips")
-    if args.source == "render":
-        clips = rendered([prompt_text, *heard])
-    else:
-        clips = {s: say(engine, [prompt_text, *heard], engine.voice(s), Manner()) for s in SPEAKERS}
-    near = judges(engine, {s: clips[s][1 : 1 + known] for s in SPEAKERS})
-    verdicts = []
-    hear = WordRecogniser.from_texts(sentences.closed(0, 8000), 3)
-    errors = {}
-    own_pitch = {s: pitch_of(clips[s][1 : 1 + known], rate) for s in SPEAKERS}
-    print("| row | speaker | judge | own | best other | nearest is right | pitch | clear pitch |")
-    print("|---|---|---|---|---|---|---|---|")
-    for row in args.rows.split(","):
-        said: list[str] = []
-        understood: list[str] = []
-        for speaker in SPEAKERS:
-            spoken = texts
-            if row == "original":
-                waves, spoken = clips[speaker][1 + known :], heard[known:]
-            elif row == "stored":
-                waves = say(engine, texts, engine.voice(speaker), Manner())
-            else:
-                with tempfile.TemporaryDirectory() as scratch:
-                    path = Path(scratch) / f"{speaker}.wav"
-                    soundfile.write(path, clips[speaker][0].numpy(), rate)
-                    copied = engine.speaker.clone(read_clip(path), speaker, transcript=prompt_text)
-                waves = say(engine, texts, copied, Manner(mode=row))
-            if args.save:
-                args.save.mkdir(parents=True, exist_ok=True)
-                for number, wave in enumerate(waves):
-                    soundfile.write(args.save / f"{row}-{speaker}-{number}.wav", wave.numpy(), rate)
-            if not waves:
-                print(f"| {row} | {speaker} | nothing was spoken |", flush=True)
-                continue
-            if len(waves) == len(spoken):
-                said += spoken
-                understood += [hear.transcribe(wave.numpy(), rate) for wave in waves]
-            for name, function in near.items():
-                found = judge(row, speaker, name, function, waves, rate)
-                verdicts.append(found)
-                took = ", ".join(f"{who} {n}" for who, n in found.mistaken.items())
-                print(
-                    f"| {row} | {speaker} | {name} | {found.own:.3f} | {found.other:.3f} | "
-                    f"{round(found.right * found.sentences)} of {found.sentences}"
-                    f"{f' (taken for {took})' if took else ''} | "
-                    f"{found.pitch:.0f} Hz ({own_pitch[speaker][0]:.0f}) | "
-                    f"{found.voiced:.0%} ({own_pitch[speaker][1]:.0%}) |",
-                    flush=True,
-                )
-        errors[row] = score(said, understood).wer if said else None
-        if said:
-            print(f"| {row} | all | word errors | {errors[row]:.1%} | | | | |", flush=True)
-    result = {
-        "model": args.model,
-        "source": args.source,
-        "prompt": prompt_text,
-        "word_errors": errors,
-        "verdicts": [asdict(verdict) for verdict in verdicts],
-    }
-    print(json.dumps(result), file=sys.stderr)
+    torch.set_num_threads(1)
+    engine = Engine.load(args.model, device="cpu", threads=1)
+    encoder, ears = Resemblyzer(), FasterWhisper("whisper-base")
+    said = held_out(args.corpus) if args.corpus else synthesizers()
+    names = sorted(said)[: args.limit]
+    voices, true = [], []
+    for name in names:
+        clip, rest = split(said[name])
+        voices.append(copied(engine, name, clip))
+        true.append(np.stack([encoder.embed(wave, RATE) for _, wave in rest]))
+    print("| row | nearest is right, % | likeness | nearest other | WER % |\n|---|---|---|---|---|")
+    print(told("own sentences", measures(left_out(true), len(names))), flush=True)
+    centres, texts = np.stack([own.mean(0) for own in true]), everyday()[:-TRUE]
+    for mode in args.modes.split(","):
+        found, errors = [], np.zeros((2, len(names)))
+        for who, voice in enumerate(voices):
+            for i in range(args.each):
+                text = texts[(who * args.each + i) % len(texts)]
+                options = SpeechOptions(seed=i, manner=Manner(mode=mode))
+                try:
+                    chunks = list(speak(engine, text, voice, options))
+                except AudioRejectedError as error:
+                    print(f"{voice.name}, {mode}, `{text}`: {error.message}", file=sys.stderr)
+                    continue
+                wave = torch.cat([chunk.audio for chunk in chunks]).numpy()
+                found.append(likeness(who, encoder.embed(wave, RATE), centres))
+                words = count(text, ears.transcribe(wave, RATE), "whisper-en")
+                errors[:, who] += words.errors, words.words
+        wer = {"wer": Ratio(above=errors[0], below=errors[1])}
+        print(told(mode, measures(found, len(names)) | wer), flush=True)
 
 
 if __name__ == "__main__":

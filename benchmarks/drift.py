@@ -11,13 +11,13 @@ a slope whose interval holds 0 is none. Prints JSON, then Markdown.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.cloning import pitch_of
 from benchmarks.protocol import markdown, out_option, publish, record
 
 from mamtra_cli.engine.judging.metrics import plain_words
@@ -26,6 +26,10 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.text import sentences
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "mini"))
+
+from pitch import track
 
 SECONDS_A_SENTENCE = 3.1
 PROTOCOL = "New sentences of a closed vocabulary as one text; pieces measured one by one."
@@ -66,13 +70,19 @@ def spoken(options: argparse.Namespace) -> list[Piece]:
             Piece(
                 minute=seconds / 60,
                 vector=encoder.embed(own, engine.sample_rate),
-                pitch=pitch_of([torch.from_numpy(own)], engine.sample_rate)[0] or np.nan,
+                pitch=pitch_of(torch.from_numpy(own), engine.sample_rate),
                 rate=len(plain_words(chunk.piece.text).split()) / chunk.piece.seconds,
             )
         )
         seconds += len(whole) / engine.sample_rate
         chunks = []
     return pieces
+
+
+def pitch_of(wave: torch.Tensor, rate: int) -> float:
+    """Median pitch in Hz of the frames of samples (S,) that have a clear one; NaN for none."""
+    pitch = track(wave, rate, rate // 50)
+    return float(pitch[pitch > 0].median()) if bool((pitch > 0).any()) else float("nan")
 
 
 def measured(pieces: list[Piece]) -> dict[str, np.ndarray]:
