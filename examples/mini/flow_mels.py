@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from dataset import Corpus, Sentence
 from rich.progress import track
+from sources import SOURCES
 from train_flow import FlowTrainer, speaker_features
-
-PREFIXES = {"f1-closed": 12, "f1-open": 12, "m1-mixed": 3, "m2-mixed": 3, "m3-mixed": 3}
-PREFIXES |= {"m4-mixed": 3}
 
 
 @torch.inference_mode()
@@ -23,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     corpus = Corpus(args.out)
@@ -33,7 +32,7 @@ def main() -> None:
     for s in corpus.sentences:
         groups.setdefault(s.batch, []).append(s)
     chosen = []
-    for prefix, n in PREFIXES.items():
+    for prefix, n in SOURCES[args.source](corpus).flowed.items():
         chosen += sorted(p for p in groups if p.name.startswith(prefix))[:n]
     empty = torch.zeros(1, 0, dtype=torch.long)
     for path in track(chosen, description="mels"):

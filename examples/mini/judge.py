@@ -2,8 +2,9 @@
 
     python examples/mini/judge.py --model old --model new --voice f1 --voice m1 --out scores.json
 
-Rows of a voice: the source (rendered here with festival or flite), the source's true mel through
-each model's vocoder, and each model. Judges are Whisper base, DNSMOS and Distill-MOS out of
+Rows of a voice: the source (rendered here with festival or flite), and for each model the source's
+true mel through its vocoder, the source's copy by its speech tokens, flow and vocoder, and what it
+says itself. Judges are Whisper base, DNSMOS and Distill-MOS out of
 packages (docs/evaluation.md); intervals are 95 %, by the bootstrap over sentences.
 """
 
@@ -18,16 +19,18 @@ from typing import Any
 
 import corpus
 import numpy as np
+import soxr
 import torch
 
 from mamtra_cli import features
+from mamtra_cli.audio import LISTENING_RATE
 from mamtra_cli.engine.judging.bootstrap import Ratio, interval
 from mamtra_cli.engine.judging.faster_whisper import FasterWhisper
 from mamtra_cli.engine.judging.metrics import count
 from mamtra_cli.engine.judging.opinion import identities, open_opinions
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.speech import speak
+from mamtra_cli.engine.speaking.speech import speak, speak_frames
 
 SENTENCES = Path(__file__).parents[2] / "benchmarks" / "everyday_sentences.txt"
 Waves = list[np.ndarray]
@@ -46,7 +49,7 @@ def source_waves(voice: str, texts: list[str]) -> Waves:
 
 
 @torch.inference_mode()
-def copied(engine: Engine, waves: Waves) -> Waves:
+def through_vocoder(engine: Engine, waves: Waves) -> Waves:
     """The true mels of waves through a model's vocoder."""
     found = []
     for i, wave in enumerate(waves):
@@ -59,6 +62,18 @@ def copied(engine: Engine, waves: Waves) -> Waves:
     return found
 
 
+@torch.inference_mode()
+def copied(engine: Engine, voice: str, waves: Waves) -> Waves:
+    """Waves through a model's speech tokens, its flow and its vocoder."""
+    who, found = engine.voice(voice), []
+    for i, wave in enumerate(waves):
+        narrow = torch.from_numpy(soxr.resample(wave, 24_000, LISTENING_RATE))
+        codes, _ = engine.part("speech_tokenizer").encode(features.logmel128(narrow)[None])
+        frames = [(code,) for code in codes[0].tolist()]
+        found.append(speak_frames(engine, frames, who, SpeechOptions(seed=i)).numpy())
+    return found
+
+
 def spoken(engine: Engine, voice: str, texts: list[str]) -> Waves:
     """What a model makes of sentences."""
     who, found = engine.voice(voice), []
@@ -66,6 +81,14 @@ def spoken(engine: Engine, voice: str, texts: list[str]) -> Waves:
         chunks = speak(engine, text, who, SpeechOptions(seed=i))
         found.append(torch.cat([chunk.audio for chunk in chunks]).numpy())
     return found
+
+
+def word_errors(ears: FasterWhisper, texts: list[str], waves: Waves) -> tuple[Ratio, list[str]]:
+    """Word errors of waves (S,) at 24 kHz by sentence, and what was heard."""
+    heard = [ears.transcribe(np.clip(wave, -1.0, 1.0), 24_000) for wave in waves]
+    counts = [count(text, hyp, "whisper-en") for text, hyp in zip(texts, heard, strict=True)]
+    errors = np.array([float(each.errors) for each in counts])
+    return Ratio(above=errors, below=np.array([float(each.words) for each in counts])), heard
 
 
 def main() -> None:
@@ -86,31 +109,23 @@ def main() -> None:
 
     def judge(voice: str, name: str, make: Callable[[], Waves]) -> Waves:
         waves = make()
-        errors, opinions, heard = [], [], []
-        for text, wave in zip(texts, waves, strict=True):
-            wave = np.clip(wave, -1.0, 1.0)
-            heard.append(ears.transcribe(wave, 24_000))
-            errors.append(count(text, heard[-1], "whisper-en"))
-            opinions.append({k: v for one in judges for k, v in one.score(wave, 24_000).items()})
-        ones = np.ones(len(texts))
-        ratios = {
-            "wer": Ratio(
-                above=np.array([float(e.errors) for e in errors]),
-                below=np.array([float(e.words) for e in errors]),
-            )
-        }
+        errors, heard = word_errors(ears, texts, waves)
+        opinions = []
+        for wave in waves:
+            scores = [one.score(np.clip(wave, -1.0, 1.0), 24_000) for one in judges]
+            opinions.append({k: v for score in scores for k, v in score.items()})
+        ones, ratios = np.ones(len(texts)), {"wer": errors}
         for key in opinions[0]:
             ratios[key] = Ratio(above=np.array([row[key] for row in opinions]), below=ones)
         found = {key: (ratio.value, interval(ratio)) for key, ratio in ratios.items()}
-        said = zip(texts, heard, errors, opinions, strict=True)
+        said = zip(texts, heard, errors.above, opinions, strict=True)
         rows.append(
             {
                 "voice": voice,
                 "row": name,
                 "figures": found,
                 "utterances": [
-                    {"said": text, "heard": hyp, "errors": e.errors, **o}
-                    for text, hyp, e, o in said
+                    {"said": text, "heard": hyp, "errors": e, **o} for text, hyp, e, o in said
                 ],
             }
         )
@@ -126,7 +141,9 @@ def main() -> None:
             waves = judge(voice, "source", lambda voice=voice: source_waves(voice, texts))
             for engine in engines:
                 label = f"source's mel, vocoder of {engine.name}"
-                judge(voice, label, lambda engine=engine, waves=waves: copied(engine, waves))
+                judge(voice, label, lambda e=engine, w=waves: through_vocoder(e, w))
+                label = f"source's copy by {engine.name}"
+                judge(voice, label, lambda e=engine, v=voice, w=waves: copied(e, v, w))
         for engine in engines:
             judge(voice, engine.name, lambda e=engine, v=voice: spoken(e, v, texts))
     told = {"asr": dict(ears.about), "mos": identities(judges), "date": date.today().isoformat()}

@@ -14,12 +14,22 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from mamtra_cli.engine.model import Engine
+
 Losses = dict[str, Tensor]
 
 
 def bf16_is_fast() -> bool:
     """Whether this processor multiplies bfloat16 natively."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def begin(model: str | None, parts: dict[str, nn.Module]) -> None:
+    """Give parts of a stage the weights that a packed model has under their names."""
+    if model is not None:
+        packed = Engine.load(model, device="cpu", threads=1)
+        for name, part in parts.items():
+            part.load_state_dict(packed.part(name).state_dict())
 
 
 def train(

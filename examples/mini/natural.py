@@ -14,26 +14,31 @@ import argparse
 import json
 import multiprocessing
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import kokoro
 import numpy as np
+import rehearsal
 import wordnet
 from corpus import SAMPLE_RATE
 from dataset import TOKEN_SAMPLES
-from kokoro import Style
+from kokoro import Spoken, Style
+from sources import MAIN, NATURAL_VOICES
 
 from mamtra_cli.hub import BUILT_IN
 
 BATCH = 30
-MAIN = ("af_heart", "am_michael", "af_bella", "am_fenrir")
+MAIN_STYLES = ("af_heart", "am_michael", "af_bella", "am_fenrir")
 SEXES = ("af_", "am_", "bf_", "bm_")
 MIXES, HELD_OUT_MIXES = 200, 20
 CLIPS = 20  # sentences of a mix: about a minute
 HOURS = 1.5  # of a main voice
 SECONDS = 2.9  # of a sentence, on average
 KINDS = {"main": "natural", "mix": "natural", "held-out": "unheard", "test": "test-natural"}
+Speak = Callable[[str, Style], Spoken]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ class Batch:
 def speakers(tables: Path) -> dict[str, Style]:
     """Return every speaker by id: four main voices, mixes, and mixes that nothing learns from."""
     names = sorted(p.stem for p in tables.glob("*.bin") if p.stem.startswith(SEXES))
-    found = {f"n{i + 1}": Style(timbre=(v,), prosody=(v,)) for i, v in enumerate(MAIN)}
+    found = {n: Style(timbre=(v,), prosody=(v,)) for n, v in zip(MAIN, MAIN_STYLES, strict=True)}
     rng = random.Random(1)
     for i in range(MIXES + HELD_OUT_MIXES):
         timbre = tuple(rng.sample(names, rng.choice((2, 2, 3))))
@@ -58,53 +63,70 @@ def speakers(tables: Path) -> dict[str, Style]:
     return found
 
 
-def plan(tables: Path, hours: float) -> list[Batch]:
-    """Lay out all batches: tests first, then rounds over all speakers."""
-    who, kept, texts = speakers(tables), wordnet.held_out(), wordnet.known()
+def rehearsed() -> dict[str, Style]:
+    """Return the speakers of a rehearsal: those of the model's voices, and a held-out one."""
+    names = [*(speaker for speaker, _ in NATURAL_VOICES.values()), "h000"]
+    return {name: Style(timbre=(name,), prosody=(name,)) for name in names}
+
+
+def plan(
+    who: dict[str, Style], kept: list[str], texts: list[str], hours: float, size: int = BATCH
+) -> list[Batch]:
+    """Lay out all batches: tests first, then rounds over all speakers.
+
+    Args:
+        who: speakers by id: n... main voices, x... mixes, h... mixes that are held out.
+        kept: sentences that are held out.
+        texts: sentences to learn from, used again where they do not last.
+        hours: of each main voice.
+        size: sentences of a batch of a main voice, and at most of a mix.
+    """
     batches = []
+    clips = min(CLIPS, size)
+    main, mixes, held_out = ([name for name in who if name[0] == kind] for kind in "nxh")
 
     def add(voice: str, kind: str, lines: list[str], start: int) -> None:
         name = f"{voice}-{kind}-{start:05d}"
         batches.append(Batch(name=name, style=who[voice], texts=lines))
 
-    for i in range(len(MAIN)):
-        share = kept[i :: len(MAIN)]
-        for start in range(0, len(share), BATCH):
-            add(f"n{i + 1}", KINDS["test"], share[start : start + BATCH], start)
-    for i in range(HELD_OUT_MIXES):
-        add(f"h{i:03d}", KINDS["held-out"], kept[5 * i : 5 * i + 5], 0)
-    rounds = max(1, round(hours * 3600 / SECONDS / BATCH))
+    for i, voice in enumerate(main):
+        share = kept[i :: len(main)]
+        for start in range(0, len(share), size):
+            add(voice, KINDS["test"], share[start : start + size], start)
+    for i, voice in enumerate(held_out):
+        add(voice, KINDS["held-out"], kept[5 * i : 5 * i + 5], 0)
+    rounds = max(1, round(hours * 3600 / SECONDS / size))
     used, mixed = 0, 0
     for turn in range(rounds):
-        for i in range(len(MAIN)):
-            lines = [texts[(used + j) % len(texts)] for j in range(BATCH)]
-            add(f"n{i + 1}", KINDS["main"], lines, turn * BATCH)
-            used += BATCH
-        while mixed < MIXES * min(1.0, (turn + 1) / rounds):
-            lines = [texts[(used + j) % len(texts)] for j in range(CLIPS)]
-            add(f"x{mixed:03d}", KINDS["mix"], lines, 0)
-            used, mixed = used + CLIPS, mixed + 1
+        for voice in main:
+            lines = [texts[(used + j) % len(texts)] for j in range(size)]
+            add(voice, KINDS["main"], lines, turn * size)
+            used += size
+        while mixed < len(mixes) * min(1.0, (turn + 1) / rounds):
+            lines = [texts[(used + j) % len(texts)] for j in range(clips)]
+            add(mixes[mixed], KINDS["mix"], lines, 0)
+            used, mixed = used + clips, mixed + 1
     return batches
 
 
 class Renderer:
-    """Renders batches into a folder, each process with a model of its own."""
+    """Renders batches into a folder; each process opens its own model with `open_source`."""
 
-    def __init__(self, folder: Path, graph: Path, tables: Path, front_end: Path) -> None:
+    def __init__(self, folder: Path, open_source: Callable[[], Speak]) -> None:
         self.folder = folder
-        self.where = (graph, tables, front_end)
+        self.open_source = open_source
 
     def __call__(self, batch: Batch) -> float:
         """Render one batch unless it is there; return its seconds of speech."""
         target = self.folder / f"{batch.name}.npy"
         if target.exists():
             return float(len(np.load(target, mmap_mode="r"))) / SAMPLE_RATE
-        global _source
-        if _source is None:
-            _source = kokoro.Kokoro(*self.where)
+        global _speak
+        if _speak is None:
+            _speak = self.open_source()
         waves, rows, pitches, start = [], [], [], 0
         for i, text in enumerate(batch.texts):
-            spoken = _source.speak(text, batch.style)
+            spoken = _speak(text, batch.style)
             samples = (np.clip(spoken.audio, -1.0, 1.0) * 32767).round().astype(np.int16)
             row = {"id": f"{batch.name}-{i:03d}", "text": text, "start": start}
             rows.append(row | {"samples": len(samples), "phones": spoken.phones})
@@ -122,14 +144,26 @@ class Renderer:
         return start / SAMPLE_RATE
 
 
-_source: kokoro.Kokoro | None = None
+_speak: Speak | None = None
+
+
+def open_kokoro(graph: Path, tables: Path, front_end: Path) -> Speak:
+    """Open Kokoro and return how it speaks."""
+    return kokoro.Kokoro(graph, tables, front_end).speak
+
+
+def open_rehearsal() -> Speak:
+    """Return how mini speaks in its place."""
+    return rehearsal.spoken
 
 
 def main() -> None:
     """Render the corpus into --out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
-    parser.add_argument("--tables", type=Path, required=True, help="voices/ of npm's kokoro-js")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--tables", type=Path, help="voices/ of npm's kokoro-js")
+    source.add_argument("--rehearse", action="store_true", help="a few sentences, said by mini")
     parser.add_argument("--front-end", type=Path, default=BUILT_IN["mini"])
     parser.add_argument("--hours", type=float, default=HOURS, help="of each main voice")
     parser.add_argument("--only", choices=sorted(set(KINDS.values())), help="one kind of batch")
@@ -140,18 +174,25 @@ def main() -> None:
 
     folder = args.out / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
-    graph = kokoro.exposed_graph(args.out)
-    batches = plan(args.tables, args.hours)
+    open_source: Callable[[], Speak]
+    if args.rehearse:
+        who, (kept, texts), size = rehearsed(), rehearsal.texts(), rehearsal.SENTENCES
+        open_source = open_rehearsal
+    else:
+        who, kept, texts, size = speakers(args.tables), wordnet.held_out(), wordnet.known(), BATCH
+        graph = kokoro.exposed_graph(args.out)
+        open_source = partial(open_kokoro, graph, args.tables, args.front_end)
+    batches = plan(who, kept, texts, args.hours, size)
     told = {
-        "held_out_sentences": wordnet.held_out(),
-        "speakers": {name: asdict(style) for name, style in speakers(args.tables).items()},
+        "held_out_sentences": kept,
+        "speakers": {name: asdict(style) for name, style in who.items()},
         "kinds": KINDS,
     }
     (args.out / "natural.json").write_text(json.dumps(told, indent=1))
     if args.only:
         batches = [batch for batch in batches if f"-{args.only}-" in batch.name]
     batches = batches[: args.limit]
-    render = Renderer(folder, graph, args.tables, args.front_end)
+    render = Renderer(folder, open_source)
     seconds = 0.0
     with multiprocessing.Pool(args.jobs) as pool:
         for s in track(pool.imap(render, batches), total=len(batches), description="render"):

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from dataset import Corpus
 from sizes import SOURCE_FILTER, mini
+from sources import SOURCES
 from train_flow import FlowTrainer, speaker_features
 from train_lm import LMTrainer
-from train_tokenizer import VOICES, TokenizerTrainer
+from train_tokenizer import TokenizerTrainer
 
 from mamtra_cli import config as configs
 from mamtra_cli.checkpoint import FolderWriter
@@ -24,13 +25,6 @@ from mamtra_cli.engine.model import Engine
 
 FRONT_END = ("lexicon.txt.xz", "symbols.json", "letter_to_sound.safetensors")
 VOICE_CLIPS = 24
-DESCRIPTIONS = {
-    "f1": "US English, clear, the main voice",
-    "m1": "US English",
-    "m2": "Scottish English",
-    "m3": "US English, plain",
-    "m4": "US English, plain, deep",
-}
 
 
 def main() -> None:
@@ -39,11 +33,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
     parser.add_argument("--front-end", type=Path, required=True, help="folder of its three files")
     parser.add_argument("--target", type=Path, help="folder to write, default OUT/mini")
+    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
     parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     table = tuple(json.loads((args.out / "durations.json").read_text()))
-    config = mini(table)
+    corpus = Corpus(args.out)
+    source = SOURCES[args.source](corpus)
+    config = mini(table, zero_shot=source.natural)
     symbols = json.loads((args.front_end / "symbols.json").read_text())
 
     def weights(name: str) -> dict[str, torch.Tensor]:
@@ -58,8 +55,7 @@ def main() -> None:
     vocoder = SourceFilter(SOURCE_FILTER)
     vocoder.load_state_dict(weights("vocoder2"))
     saved = weights("tokenizer")
-    phones = len(saved["phone.2.bias"])
-    tokenizer = TokenizerTrainer(phones)
+    tokenizer = TokenizerTrainer(len(saved["phone.2.bias"]), len(saved["voice.weight"]))
     tokenizer.load_state_dict(saved)
     parts = {
         "lm": lm.folded(),
@@ -68,7 +64,6 @@ def main() -> None:
         "speaker_encoder": flow.speaker,
         "speech_tokenizer": tokenizer.tokenizer,
     }
-    corpus = Corpus(args.out)
     with FolderWriter(args.target or args.out / "mini", force=True) as writer:
         for name, part in parts.items():
             state = part.state_dict()
@@ -76,17 +71,16 @@ def main() -> None:
         writer.write_config("cosyvoice2", configs.to_dict(config))
         for name in FRONT_END:
             writer.copy(args.front_end / name, name)
-        for voice in VOICES:
-            kind = "closed" if voice == "f1" else "mixed"
-            rows = [s for s in corpus.select(kind, voices=(voice,)) if s.tokens > 50]
+        for voice, speaker, description in source.voices:
+            known = [s for s in source.main + source.others if s.voice == speaker]
             vectors = []
             with torch.inference_mode():
-                for s in rows[:VOICE_CLIPS]:
+                for s in [s for s in known if s.tokens > 50][:VOICE_CLIPS]:
                     vectors.append(flow.speaker(speaker_features(corpus.audio(s))[None])[0])
             writer.write_tensors(
                 f"voices/{voice}.safetensors",
                 [("embedding", torch.stack(vectors).mean(0))],
-                metadata={"name": voice, "description": DESCRIPTIONS[voice]},
+                metadata={"name": voice, "description": description},
             )
         card = Path(__file__).with_name("CARD.md")
         if card.exists():

@@ -1,4 +1,4 @@
-"""mini itself in the place of festival and flite, for `run.py --smoke` on any machine.
+"""mini itself in the place of the synthesizers, for `run.py --smoke` on any machine.
 
 Speech of a model that learned from synthesizers teaches nothing new; it shows that every stage
 runs and that what comes out is a model. Phones are those of the front end; their times are even.
@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from kokoro import PITCH_RATE, Spoken, Style
+from pitch import track
 
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.families.phones import PhoneFrontEnd
 from mamtra_cli.hub import BUILT_IN
 
-WORDS = Path(__file__).parents[2] / "benchmarks" / "everyday_sentences.txt"
+TEXTS = Path(__file__).parents[2] / "benchmarks" / "everyday_sentences.txt"
 SENTENCES = 4  # of each part of the plan
+HELD_OUT = 8
 PAUSES = (",", ".", "?")
-Table = list[list[str]]
+Said = tuple[np.ndarray, list[tuple[str, int, float, str]]]
 
 
 @cache
@@ -36,22 +39,50 @@ def _front_end() -> PhoneFrontEnd:
 
 def known_words() -> list[str]:
     """Return words of ordinary sentences, in place of the system's list."""
-    return sorted(set(re.findall(r"\b[a-z]{3,}\b", WORDS.read_text("utf-8"))))
+    return sorted(set(re.findall(r"\b[a-z]{3,}\b", TEXTS.read_text("utf-8"))))
 
 
-def rehearsed(rows: list[tuple[str, str]], voice: str, scratch: Path) -> list[Table]:
+def texts() -> tuple[list[str], list[str]]:
+    """Return sentences to hold out and to learn from, in place of WordNet's."""
+    lines = [line for line in TEXTS.read_text("utf-8").splitlines() if line.strip()]
+    return lines[:HELD_OUT], lines[HELD_OUT:]
+
+
+def say(text: str, voice: str) -> Said:
+    """Speak a sentence: samples (S,) at 24 kHz, and phone, stress, end and word of each phone."""
+    engine = _engine()
+    chunks = speak(engine, text, engine.voice(voice))
+    audio = torch.cat([chunk.audio for chunk in chunks]).numpy()
+    said = [("pau", 0, "0")]
+    for word, names in _front_end().words(text):
+        if word in PAUSES:
+            said.append(("pau", 0, "0"))
+        else:
+            said += [(n.rstrip("1"), int(n.endswith("1")), word) for n in names]
+    ends = np.linspace(0, len(audio) / engine.sample_rate, len(said) + 1)[1:].tolist()
+    return audio, [(n, s, end, w) for (n, s, w), end in zip(said, ends, strict=True)]
+
+
+def rehearsed(rows: list[tuple[str, str]], voice: str, scratch: Path) -> list[list[list[str]]]:
     """Speak sentences into SCRATCH/i.wav; return phone, stress, end and word, a row a phone."""
-    engine, front, tables = _engine(), _front_end(), []
+    tables = []
     for i, (_, text) in enumerate(rows):
-        chunks = speak(engine, text, engine.voice(voice))
-        audio = torch.cat([chunk.audio for chunk in chunks]).numpy()
-        soundfile.write(scratch / f"{i}.wav", audio, engine.sample_rate)
-        said = [("pau", "0", "0")]
-        for word, names in front.words(text):
-            if word in PAUSES:
-                said.append(("pau", "0", "0"))
-            else:
-                said += [(n.rstrip("1"), str(int(n.endswith("1"))), word) for n in names]
-        ends = np.linspace(0, len(audio) / engine.sample_rate, len(said) + 1)[1:]
-        tables.append([[n, s, f"{end:.4f}", w] for (n, s, w), end in zip(said, ends, strict=True)])
+        audio, phones = say(text, voice)
+        soundfile.write(scratch / f"{i}.wav", audio, _engine().sample_rate)
+        tables.append([[n, str(s), f"{end:.4f}", w] for n, s, end, w in phones])
     return tables
+
+
+def spoken(text: str, style: Style) -> Spoken:
+    """Speak a sentence as `kokoro.Kokoro` does; of a style only that styles differ is heeded."""
+    voices = _engine().voices()
+    audio, phones = say(text, voices[sum(map(ord, *style.timbre)) % len(voices)])
+    frames = track(torch.from_numpy(audio)).numpy()
+    places = np.arange(len(audio) * PITCH_RATE // _engine().sample_rate) * 50 // PITCH_RATE
+    words = [(word, [n.rstrip("1") for n in names]) for word, names in _front_end().words(text)]
+    return Spoken(
+        audio=audio,
+        pitch=frames[np.minimum(places, len(frames) - 1)],
+        phones=[(n, s, round(end, 4)) for n, s, end, _ in phones],
+        words=[(word, names) for word, names in words if word not in PAUSES],
+    )

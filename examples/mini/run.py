@@ -2,11 +2,13 @@
 
     python examples/mini/run.py --out work/mini                  # the shipped recipe
     python examples/mini/run.py --out work/smoke --smoke         # a minute or two, to see it run
+    python examples/mini/run.py --source natural --tables package/voices --out work/natural
 
 Stages: corpus, natural, features, tokenizer, lm, flow, mels, vocoder, vocoder2, pack; `--from` and
-`--to` choose some. `natural` needs `--tables`; without it the vocoder hears no natural speech.
-`--smoke` needs no synthesizer: mini itself says a few sentences (rehearsal.py), and every stage
-takes two steps.
+`--to` choose some. `natural` needs `--tables`; without it the vocoder hears no natural speech. With
+`--source natural` nothing else is heard, and every part starts from that of `mini`; what came of it
+so far is in docs/mini.md. `--smoke` needs no synthesizer: mini itself says a few sentences
+(rehearsal.py), and every stage takes two steps.
 """
 
 import argparse
@@ -21,6 +23,7 @@ STAGES = (
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
 SMOKE_STEPS = 2
+NATURAL_STEPS = {"tokenizer": 5000, "lm": 2000, "flow": 8000, "vocoder2": 3000}
 NATURAL_BATCHES = 8  # enough for the vocoder: 12 minutes
 
 
@@ -28,6 +31,7 @@ def main() -> None:
     """Run the stages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--source", choices=("synthesizers", "natural"), default="synthesizers")
     parser.add_argument("--front-end", type=Path, help="folder of the front end's three files")
     parser.add_argument("--tables", type=Path, help="voices/ of npm's kokoro-js, for `natural`")
     parser.add_argument("--threads", type=int, default=2)
@@ -37,30 +41,42 @@ def main() -> None:
     args = parser.parse_args()
     from mamtra_cli.hub import BUILT_IN
 
-    front = args.front_end or BUILT_IN["mini"]
-    steps = dict.fromkeys(STEPS, SMOKE_STEPS) if args.smoke else STEPS
-    out = ["--out", str(args.out)]
+    front, natural = args.front_end or BUILT_IN["mini"], args.source == "natural"
+    steps = NATURAL_STEPS if natural else STEPS
+    steps = dict.fromkeys(steps, SMOKE_STEPS) if args.smoke else steps
+    rehearse = ["--rehearse"] if args.smoke else []
     jobs = str(args.threads)
     commands = {
-        "corpus": ["corpus.py", *out, "--jobs", jobs, *(["--rehearse"] if args.smoke else [])],
-        "natural": ["natural.py", *out, "--jobs", jobs, "--only", "natural"],
-        "features": ["dataset.py", *out, "--jobs", jobs],
-        "mels": ["flow_mels.py", *out, "--threads", jobs],
-        "vocoder2": ["train_vocoder.py", *out, "--name", "vocoder2", "--flow-share", "0.7"],
-        "lm": ["train_lm.py", *out, "--symbols", str(front / "symbols.json")],
-        "pack": ["pack.py", *out, "--front-end", str(front)],
+        "corpus": ["corpus.py", "--jobs", jobs, *rehearse],
+        "features": ["dataset.py", "--jobs", jobs],
+        "mels": ["flow_mels.py", "--threads", jobs],
+        "vocoder2": ["train_vocoder.py", "--name", "vocoder2", "--flow-share", "0.7"],
+        "lm": ["train_lm.py", "--symbols", str(front / "symbols.json")],
+        "pack": ["pack.py", "--front-end", str(front)],
     }
-    commands["vocoder2"] += ["--init", str(args.out / "vocoder.pt"), "--lr", "7e-4"]
-    batches = 1 if args.smoke else NATURAL_BATCHES
-    commands["natural"] += ["--tables", str(args.tables), "--limit", str(batches)]
+    commands["vocoder2"] += ["--lr", "7e-4"]
+    tables = ["--tables", str(args.tables)]
+    if natural:
+        left_out = {"corpus", "vocoder"}
+        speech = [*rehearse, "--hours", "0"] if args.smoke else tables
+    else:
+        left_out = set() if args.tables else {"natural"}
+        batches = 1 if args.smoke else NATURAL_BATCHES
+        speech = [*tables, "--only", "natural", "--limit", str(batches)]
+        commands["vocoder2"] += ["--init", str(args.out / "vocoder.pt")]
+    commands["natural"] = ["natural.py", "--jobs", jobs, *speech]
     for name in STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]:
-        if name == "natural" and args.tables is None:
+        if name in left_out:
             continue
-        command = commands.get(name, [f"train_{name}.py", *out])
+        program, *options = commands.get(name, [f"train_{name}.py"])
+        options += ["--out", str(args.out)]
+        if name in (*steps, "mels", "pack"):
+            options += ["--source", args.source]
         if name in steps:
-            command += ["--steps", str(steps[name]), "--threads", jobs]
+            options += ["--steps", str(steps[name]), "--threads", jobs]
+            options += ["--begin", "mini"] if natural else []
         print("stage", name, flush=True)
-        subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], check=True)
+        subprocess.run([sys.executable, str(HERE / program), *options], check=True)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,11 @@ LM = LMConfig(
 )
 
 
-def mini(durations: tuple[float, ...]) -> CosyVoice2Config:
-    """Return the whole configuration, given the measured durations of the text symbols."""
+def mini(durations: tuple[float, ...], *, zero_shot: bool = False) -> CosyVoice2Config:
+    """Return the whole configuration.
+
+    durations: of the text symbols, as measured. zero_shot: whether prompts were learned.
+    """
     from dataclasses import replace
 
     return CosyVoice2Config(
@@ -57,6 +60,7 @@ def mini(durations: tuple[float, ...]) -> CosyVoice2Config:
         speaker_encoder=SPEAKER,
         temperature=0.2,  # clearest on sentences kept for choosing it (docs/mini.md)
         lesson_temperature=0.7,
+        zero_shot=zero_shot,
         top_k=0,
         ras_window=0,
         context_tokens=50,

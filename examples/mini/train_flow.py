@@ -14,8 +14,9 @@ import numpy as np
 import soxr
 import torch
 from dataset import Corpus, Sentence, draw
-from loop import Losses, bf16_is_fast, train
+from loop import Losses, begin, bf16_is_fast, train
 from sizes import FLOW, SPEAKER
+from sources import SOURCES, add_options
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,27 +53,28 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--name", default="flow", help="of the file to write")
     parser.add_argument("--init", type=Path, help="an earlier flow to start from")
+    add_options(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     corpus = Corpus(args.out)
-    main_rows = corpus.select("closed", "open", "strings")
-    other_rows = corpus.select("mixed")
-    by_voice = {v: corpus.select("closed", "mixed", voices=(v,)) for v in ("f1", "m1", "m2")}
-    by_voice |= {v: corpus.select("mixed", voices=(v,)) for v in ("m3", "m4")}
-    valid = corpus.select("valid")[:24]
+    source = SOURCES[args.source](corpus)
+    valid = source.tested[:24]
+    need = int(REFERENCE_SECONDS * 24_000)
+    by_voice: dict[str, list[Sentence]] = {}
+    for s in source.main + source.others:
+        if s.samples > need + 960:
+            by_voice.setdefault(s.voice, []).append(s)
     model = FlowTrainer()
+    begin(args.begin, {"flow": model.flow, "speaker_encoder": model.speaker})
     if args.init:
         model.load_state_dict(torch.load(args.init, weights_only=True)["model"])
 
     def reference(s: Sentence, rng: np.random.Generator) -> Tensor:
-        need = int(REFERENCE_SECONDS * 24_000)
         rows = by_voice[s.voice]
-        while True:
-            other = rows[int(rng.integers(len(rows)))]
-            if other.samples > need + 960:
-                start = int(rng.integers(0, other.tokens * 960 - need))
-                return speaker_features(corpus.audio(other, start, need))
+        other = rows[int(rng.integers(len(rows)))]
+        start = int(rng.integers(0, other.tokens * 960 - need))
+        return speaker_features(corpus.audio(other, start, need))
 
     def losses(batch: list[Sentence], seed: int) -> Losses:
         rng = np.random.default_rng(seed)
@@ -108,7 +110,7 @@ def main() -> None:
 
     def batch_loss(step: int) -> Losses:
         half = args.batch // 2
-        rows = draw(main_rows, step, half) + draw(other_rows, step, args.batch - half)
+        rows = draw(source.main, step, half) + draw(source.others, step, args.batch - half)
         return losses(rows, step)
 
     def validate() -> dict[str, float]:

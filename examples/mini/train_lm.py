@@ -4,12 +4,14 @@ A plain next-token loss with four helps that vanish at export: tables factored o
 digits of the codes (folded into ordinary tables), two guided heads in block GUIDED (taught to
 look at the symbol being spoken and at the next one), a phone classifier on that block's output,
 and corruption of the input tokens. Symbols stand on the time axis of the speech (`aligned`
-positions), placed by a table of mean durations that this stage measures and stores.
+positions), placed by a table of mean durations that this stage measures and stores. Natural speech
+is read twice an epoch, once after another sentence of its speaker, so that the words and tokens of
+a clip teach a way of speaking (zero-shot).
 """
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +20,41 @@ import torch.nn.attention
 from dataset import Corpus, Sentence
 from epochs import Epochs
 from guiding import guided_scores
-from loop import Losses, bf16_is_fast, train
+from loop import Losses, begin, bf16_is_fast, train
 from sizes import LM, TOKENIZER
+from sources import SOURCES, add_options
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import codes_to_digits
+from mamtra_cli.families.cosyvoice2.config import LMConfig
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
-from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT
-from mamtra_cli.families.cosyvoice2.sequences import IGNORE, lay_out
+from mamtra_cli.families.cosyvoice2.rows import SPECIAL, SPEECH, TEXT, Row, decode_row
+from mamtra_cli.families.cosyvoice2.sequences import IGNORE, LMBatch, to_sequence
 
 GUIDED = 2
 CORRUPTION = 0.10
 COMMA_DROP = 0.3
 POSITIONS = 2600
+PROMPT_TOKENS = 150  # of the longest prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A sentence, after another one of its speaker or alone."""
+
+    sentence: Sentence
+    prompt: Sentence | None = None
+
+    @property
+    def spoken(self) -> list[Sentence]:
+        """What is said, in order."""
+        return [self.sentence] if self.prompt is None else [self.prompt, self.sentence]
+
+    @property
+    def size(self) -> int:
+        """Positions that it takes."""
+        return 2 + sum(s.tokens + len(s.phones) for s in self.spoken)
 
 
 class FactoredTable(nn.Module):
@@ -95,6 +118,44 @@ def without_inner_pauses(s: Sentence, rng: np.random.Generator) -> tuple[list[st
     return [n for n, k in zip(names, keep, strict=True) if k], np.maximum(place[owners], 0)
 
 
+def prompted(rows: list[Sentence]) -> list[Lesson]:
+    """Put another sentence of the speaker before every one whose speaker has one to lend."""
+    rng = np.random.default_rng(0)
+    lent: dict[str, list[Sentence]] = {}
+    for s in rows:
+        if s.tokens <= PROMPT_TOKENS:
+            lent.setdefault(s.voice, []).append(s)
+    lessons = []
+    for s in rows:
+        others = [other for other in lent.get(s.voice, []) if other is not s]
+        if others:
+            lessons.append(Lesson(sentence=s, prompt=others[int(rng.integers(len(others)))]))
+    return lessons
+
+
+def lay_out(config: LMConfig, text: list[list[int]], speech: list[list[int]]) -> Row:
+    """Lay out a lesson as a prompted model reads it, with every token and the end to predict.
+
+    text, speech: of the prompt, where there is one, and of the sentence.
+    """
+    before = ([], []) if len(text) == 1 else (text[0], speech[0])
+    row = decode_row(config, text[-1], *before)
+    tokens = [*before[1], *speech[-1], config.eos_id]
+    row.speech(speech[-1], len(before[1]))
+    row.targets[-len(tokens) :] = tokens
+    return row
+
+
+def as_batch(config: LMConfig, rows: list[Row]) -> LMBatch:
+    """Pad lessons to one batch."""
+    laid = to_sequence(config, rows)
+    targets = torch.full_like(laid.ids, IGNORE)
+    for i, row in enumerate(rows):
+        told = [IGNORE if target is None else target for target in row.targets]
+        targets[i, : len(told)] = torch.tensor(told)
+    return LMBatch(targets=targets, **vars(laid))
+
+
 def main() -> None:
     """Train the language model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,32 +163,39 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--symbols", type=Path, required=True, help="symbols.json")
+    add_options(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     corpus = Corpus(args.out)
-    rows = corpus.select("closed", "open", "strings", voices=("f1",))
-    valid = corpus.select("valid", voices=("f1",))
+    source = SOURCES[args.source](corpus)
+    rows = source.read
+    lessons = [Lesson(sentence=s) for s in rows] + (prompted(rows) if source.natural else [])
+    valid = [Lesson(sentence=s) for s in source.tested[:60]]
+    valid += prompted(source.tested[:60]) if source.natural else []
     symbols = json.loads(args.symbols.read_text())
     index = {name: i for i, name in enumerate(symbols)}
     table = durations(rows, symbols)
     (args.out / "durations.json").write_text(json.dumps(table))
     config = replace(LM, durations=table)
     model = LMTrainer(config, len(symbols))
-    epochs = Epochs(rows, [s.tokens + len(s.phones) + 2 for s in rows], POSITIONS)
+    begin(args.begin, {"lm": model.lm})
+    epochs = Epochs(lessons, [lesson.size for lesson in lessons], POSITIONS)
 
-    def losses(batch: list[Sentence], seed: int, training: bool) -> Losses:
+    def losses(batch: list[Lesson], seed: int, training: bool) -> Losses:
         rng = np.random.default_rng(seed)
-        texts, speech, owner = [], [], []
-        for s in batch:
-            if training:
-                names, owned = without_inner_pauses(s, rng)
-            else:
-                names, owned = s.symbols, s.owners
-            texts.append([index[n] for n in names])
-            speech.append(corpus.codes(s).tolist())
-            owner.append([*owned.tolist(), len(names) - 1])
-        laid = lay_out(config, texts, speech)
+        texts, owner, laid_out = [], [], []
+        for lesson in batch:
+            said, speech, owned = [], [], []
+            for s in lesson.spoken:
+                names, own = without_inner_pauses(s, rng) if training else (s.symbols, s.owners)
+                owned += (sum(map(len, said)) + own).tolist()
+                said.append([index[n] for n in names])
+                speech.append(corpus.codes(s).tolist())
+            laid_out.append(lay_out(config, said, speech))
+            texts.append([i for part in said for i in part])
+            owner.append([*owned, len(texts[-1]) - 1])
+        laid = as_batch(config, laid_out)
         ids, tables, targets = laid.ids, laid.tables, laid.targets
         if training:
             ids = corrupt(ids, tables == SPEECH, rng)

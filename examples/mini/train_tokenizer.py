@@ -3,7 +3,8 @@
 The encoder is the published topology at a small size; what it is trained with is thrown away:
 a convolutional decoder that rebuilds the mel from the codes and the voice, and a classifier
 that names the phone from the code alone (the counterpart of the published tokenizer's
-recogniser). Ends by writing the codes of every sentence beside its batch.
+recogniser). Natural speech is read with its spectrum tilted a little and a band hidden, and now and
+then its speaker is not told. Ends by writing the codes of every sentence beside its batch.
 """
 
 import argparse
@@ -12,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset import SILENCES, Corpus, Sentence, draw
-from loop import Losses, bf16_is_fast, train
+from loop import Losses, begin, bf16_is_fast, train
 from sizes import TOKENIZER
+from sources import SOURCES, add_options
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
 
-VOICES = ("f1", "m1", "m2", "m3", "m4")
 CROP = 100
+BAND = 16  # mel bands of the widest that is hidden
+TILT = 0.15  # of the normalised log-mel, top against bottom
+MEL_MEAN, MEL_SCALE = -5.0, 2.5
+UNTOLD = 8  # one batch in so many does not tell its speakers
 
 
 class ConvBlock(nn.Module):
@@ -41,11 +46,11 @@ class ConvBlock(nn.Module):
 class TokenizerTrainer(nn.Module):
     """Tokenizer, mel decoder and phone classifier."""
 
-    def __init__(self, phones: int, width: int = 192) -> None:
+    def __init__(self, phones: int, speakers: int, width: int = 192) -> None:
         super().__init__()
         digits = len(TOKENIZER.levels)
         self.tokenizer = SpeechTokenizer(TOKENIZER)
-        self.voice = nn.Embedding(len(VOICES), width)
+        self.voice = nn.Embedding(speakers, width)
         self.read = nn.Conv1d(digits, width, 3, padding=1)
         self.slow = nn.Sequential(*[ConvBlock(width) for _ in range(2)])
         self.grow = nn.ConvTranspose1d(width, width, 4, stride=2, padding=1)
@@ -67,15 +72,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--codes-only", action="store_true")
+    add_options(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     corpus = Corpus(args.out)
-    rows = corpus.select("closed", "open", "strings", "mixed")
-    valid = corpus.select("valid")[:40]
+    source = SOURCES[args.source](corpus)
+    rows = source.main + source.others
+    valid = {"": source.tested[:40], "unheard_": source.unheard[:40]}
     names = sorted({p for s in rows[:2000] for p, _, _ in s.phones} | set(SILENCES[:1]))
     index = {name: i for i, name in enumerate(names)}
-    model = TokenizerTrainer(len(names))
+    model = TokenizerTrainer(len(names), 1 + max(source.rows.values()))
+    begin(args.begin, {"speech_tokenizer": model.tokenizer})
 
     def collate(batch: list[Sentence], crop: int, seed: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng(seed)
@@ -95,7 +103,7 @@ def main() -> None:
             logmels.append(np.pad(logmel, ((0, 4 * pad), (0, 0)), constant_values=low))
             mels.append(np.pad(mel, ((0, 2 * pad), (0, 0)), constant_values=-11.5))
             phones.append(phone + [-1] * pad)
-        voice = torch.tensor([VOICES.index(s.voice) for s in batch])
+        voice = torch.tensor([source.rows[s.voice] for s in batch])
         lens = torch.tensor([min(crop, s.tokens) for s in batch])
         return (
             torch.from_numpy(np.stack(logmels)).transpose(1, 2),
@@ -105,30 +113,42 @@ def main() -> None:
             lens,
         )
 
-    def losses(batch: list[Sentence], seed: int) -> Losses:
+    def losses(batch: list[Sentence], seed: int, disturb: bool = False) -> Losses:
         logmel, mel, phones, voice, lens = collate(batch, CROP, seed)
+        if disturb:
+            logmel = disturbed(logmel, np.random.default_rng(seed))
+            voice = voice * (seed % UNTOLD > 0)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             digits = model.tokenizer(logmel, 4 * lens).digits
             rebuilt = model.decode(digits, voice)
             logits = model.phone(digits)
-        target = (mel + 5.0) / 2.5
+        target = (mel - MEL_MEAN) / MEL_SCALE
         mask = (torch.arange(2 * CROP)[None] < 2 * lens[:, None])[..., None].float()
         error = (rebuilt.float() - target) * mask
         norm = mask.sum() * 80
         l1, l2 = error.abs().sum() / norm, error.square().sum() / norm
         ce = F.cross_entropy(logits.float().flatten(0, 1), phones.flatten(), ignore_index=-1)
         hit = (logits.argmax(-1) == phones)[phones >= 0].float().mean()
-        return {"loss": l1 + 0.5 * l2 + 0.3 * ce, "l1": l1 * 2.5, "phone_ce": ce, "phone": hit}
+        return {
+            "loss": l1 + 0.5 * l2 + 0.3 * ce,
+            "l1": l1 * MEL_SCALE,
+            "phone_ce": ce,
+            "phone": hit,
+        }
 
     def validate() -> dict[str, float]:
-        found = losses(valid, 0)
-        return {key: float(value) for key, value in found.items()}
+        return {
+            name + key: float(value)
+            for name, sentences in valid.items()
+            if sentences
+            for key, value in losses(sentences, 0).items()
+        }
 
     if not args.codes_only:
         train(
             "tokenizer",
             model,
-            lambda step: losses(draw(rows, step, args.batch), step),
+            lambda step: losses(draw(rows, step, args.batch), step, disturb=source.natural),
             out=args.out,
             steps=args.steps,
             lr=1.5e-3,
@@ -138,6 +158,23 @@ def main() -> None:
     model.load_state_dict(saved["model"])
     model.eval()
     write_codes(model.tokenizer, corpus)
+
+
+def plain(rebuilt: Tensor) -> Tensor:
+    """Return the log-mel that a normalised one of `TokenizerTrainer.decode` stands for."""
+    return rebuilt * MEL_SCALE + MEL_MEAN
+
+
+def disturbed(logmel: Tensor, rng: np.random.Generator) -> Tensor:
+    """Tilt every spectrogram a little and hide a band of half of them; (B, bands, T) in and out."""
+    size, bands, _ = logmel.shape
+    tilt = torch.from_numpy(rng.uniform(-TILT, TILT, (size, 1))).float()
+    logmel = logmel + (tilt * torch.linspace(-1, 1, bands))[..., None]
+    for i in np.flatnonzero(rng.random(size) < 0.5):
+        width = int(rng.integers(1, BAND + 1))
+        low = int(rng.integers(0, bands - width + 1))
+        logmel[i, low : low + width] = logmel[i, low : low + width].mean()
+    return logmel
 
 
 @torch.inference_mode()

@@ -1,9 +1,9 @@
 """Stage 7: the source-filter vocoder, without an adversary.
 
-Each step draws from three kinds of speech: the main voice, the other voices, and natural speech
-(`natural.py`), which keeps the vocoder from learning the flaws of one synthesizer. A share of the
-first two is read as the flow's mel (`flow_mels.py`), which lies on the time axis of the true
-speech. Losses: log-magnitude and spectral convergence at four resolutions, mels at three of them
+Each step draws from the main voices, the others, and, where synthesizers teach, natural speech
+(`natural.py`), which keeps the vocoder from learning the flaws of one of them. A share of what has
+one is read as the flow's mel (`flow_mels.py`), which lies on the time axis of the true speech.
+Losses: log-magnitude and spectral convergence at four resolutions, mels at three of them
 (what a listener of cepstra hears; these weigh most), the mel that the model reads, and voicing and
 pitch against the true ones. Every other step speaks with the true pitch, so that high harmonics
 are learned sharp, the rest with the predicted one, as in use.
@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset import Corpus, Sentence, draw
-from loop import Losses, bf16_is_fast, train
+from loop import Losses, begin, bf16_is_fast, train
 from sizes import SOURCE_FILTER
+from sources import SOURCES, add_options
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +25,6 @@ from mamtra_cli import features
 from mamtra_cli.codecs.flow_hift.source_filter import PITCH_ZERO, SourceFilter
 
 FRAMES = 48
-BATCH = (3, 2, 3)  # main voice, other voices, natural speech
 RESOLUTIONS = ((512, 120, 32), (1024, 240, 64), (2048, 480, 80), (256, 60, 0))  # bands 0: no mel
 MEL_WEIGHT, PITCH_WEIGHT = 4.0, 5.0
 MEL_FLOOR = 1e-3  # about the mel of white noise 66 dB under full scale
@@ -81,19 +81,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--name", default="vocoder", help="of the file to write")
     parser.add_argument("--init", type=Path, help="an earlier vocoder to start from")
+    add_options(parser)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--flow-share", type=float, default=0.5, help="of mels, where there are")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     corpus = Corpus(args.out)
-    kinds = [
-        [s for s in corpus.select(*names) if corpus.has(s, "pitch.")]
-        for names in (("closed", "open", "strings"), ("mixed",), ("natural",))
-    ]
-    kinds[2] = kinds[2] or kinds[0]  # without natural speech the main voice stands for it
-    valid = [*corpus.select("valid")[:6], *(rows.pop() for rows in kinds[1:] for _ in range(4))]
+    source = SOURCES[args.source](corpus)
+    kinds = [(rows[:-4], n) for rows, n in source.vocoder]
+    valid = [*source.tested[:6], *(s for rows, _ in source.vocoder[1:] for s in rows[-4:])]
     model, spectral = SourceFilter(SOURCE_FILTER), SpectralLosses()
+    begin(args.begin, {"source_filter": model})
     if args.init:
         model.load_state_dict(torch.load(args.init, weights_only=True)["model"])
 
@@ -132,9 +131,9 @@ def main() -> None:
 
     def batch_loss(step: int) -> Losses:
         batch: list[Sentence] = []
-        for seed, (rows, n) in enumerate(zip(kinds, BATCH, strict=True)):
+        for seed, (rows, n) in enumerate(kinds):
             batch += draw(rows, step, n, seed)
-        first = not args.init and step < 0.15 * args.steps
+        first = not (args.init or args.begin) and step < 0.15 * args.steps
         return losses(batch, step, args.flow_share, true_pitch=first or step % 2 == 0)
 
     train(
