@@ -2,7 +2,6 @@
 
 import re
 
-from mamtra_cli.text import rules
 from mamtra_cli.text.rules import Rule, apply, before, said, show, word_after, word_before
 
 
@@ -26,4 +25,3 @@ def test_neighbours_are_seen_through_said_words() -> None:
     assert match is not None
     assert before(match) == ["two", "red", "cats"]
     assert (word_before(match), word_after(match)) == ("cats", "")
-    assert rules.is_said(said("a")[1])

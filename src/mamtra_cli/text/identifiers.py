@@ -2,7 +2,7 @@
 
 import re
 
-from mamtra_cli.text.number_words import digit_string, number
+from mamtra_cli.text.number_words import digit_string
 from mamtra_cli.text.places import state
 from mamtra_cli.text.rules import Rule, after, before, said, word_after, word_before
 
@@ -76,10 +76,6 @@ def _thousands(match: re.Match[str]) -> str | None:
     if len(groups) == 2 and not groups[1].endswith("00"):
         return None
     return match[0].replace(" ", "")
-
-
-def _double(match: re.Match[str]) -> str:
-    return f"{match[1]}{said(number(match[2]))}"
 
 
 _PLACE = r"(?P<place>\b[A-Z][a-z]+)"

@@ -36,11 +36,6 @@ def show_written(text: str) -> str:
     return show(capital)
 
 
-def is_said(character: str) -> bool:
-    """Whether a character belongs to words that a rule has chosen."""
-    return ord(character) in _SHOW if character else False
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A pattern and what is put in its place.

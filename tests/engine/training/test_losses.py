@@ -19,7 +19,6 @@ from mamtra_cli.engine.training.losses import (
     Divergence,
     cross_entropy,
     hidden_distance,
-    reduce,
     topk_kl,
 )
 
@@ -73,7 +72,7 @@ def test_every_golden_value_is_reproduced(
             per_token = cross_entropy(student, targets, smoothing=smoothing)
             if not smoothing:
                 close(per_token * mask, tensors["ce_per_token"] * mask, tolerance)
-            got = reduce(per_token, mask, how="sequence" if "sequence" in name else "token")
+            got = row_mean(per_token, mask) if "sequence" in name else per_token[mask].mean()
         elif name.startswith("hidden_"):
             kind, _, which = name.removeprefix("hidden_").partition(".")
             layers = range(len(hidden_s)) if which == "mean" else [int(which[5:])]
@@ -83,10 +82,15 @@ def test_every_golden_value_is_reproduced(
             per_token = golden_divergence(name)(student, teacher)
             want = tensors[f"{name}.per_token"]
             close(per_token * mask, want * mask, tolerance)
-            got = reduce(per_token, mask)
+            got = per_token[mask].mean()
         close(got, torch.tensor(value, dtype=torch.float64), tolerance)
         seen += 1
     assert seen == len(values) > 0
+
+
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of the means of rows (B, T)."""
+    return torch.stack([row[own].mean() for row, own in zip(values, mask, strict=True)]).mean()
 
 
 def pair(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -130,7 +134,7 @@ def test_cross_entropy_gradient_is_right() -> None:
     targets = torch.tensor([[0, 1, IGNORE, 3, 4], [5, 6, 0, IGNORE, IGNORE]])
 
     def mean(value: Tensor) -> Tensor:
-        return reduce(cross_entropy(value, targets, smoothing=0.1), targets != IGNORE)
+        return cross_entropy(value, targets, smoothing=0.1)[targets != IGNORE].mean()
 
     assert torch.autograd.gradcheck(mean, (logits,))
 
@@ -175,33 +179,6 @@ def test_bucket_of_a_half_precision_cache_is_close_to_live() -> None:
     close(topk_kl(student, ids, top.half(), rest="bucket"), live, 5e-3)
 
 
-def test_mean_does_not_depend_on_padding_or_length() -> None:
-    student, teacher = pair()
-    loss = Divergence(kind="kl_forward")
-    values = loss(student, teacher)
-    mask = torch.ones_like(values, dtype=torch.bool)
-    want = reduce(values, mask)
-    junk = torch.full((2, 11), math.nan, dtype=values.dtype)
-    padded = torch.cat((values, junk), 1)
-    close(reduce(padded, torch.cat((mask, torch.zeros_like(junk).bool()), 1)), want, 1e-12)
-    close(reduce(values.repeat(1, 4), mask.repeat(1, 4)), want, 1e-12)
-
-
-def test_sequence_mean_weighs_rows_alike() -> None:
-    values = torch.tensor([[1.0, 1.0, 1.0], [4.0, 9.0, 9.0], [7.0, 7.0, 7.0]])
-    mask = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
-    assert float(reduce(values, mask, how="sequence")) == pytest.approx(2.5)
-    assert float(reduce(values, mask)) == pytest.approx(7 / 4)
-    assert float(reduce(values, torch.zeros_like(mask))) == 0.0
-
-
-def test_micro_batches_with_a_common_count_sum_to_the_whole() -> None:
-    values, mask = torch.rand(4, 6), torch.rand(4, 6) > 0.4
-    whole = reduce(values, mask)
-    parts = sum(reduce(values[i : i + 2], mask[i : i + 2], count=mask.sum()) for i in (0, 2))
-    close(torch.as_tensor(parts), whole, 1e-6)
-
-
 def run_distillation(chunk: int, weights: LossWeights, codebooks: int = 1) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64).requires_grad_()
@@ -227,8 +204,8 @@ def run_distillation(chunk: int, weights: LossWeights, codebooks: int = 1) -> di
     losses.total.backward()
     assert hidden.grad is not None
     mask = targets != IGNORE
-    ce = reduce(cross_entropy(head(hidden), targets), mask)
-    kl = reduce(Divergence()(head(hidden), head(aim)), mask)
+    ce = cross_entropy(head(hidden), targets)[mask].mean()
+    kl = Divergence()(head(hidden), head(aim))[mask].mean()
     gap = (hidden_distance(hidden, aim) + hidden_distance(hidden * 2, aim)) / 2
     want = weights.ce * ce + weights.divergence * kl + weights.hidden * gap
     (grad,) = torch.autograd.grad(want, hidden)
@@ -260,10 +237,8 @@ def test_zero_weights_drop_their_term() -> None:
         lambda: Divergence()(torch.zeros(2, 3), torch.zeros(2, 4)),
         lambda: hidden_distance(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)),
         lambda: hidden_distance(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), kind="mae"),
-        lambda: reduce(torch.zeros(2), torch.ones(3).bool()),
-        lambda: reduce(torch.zeros(2), torch.ones(2).bool(), how="batch"),
     ],
-    ids=["kind", "alpha", "temperature", "rest", "logits", "hidden", "distance", "mask", "how"],
+    ids=["kind", "alpha", "temperature", "rest", "logits", "hidden", "distance"],
 )
 def test_wrong_use_is_a_value_error(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError):

@@ -71,7 +71,8 @@ def distillation_loss(
         targets: (B, T, K), `IGNORE` where nothing counts.
         layers: pairs (student, teacher) of (B, T, D) states compared by `hidden_kind`.
         pad_mask: (B, T) True at real positions, for `layers`.
-        count: counted targets of the whole optimiser step, as in `reduce`.
+        count: counted targets of the whole optimiser step, where this batch is a part of it
+            (several micro-batches or devices).
         total: as in `hidden_distance`.
     """
     some = (targets != IGNORE).any(-1)  # (B, T)

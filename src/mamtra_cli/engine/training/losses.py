@@ -1,10 +1,10 @@
 """Training losses: cross entropy, divergences of teacher and student, hidden-state distances.
 
-Each loss gives one value a position; `reduce` averages over the counted positions of the whole
-batch, so padding and sequence length never change a weight. p is the teacher, q the student.
-Knows tensors only: no models, no data, no schedule. Formulas: DistiLLM (arXiv 2402.03898) for
-the skew forms, generalised JS of GKD (arXiv 2306.13649). Logits must be finite. All values are
-computed in float32 or wider, whatever the input type.
+Each loss gives one value a position; `head_loss.py` averages over all that count in an optimiser
+step, so padding and sequence length never change a weight. p is the teacher, q the student. Knows
+tensors only: no models, no data, no schedule. Formulas: DistiLLM (arXiv 2402.03898) for the skew
+forms, generalised JS of GKD (arXiv 2306.13649). Logits must be finite. All values are computed in
+float32 or wider, whatever the input type.
 """
 
 import math
@@ -201,37 +201,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) ->
         label_smoothing=smoothing,
     )
     return value.view(targets.shape)
-
-
-def reduce(
-    values: Tensor,
-    mask: Tensor,
-    *,
-    how: str = "token",
-    count: float | Tensor | None = None,
-) -> Tensor:
-    """Average over counted positions; 0 where there are none.
-
-    Args:
-        values: (B, T) or flat.
-        mask: the same shape, True where a position counts.
-        how: `token` weighs every position alike, `sequence` every row alike.
-        count: positions of the whole optimiser step where this batch is a part of it (several
-            micro-batches or devices); `token` only.
-    """
-    if values.shape != mask.shape:
-        raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ")
-    # A value that does not count may be NaN; multiplying by 0 would let it through.
-    kept = values.masked_fill(~mask, 0.0)
-    if how == "token":
-        return kept.sum() / (mask.sum().clamp_min(1) if count is None else count)
-    if how != "sequence":
-        raise ValueError(f"how must be token or sequence, got {how!r}")
-    if count is not None:
-        raise ValueError("count belongs to how='token'")
-    lengths = mask.sum(-1)
-    rows = kept.sum(-1) / lengths.clamp_min(1)
-    return rows.sum() / (lengths > 0).sum().clamp_min(1)
 
 
 def hidden_distance(
