@@ -297,7 +297,13 @@ class Family(Protocol):
         ...
 
     def fingerprint(self, folder: Path, config: Any, part: str) -> str:
-        """SHA-256 of the files behind a part or the `front_end`; "" where they are not there."""
+        """SHA-256 of files of a model folder; "" where they are not there.
+
+        Args:
+            folder, config: of the model.
+            part: whose files; or what voices and shards are checked by, whatever the parts are
+                called: `front_end`, `speech_tokenizer` (clips to frames), `speaker_encoder`.
+        """
         ...
 
     def front_end(self, folder: Path, config: Any) -> FrontEnd:

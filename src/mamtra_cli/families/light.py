@@ -1,16 +1,17 @@
 """What a family brings to speak without torch: ONNX graphs over a model folder's own weights.
 
-Types only. A family has it in a module `light.py` whose `LIGHT` is found by
-`registry.light_family`; a family without one speaks by its modules alone.
+Types only. A family that writes such graphs is `Exporting`; what reads them it has in a module
+`light.py`, whose `LIGHT` is found by `registry.light_family`. A family without one speaks by its
+modules alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mamtra_cli.families.base import Facts
 from mamtra_cli.families.front_end import FrontEnd
-from mamtra_cli.families.speaker import Speaker
+from mamtra_cli.families.speaker import Loaded, Speaker
 from mamtra_cli.ops.sampling import Sampling
 
 
@@ -38,6 +39,26 @@ class LightParts(Protocol):
 
     def session(self, graph: str) -> Any:
         """An ONNX Runtime session over a graph of the folder."""
+        ...
+
+
+@runtime_checkable
+class Exporting(Protocol):
+    """A family, with torch, whose models can be written as the graphs of its `LightFamily`."""
+
+    def made_graphs(
+        self, loaded: Loaded, folder: Path, quant: str = "none"
+    ) -> Iterator[tuple[str, Any]]:
+        """Each graph (`onnx.ModelProto`) by its name.
+
+        Args:
+            loaded: the parts of a model.
+            folder: in our format, whose weights the graphs name.
+            quant: bits of the step's matrices: none, int8 or int4.
+
+        Raises:
+            PlanError: a part has no graph.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """A model's graphs written beside its weights, and how close they come to its modules.
 
-Any family that states how (`made_graphs`) can be exported; what reads the folder afterwards without
-torch is light.py.
+Any family that is `families.light.Exporting` can be exported; what reads the folder afterwards
+without torch is light.py.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.loading.light import opened
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import CheckpointError, MissingDependencyError, PlanError
+from mamtra_cli.families.light import Exporting
 
 PARITY_TEXT = "The birch canoe slid on the smooth planks."
 PARITY_STEPS = 60
@@ -58,11 +59,10 @@ def write_graphs(engine: Engine, folder: Path, quant: str = "none") -> list[Path
         raise MissingDependencyError(
             "`mamtra export` needs onnx, which is not installed", "pip install 'mamtra-cli[onnx]'"
         ) from error
-    made = getattr(engine.family, "made_graphs", None)
-    if made is None:
+    if not isinstance(engine.family, Exporting):
         raise PlanError(f"`{engine.name}` is a {engine.family.name} model, which has no graphs")
     paths = []
-    for name, graph in made(engine.loaded, folder, quant):
+    for name, graph in engine.family.made_graphs(engine.loaded, folder, quant):
         paths.append(folder / f"{name}{GRAPH}")
         paths[-1].write_bytes(graph.SerializeToString())
     return paths
