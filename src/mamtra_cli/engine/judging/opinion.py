@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from mamtra_cli.audio import LISTENING_RATE
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.engine.judging.packaged import Source, find_weights, package_folder
 from mamtra_cli.engine.judging.waves import Vector, narrow
 from mamtra_cli.errors import MissingDependencyError, ModelNotFoundError, UsageError
@@ -77,12 +78,8 @@ class DnsMos:
                 "DNSMOS needs the package onnxruntime", "pip install 'mamtra-cli[eval]'"
             ) from None
         (path,), found = find_weights(DNSMOS, [DNSMOS_FILE], folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = open_session(path, fused=True)
         except Exception as error:
             raise ModelNotFoundError(f"`{path}` is no ONNX model: {error}") from error
         self._input = self._session.get_inputs()[0].name

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from mamtra_cli.audio import LISTENING_RATE
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine.judging.pretrained import find_pretrained, import_transformers
 from mamtra_cli.engine.judging.seed_tts import Sentence
@@ -106,12 +107,8 @@ class CamPlus:
             ) from None
         if not path.is_file():
             raise ModelNotFoundError(f"there is no CAM++ file `{path}`")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(path, fused=True)
         except Exception as error:
             raise ModelNotFoundError(f"`{path}` is no ONNX model: {error}") from error
         self.about: Mapping[str, str] = {

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.codecs.flow_hift.config import SpeakerEncoderConfig, SpeechTokenizerConfig
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import encode_each
 from mamtra_cli.errors import CheckpointError, MissingDependencyError
@@ -156,20 +157,15 @@ def _fits(shape: tuple[Any, ...], wanted: tuple[int | None, ...]) -> bool:
 def _open(path: Path) -> Any:
     """A session on the CPU, with as many threads as torch has."""
     try:
-        import onnxruntime
+        import onnxruntime as onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
             f"`{path.name}` needs onnxruntime", "install it with `pip install 'mamtra-cli[onnx]'`"
         ) from error
     if not path.is_file():
         raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`", PUBLISHED)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # a clip is read once: its memory should go back
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_session(path, torch.get_num_threads(), fused=True)
     except Exception as error:
         raise CheckpointError(
             f"`{path.name}` is damaged: {str(error).splitlines()[0]}", PUBLISHED
