@@ -117,6 +117,9 @@ class Speaker(Protocol):
     def settings(self, voice: Voice, asked: Manner | None = None) -> Any:
         """How a voice speaks, resolved once: as asked, else in the richest way that both know.
 
+        Returns:
+            the family's own value; others read of it only its `mode`, a `voices.voice.Mode`.
+
         Raises:
             UsageError: the voice lacks what was asked for.
         """

@@ -85,7 +85,7 @@ def synth(
     voice = _voice(engine, recipe, clip)
     asked = manner_of(engine, recipe)
     manner = engine.speaker.settings(voice, asked)
-    mode = voice.asked(manner)
+    mode: Mode = manner.mode
     if asked.mode is None and mode != voice.mode:
         told = f"this model did not learn to go on from a clip: {mode}; `--zero-shot` asks it to"
         report(Note(text=told))
