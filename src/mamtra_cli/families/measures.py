@@ -122,12 +122,15 @@ class Needs:
         positions: in each of them at its end.
         weights: bytes of each part that makes sound, by what it is for.
         scratch: bytes that each of them adds while it runs; they run one after the other.
+        prompt: bytes kept of what was heard of one voice, where it is spoken in windows; not where
+            there is no torch.
     """
 
     rows: int
     positions: int
     weights: Mapping[str, int]
     scratch: Mapping[str, int]
+    prompt: int = 0
 
 
 class Measures(Protocol):

@@ -96,7 +96,7 @@ def test_what_is_kept_of_prompts_is_bounded(small_flow: Flow) -> None:
     grid, prompts = 5, [voice(small_flow, 23, seed) for seed in range(3)]
 
     def asked(kept: HeardPrompts, prompt: VoicePrompt) -> int:
-        heard = kept.of(prompt.tokens, prompt.mel, prompt.speaker, steps=2, guidance=0.0)
+        heard = kept.of(prompt, steps=2, guidance=0.0)
         return 0 if heard is None else heard.frames
 
     whole = HeardPrompts(small_flow, grid, 1 << 30)
@@ -106,7 +106,7 @@ def test_what_is_kept_of_prompts_is_bounded(small_flow: Flow) -> None:
     for prompt in prompts:
         asked(two, prompt)
     assert [heard.nbytes for heard in two._kept.values()] == [heard.nbytes] * 2
-    assert two.of(*_of(prompts[2]), steps=2, guidance=0.0) is next(reversed(two._kept.values()))
+    assert two.of(prompts[2], steps=2, guidance=0.0) is next(reversed(two._kept.values()))
     assert asked(HeardPrompts(small_flow, grid, heard.nbytes // 2), prompts[0]) == 2 * 10
     assert asked(HeardPrompts(small_flow, grid, 0), prompts[0]) == 0
 
@@ -124,9 +124,5 @@ def test_threads_that_make_sound_at_once_hear_a_prompt_once(
     monkeypatch.setattr(heard, "hear", slowly)
     prompts, prompt = HeardPrompts(small_flow, 5, 1 << 30), voice(small_flow, 23)
     with ThreadPoolExecutor(4) as pool:
-        found = [pool.submit(prompts.of, *_of(prompt), steps=2, guidance=0.0) for _ in range(4)]
+        found = [pool.submit(prompts.of, prompt, steps=2, guidance=0.0) for _ in range(4)]
     assert len({id(one.result()) for one in found}) == len(times) == 1
-
-
-def _of(prompt: VoicePrompt) -> tuple[Tensor, Tensor, Tensor]:
-    return prompt.tokens, prompt.mel, prompt.speaker

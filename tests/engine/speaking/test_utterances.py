@@ -10,10 +10,13 @@ import torch
 from tests.engine.speaking.test_speech import OPTIONS
 from tests.engine.tiny import tiny_engine, tiny_voice
 
+from mamtra_cli.engine.decoding.streams import Event
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.attempts import Sound
 from mamtra_cli.engine.speaking.pieces import News, Piece
 from mamtra_cli.engine.speaking.speech import pieces_of
 from mamtra_cli.engine.speaking.utterances import Utterances
+from mamtra_cli.engine.speaking.workshop import Workshop
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,24 @@ def test_pieces_begun_together_sound_in_their_order_as_one_after_the_other(
         heard.append(torch.cat([one.chunk.audio for one in news if one.chunk]))
     assert heard[0].shape == heard[1].shape
     torch.testing.assert_close(*heard, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("stream", "least", "most"), [(False, 1, 1), (True, 5, 1000)])
+def test_a_thread_for_sound_is_asked_once_for_what_is_made_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, stream: bool, least: int, most: int
+) -> None:
+    asked: list[int] = []
+    put = Workshop.put
+
+    def counted(self: Workshop, event: Event, sound: Sound) -> None:
+        asked.append(event.id)
+        put(self, event, sound)
+
+    monkeypatch.setattr(Workshop, "put", counted)
+    utterances = Utterances(engine, limits=OPTIONS.limits)
+    utterances.say(replace(OPTIONS, stream=stream), pieces(engine, "two words."))
+    assert said(run(utterances)) == ["two words."]
+    assert least <= len(asked) <= most
 
 
 def test_what_is_given_after_the_end_is_nothing(engine: Engine) -> None:

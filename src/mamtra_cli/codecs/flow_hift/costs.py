@@ -1,6 +1,6 @@
 """Parameters and memory of the source-filter vocoder by formulas. From configs alone, no torch."""
 
-from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
+from mamtra_cli.codecs.flow_hift.config import FlowConfig, SourceFilterConfig
 
 FLOAT = 4
 FILTER_TENSORS = 27  # as wide as a filter, a filter
@@ -25,3 +25,19 @@ def source_filter_parameters(config: SourceFilterConfig) -> int:
 def source_filter_scratch(config: SourceFilterConfig, frames: int) -> int:
     """Bytes of the source-filter vocoder over so many mel frames at once."""
     return FILTER_TENSORS * FLOAT * config.bins * config.rate * frames
+
+
+def heard_token_bytes(
+    config: FlowConfig, *, steps: int | None = None, guidance: float | None = None, width: int = 4
+) -> int:
+    """Bytes that are kept of a token of a prompt, which the flow heard; see heard.py.
+
+    Args:
+        config: of the flow.
+        steps, guidance: of its solver; `None` for the configured ones.
+        width: bytes of a number.
+    """
+    estimator = config.estimator
+    rows = 2 if (config.cfg_rate if guidance is None else guidance) else 1
+    layers = (2 + estimator.mid_blocks) * estimator.n_blocks * (steps or config.steps)
+    return rows * layers * config.encoder.upsample * estimator.channels * width

@@ -10,12 +10,17 @@ at the published size that is one part in a hundred.
 import hashlib
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from mamtra_cli.codecs.flow_hift.costs import heard_token_bytes
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
 from mamtra_cli.codecs.flow_hift.past import Heard, Recording
+
+if TYPE_CHECKING:
+    from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
 
 
 @torch.no_grad()
@@ -68,37 +73,29 @@ class HeardPrompts:
 
     def __init__(self, flow: Flow, grid: int, limit: int) -> None:
         self.flow, self.grid, self.limit = flow, grid, limit
-        self._kept: OrderedDict[bytes, Heard] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], Heard] = OrderedDict()
         self._turn = threading.Lock()
 
     def settled(self, heard: int, *, steps: int | None, guidance: float | None) -> int:
         """How many tokens of a prompt of `heard` are kept."""
-        config, sizes = self.flow.config, self.flow.config.estimator
-        rows = 2 if (config.cfg_rate if guidance is None else guidance) else 1
-        layers = (2 + sizes.mid_blocks) * sizes.n_blocks * (steps or config.steps)
-        width = sizes.channels * self.flow.decoder.estimator.final_proj.weight.element_size()
-        fit = self.limit // (rows * layers * self.flow.ratio * width)
+        config = self.flow.config
+        width = self.flow.decoder.estimator.final_proj.weight.element_size()
+        fit = self.limit // heard_token_bytes(config, steps=steps, guidance=guidance, width=width)
         ready = max(0, heard - config.encoder.lookahead)
         return min(ready, fit) // self.grid * self.grid
 
     def of(
-        self,
-        prompt_token: Tensor,
-        prompt_mel: Tensor,
-        speaker: Tensor,
-        *,
-        steps: int | None = None,
-        guidance: float | None = None,
+        self, prompt: "VoicePrompt", *, steps: int | None = None, guidance: float | None = None
     ) -> Heard | None:
         """A prompt as it was heard, now or before; `None` where nothing of it can be kept."""
-        tokens = self.settled(prompt_token.shape[1], steps=steps, guidance=guidance)
+        tokens = self.settled(prompt.tokens.shape[1], steps=steps, guidance=guidance)
         if not tokens:
             return None
-        key = _key(prompt_token, prompt_mel, speaker, (tokens, steps, guidance))
+        key = (prompt.digest, tokens, steps, guidance)
         with self._turn:
             found = self._kept.pop(key, None)
             if found is None:
-                shown = prompt_token, prompt_mel, speaker
+                shown = prompt.tokens, prompt.mel, prompt.speaker
                 found = hear(self.flow, *shown, tokens, steps=steps, guidance=guidance)
             self._kept[key] = found
             while len(self._kept) > 1 and self._nbytes() > self.limit:
@@ -110,13 +107,9 @@ class HeardPrompts:
         return sum(kept.nbytes for kept in self._kept.values())
 
 
-def _key(*of: object) -> bytes:
-    """A hash of what a prompt is and of how it is heard."""
+def digest_of(*tensors: Tensor) -> bytes:
+    """A hash of what a prompt is."""
     total = hashlib.blake2b(digest_size=16)
-    for part in of:
-        total.update(
-            part.cpu().contiguous().numpy().tobytes()
-            if isinstance(part, Tensor)
-            else repr(part).encode()
-        )
+    for tensor in tensors:
+        total.update(tensor.cpu().contiguous().numpy().tobytes())
     return total.digest()

@@ -4,13 +4,14 @@ Knows no text and no files.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
-from mamtra_cli.codecs.flow_hift.heard import HeardPrompts
+from mamtra_cli.codecs.flow_hift.heard import HeardPrompts, digest_of
 from mamtra_cli.codecs.flow_hift.hift import HiFT
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.vocoder_stream import HiFTStream, SourceFilterStream, VocoderStream
@@ -27,6 +28,11 @@ class VoicePrompt:
     speaker: Tensor
     tokens: Tensor
     mel: Tensor
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of all three, made once."""
+        return digest_of(self.tokens, self.mel, self.speaker)
 
     @classmethod
     def of_speaker(cls, speaker: Tensor, mel_bins: int = 80) -> "VoicePrompt":
@@ -100,7 +106,7 @@ class TokenToWave(Windows):
         voice = prompt.tokens, prompt.mel, prompt.speaker
         # A pass that makes the whole utterance needs no chunk masks.
         streaming = not (final and state.done == 0)
-        heard = self.prompts.of(*voice, steps=steps, guidance=guidance) if streaming else None
+        heard = self.prompts.of(prompt, steps=steps, guidance=guidance) if streaming else None
         mel = flow.inference(
             torch.tensor([tokens], dtype=torch.long, device=self.device),
             *voice,
@@ -116,13 +122,12 @@ class TokenToWave(Windows):
 
 def _in_pieces(vocoder: HiFT | SourceFilter, options: WaveOptions) -> VocoderStream:
     """A vocoder as the options have it speak."""
-    seed = options.seed if options.source_noise else None
     if isinstance(vocoder, SourceFilter):
-        return SourceFilterStream(vocoder=vocoder, seed=seed)
+        return SourceFilterStream(vocoder=vocoder, seed=options.noise_seed)
     return HiFTStream(
         hift=vocoder,
         context=options.vocoder_context,
         overlap=options.overlap_frames,
         guard=options.guard_frames,
-        seed=seed,
+        seed=options.noise_seed,
     )

@@ -74,6 +74,11 @@ class WaveOptions:
         if not (math.isfinite(self.speed) and self.speed > 0):
             raise ValueError(f"speed must be a positive number, got {self.speed}")
 
+    @property
+    def noise_seed(self) -> int | None:
+        """The seed of the vocoder's noise; `None` where there is none."""
+        return self.seed if self.source_noise else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class PaceState:

@@ -150,7 +150,8 @@ def by_formulas(
 ) -> Footprint:
     """The bytes of a model from its sizes alone; its text table stays on the host."""
     needs = needs_of(measures, config, request)
-    weights, scratch = dict(needs.weights), dict(needs.scratch)
+    weights = dict(needs.weights)
+    scratch = {name: needs.prompt + value for name, value in needs.scratch.items()}
     if facts.stack is not None:
         counted = costs.parameters(facts.stack, facts.head)
         held = counted.total - counted.text_embedding

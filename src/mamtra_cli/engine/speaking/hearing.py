@@ -26,7 +26,10 @@ class Hearing:
 
     Attributes:
         heard: whether sound has left.
+        waits: for the end of the stream; events before it may be left out.
     """
+
+    waits = False
 
     def __init__(
         self, codec: Codec, prompt: Any, options: SoundOptions, limits: GuardLimits
@@ -82,6 +85,7 @@ class Judging:
     """
 
     heard = False
+    waits = True
 
     def __init__(
         self, codec: Codec, prompt: Any, options: SoundOptions, limits: GuardLimits
@@ -101,6 +105,7 @@ class Unheard:
     """An attempt at a piece whose sound nobody asks for."""
 
     heard = False
+    waits = True
 
     def take(self, event: Event) -> list[Any]:
         """The outcome, where an event ends the stream."""

@@ -162,7 +162,9 @@ class Utterances:
         if self._loop.busy:
             for event in self._loop.step():
                 work = self._works.get(event.id)
-                if work is not None:  # else its utterance was refused before
+                if work is None:  # its utterance was refused before
+                    continue
+                if event.outcome is not None or not work.sound.waits:
                     self._shop.put(event, work.sound)
         # Frames may be ahead of the sound by a batch; beyond that the loop waits for it.
         patient = not self._news and (not self._loop.busy or len(self._shop) > self._rows)

@@ -18,7 +18,12 @@ from mamtra_cli.codecs.flow_hift.config import (
     FlowEstimatorConfig,
     HiFTConfig,
 )
-from mamtra_cli.codecs.flow_hift.costs import source_filter_parameters, source_filter_scratch
+from mamtra_cli.codecs.flow_hift.costs import (
+    heard_token_bytes,
+    source_filter_parameters,
+    source_filter_scratch,
+)
+from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.measures import Ladder, Needs, Peaks, Request, Saving
 
@@ -212,7 +217,15 @@ def needs(config: CosyVoice2Config, request: Request) -> Needs:
             "vocoder": FLOAT * vocoder_parameters(config),
         },
         scratch={"flow": flow, "vocoder": vocoder_scratch(config, windows.vocoder_frames)},
+        prompt=prompt_bytes(config.flow, request.prompt),
     )
+
+
+def prompt_bytes(config: FlowConfig, prompt: int) -> int:
+    """Bytes kept of a voice's prompt of so many tokens: whole chunks of it, up to a bound."""
+    each, grid = heard_token_bytes(config), config.encoder.chunk
+    ready = min(max(0, prompt - config.encoder.lookahead), WaveOptions().prompt_bytes // each)
+    return ready // grid * grid * each
 
 
 def savings(
