@@ -5,14 +5,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.engine.loading.light import opened
+from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.recipes.export import ExportRecipe
 from mamtra_cli.tasks.export import export
 
 pytest.importorskip("onnx")
+PROGRAM = Path(__file__).parents[2] / "examples" / "onnx_program.py"
+GRAPHS = ("lm", "flow_encoder", "flow_estimator", "hift")
+
+
+def ran_program(folder: Path) -> str:
+    ran = subprocess.run([sys.executable, PROGRAM, folder], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def test_exported_folder_speaks_by_its_graphs(tmp_path: Path) -> None:
@@ -57,20 +67,38 @@ def test_unknown_formats_and_missing_outputs_are_refused(tmp_path: Path) -> None
         export(ExportRecipe(model="mini", quant="int3", output=tmp_path / "m"))
 
 
-def test_a_model_without_graphs_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_model_with_the_published_vocoder_speaks_by_its_graphs(tmp_path: Path) -> None:
     tiny = write_tiny_model(tmp_path / "tiny")
-    with pytest.raises(PlanError, match="HiFT"):
-        export(ExportRecipe(model=str(tiny), output=tmp_path / "m"))
+    result = export(ExportRecipe(model=str(tiny), output=tmp_path / "m"))
+    assert "hift.onnx" in result.graphs
+    assert result.samples < 5e-3
+    assert opened(tmp_path / "m", "m")[0] is not None
+    assert "48000 samples" in ran_program(tmp_path / "m")
+
+
+def test_a_published_folder_is_exported_in_our_format(tmp_path: Path) -> None:
+    published = write_random_checkpoint(tmp_path / "published", tiny_config())
+    result = export(ExportRecipe(model=str(published), output=tmp_path / "m"))
+    assert set(result.graphs) == {f"{name}.onnx" for name in GRAPHS}
+    light, modules = opened(tmp_path / "m", "m")[0], Engine.load(str(published), device="cpu")
+    assert light is not None
+    assert light.facts == modules.facts
+    assert light.voices() == modules.voices()
+
+
+def test_a_model_without_graphs_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mamtra_cli.families.cosyvoice2 import graphs
+
+    monkeypatch.setattr(graphs, "obstacle", lambda stack: "layer 1: too new")
+    with pytest.raises(PlanError, match="`mini` has no graph: layer 1: too new"):
+        export(ExportRecipe(model="mini", output=tmp_path / "m"))
     assert not (tmp_path / "m").exists()
 
 
 def test_the_sample_program_runs_an_exported_folder_without_mamtra() -> None:
     from mamtra_cli.hub import BUILT_IN
 
-    program = Path(__file__).parents[2] / "examples" / "onnx_program.py"
-    assert "import mamtra" not in program.read_text()
-    ran = subprocess.run(
-        [sys.executable, str(program), str(BUILT_IN["mini"])], capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("mel (1, 80, 100), mean -")
+    assert "import mamtra" not in PROGRAM.read_text()
+    assert ran_program(BUILT_IN["mini"]).startswith("mel (1, 80, 100), mean -")

@@ -1,11 +1,21 @@
 """Write a model folder whose graphs other programs can run, and that speaks here without torch."""
 
-from mamtra_cli.checkpoint import GRAPH, FolderWriter, list_files, read_model_folder
+from mamtra_cli.checkpoint import (
+    GRAPH,
+    README,
+    SUFFIX,
+    FolderWriter,
+    list_files,
+    read_model_folder,
+)
+from mamtra_cli.config import to_dict
 from mamtra_cli.device import QUANTISATIONS
 from mamtra_cli.engine.loading.exporting import compare, write_graphs
 from mamtra_cli.engine.model import Engine
-from mamtra_cli.errors import PlanError, UsageError
+from mamtra_cli.engine.students.folder import copy_rest, finite
+from mamtra_cli.errors import UsageError
 from mamtra_cli.events import Report, Stage, ignore
+from mamtra_cli.families.folder import Model
 from mamtra_cli.recipes.export import ExportRecipe, ExportResult
 
 
@@ -14,7 +24,7 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
 
     Raises:
         UsageError: no output, or an unknown format.
-        PlanError: the model has no graphs, or is in its authors' format.
+        PlanError: the model has no graphs.
         CheckpointError: graphs and modules differ.
     """
     if recipe.output is None:
@@ -26,15 +36,13 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
         raise UsageError(f"unknown precision `{recipe.quant}`", f"it is one of {known}")
     engine = Engine.load(recipe.model, device="cpu", dtype="float32", report=report)
     assert engine.model is not None
-    if engine.model.published:
-        raise PlanError(
-            f"`{engine.name}` is in its authors' format, which graphs do not name",
-            "convert it first: mamtra convert MODEL -o DIR",
-        )
     with FolderWriter(recipe.output, force=recipe.force) as writer:
-        for name, path in read_model_folder(engine.folder).files().items():
-            if path.suffix != GRAPH:
-                writer.copy(path, name)
+        if engine.model.published:
+            write_in_our_format(engine.model, writer)
+        else:
+            for name, path in read_model_folder(engine.folder).files().items():
+                if path.suffix != GRAPH:
+                    writer.copy(path, name)
         report(Stage(name="exporting", detail=engine.name))
         graphs = write_graphs(engine, writer.path, recipe.quant)
         parity = compare(engine, writer.path, recipe.quant)
@@ -51,3 +59,13 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
         top1=parity.top1,
         samples=parity.samples,
     )
+
+
+def write_in_our_format(model: Model, writer: FolderWriter) -> None:
+    """A folder of its authors' format in ours, where graphs can name the bytes of its weights."""
+    part, card = model.conversion.part, model.folder / README
+    writer.write_config(model.family.name, to_dict(model.config))
+    writer.write_tensors(f"{part}{SUFFIX}", finite(model.open(part).stream(dtype=None)))
+    copy_rest(model, writer)
+    if card.is_file():
+        writer.copy(card, README)

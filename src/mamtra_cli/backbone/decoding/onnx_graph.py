@@ -216,11 +216,19 @@ class Graph:
         return self.op("Slice", x, start, stop, self.constant([axis]))
 
     def conv(self, x: str, conv: nn.Conv1d, left: int = 0) -> str:
-        """A convolution over (B, C, T) behind `left` zeros."""
+        """A convolution over (B, C, T) behind `left` zeros more than its own padding."""
         inputs = [x, self.constant(conv.weight)]
         if conv.bias is not None:
             inputs.append(self.constant(conv.bias))
-        return self.op("Conv", *inputs, pads=[left, 0], group=conv.groups)
+        around = int(conv.padding[0])
+        return self.op(
+            "Conv",
+            *inputs,
+            pads=[left + around, around],
+            strides=list(conv.stride),
+            dilations=list(conv.dilation),
+            group=conv.groups,
+        )
 
     def model(self, name: str, facts: Mapping[str, str] | None = None) -> onnx.ModelProto:
         """The finished graph, without inputs that nothing reads."""

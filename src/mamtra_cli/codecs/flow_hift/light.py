@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,20 @@ class ArrayPrompt:
     mel: Array
 
 
+class LightVocoder(Protocol):
+    """A vocoder over arrays for mel that comes in pieces; its state is a value of its own kind."""
+
+    def start(self) -> Any:
+        """Begin an utterance."""
+        ...
+
+    def step(
+        self, state: Any, mel: Array, options: WaveOptions, *, final: bool
+    ) -> tuple[Any, Array]:
+        """Turn mel frames (1, F, T) into as many samples (S,) as they settle."""
+        ...
+
+
 def time_grid(steps: int) -> Array:
     """See `flow.time_grid`."""
     grid: Array = 1 - np.cos(
@@ -50,7 +64,7 @@ class LightWave(Windows):
 
     Args:
         config: of the flow.
-        sessions: `flow_encoder`, `flow_estimator` and what `vocoder` needs, by name.
+        sessions: `flow_encoder` and `flow_estimator`, by name.
         vocoder: mel to samples.
         options: sizes of windows, speed, solver.
     """
@@ -59,7 +73,7 @@ class LightWave(Windows):
         self,
         config: FlowConfig,
         sessions: Mapping[str, Any],
-        vocoder: "LightSourceFilter",
+        vocoder: LightVocoder,
         options: WaveOptions,
     ) -> None:
         super().__init__(config, options)
@@ -67,7 +81,7 @@ class LightWave(Windows):
         self.sessions = sessions
         self.vocoder = vocoder
 
-    def begun(self, prompt: ArrayPrompt) -> tuple[ArrayPrompt, int, "LightState"]:
+    def begun(self, prompt: ArrayPrompt) -> tuple[ArrayPrompt, int, Any]:
         """See `Windows.begun`."""
         return prompt, len(prompt.tokens), self.vocoder.start()
 
@@ -75,10 +89,9 @@ class LightWave(Windows):
         """See `Windows.nothing`."""
         return np.zeros(0, np.float32)
 
-    def voiced(self, state: "LightState", mel: Array, *, final: bool) -> tuple["LightState", Array]:
+    def voiced(self, state: Any, mel: Array, *, final: bool) -> tuple[Any, Array]:
         """See `Windows.voiced`."""
-        seed = self.options.seed if self.options.source_noise else None
-        return self.vocoder.step(state, mel, seed, final=final)
+        return self.vocoder.step(state, mel, self.options, final=final)
 
     def mel(self, state: StreamState, end: int, *, final: bool) -> Array:
         """See `Windows.mel`."""
@@ -169,7 +182,7 @@ class LightState:
 
 
 class LightSourceFilter:
-    """The source-filter vocoder around its graph.
+    """The source-filter vocoder around its graph; see `LightVocoder`.
 
     Args:
         config: its sizes.
@@ -210,7 +223,7 @@ class LightSourceFilter:
         )
 
     def step(
-        self, state: LightState, mel: Array, seed: int | None, *, final: bool
+        self, state: LightState, mel: Array, options: WaveOptions, *, final: bool
     ) -> tuple[LightState, Array]:
         """Turn mel frames (1, F, T) into as many samples (S,) as they settle."""
         mel = np.concatenate((state.waiting, mel), axis=2)
@@ -225,7 +238,7 @@ class LightSourceFilter:
         for start in range(0, max(count, 1), SOURCE_FILTER_PIECE):
             last = final and start + SOURCE_FILTER_PIECE >= count
             piece = mel[:, :, start : start + SOURCE_FILTER_PIECE]
-            state, wave = self._piece(state, piece, seed, final=last)
+            state, wave = self._piece(state, piece, options.noise_seed, final=last)
             waves.append(wave)
         return state, np.concatenate(waves)
 

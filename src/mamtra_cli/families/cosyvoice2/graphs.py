@@ -12,6 +12,8 @@ from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.checkpoint import SUFFIX
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.graphs import flow_encoder, flow_estimator, source_filter
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.hift_graph import hift_graph
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import PlanError
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
@@ -33,14 +35,10 @@ def made_graphs(
         PlanError: a part has no graph.
     """
     lm, flow = cast(SpeechLM, parts.part("lm")), cast(Flow, parts.part("flow"))
-    vocoder = parts.part(parts.config.vocoder_part)
+    name = parts.config.vocoder_part
+    vocoder = cast(HiFT | SourceFilter, parts.part(name))
     if reason := obstacle(lm.stack):
         raise PlanError(f"`{parts.name}` has no graph: {reason}", "only its modules speak")
-    if not isinstance(vocoder, SourceFilter):
-        raise PlanError(
-            f"`{parts.name}` has no graph: the vocoder HiFT is not written as one",
-            "only its modules speak",
-        )
 
     def stored(part: str) -> StoredWeights:
         return StoredWeights(folder / f"{part}{SUFFIX}", parts.part(part))
@@ -49,4 +47,7 @@ def made_graphs(
     weights = stored("flow")
     yield "flow_encoder", flow_encoder(flow, weights)
     yield "flow_estimator", flow_estimator(flow, weights)
-    yield "source_filter", source_filter(vocoder, stored("source_filter"))
+    if isinstance(vocoder, HiFT):
+        yield name, hift_graph(vocoder, stored(name))
+    else:
+        yield name, source_filter(vocoder, stored(name))

@@ -16,6 +16,7 @@ from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.decoding.stored_weights import StoredTable
 from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.light import ArrayPrompt, LightSourceFilter, LightWave
+from mamtra_cli.codecs.flow_hift.light_hift import LightHiFT
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned
 from mamtra_cli.families.cosyvoice2.array_tokens import ArrayTokens
@@ -53,10 +54,9 @@ class LightCosyVoice2:
     text_files = (VOCAB_FILE, MERGES_FILE)
 
     def graphs(self, config: CosyVoice2Config) -> dict[str, str]:
-        """Graphs of a folder, by the part whose weights they name; none where a part has none."""
-        if config.vocoder_part != "source_filter":
-            return {}
-        return {"lm": "lm", **dict.fromkeys(FLOW_GRAPHS, "flow"), "source_filter": "source_filter"}
+        """Graphs of a folder, each with the part whose weights it names."""
+        vocoder = config.vocoder_part
+        return {"lm": "lm", **dict.fromkeys(FLOW_GRAPHS, "flow"), vocoder: vocoder}
 
     def light_speaker(self, parts: LightParts) -> "LightSpeaker":
         """A model whose graphs are there, ready to speak."""
@@ -153,11 +153,11 @@ class LightSpeaker(TextSpeaker):
     def codec(self) -> FlowCodec:
         """Tokens to sound."""
         config = self.config
-        assert config.source_filter is not None
+        session, sizes = self.light.session(config.vocoder_part), config.source_filter
         road = LightWave(
             config.flow,
             {name: self.light.session(name) for name in FLOW_GRAPHS},
-            LightSourceFilter(config.source_filter, self.light.session("source_filter")),
+            LightHiFT(config.hift, session) if sizes is None else LightSourceFilter(sizes, session),
             wave_options(config),
         )
         return FlowCodec(road, sample_rate=config.mel.sample_rate, frame_rate=TOKENS_PER_SECOND)

@@ -4,11 +4,8 @@ See `families.speaker.Speaker`; what computes nothing is in texts.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
-
-import torch
 
 from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.flow import Flow
@@ -91,23 +88,6 @@ class CosyVoice2Speaker(TextSpeaker):
         """How many of the tokens each id takes."""
         tokens = [frame[0] for frame in frames]
         return token_counts(self.lm, ids, tokens, *voice.heard(settings))
-
-    def after(
-        self, ids: Sequence[int], frames: Sequence[Frame], voice: Voice, settings: Manner
-    ) -> tuple[Voice, Manner] | None:
-        """The piece as more of the clip; an instruction stands where its text would."""
-        if not self.config.zero_shot or settings.mode == "instruct":
-            return None
-        text, tokens = voice.heard(settings)
-        said = [frame[0] for frame in frames]
-        longer = replace(
-            voice,
-            prompt_text_ids=torch.tensor([*text, *ids]),
-            prompt_tokens=torch.tensor([*tokens, *said]),
-            facts=None,
-            state=None,
-        )
-        return longer, replace(settings, mode="zero-shot")
 
     def sound_prompt(self, voice: Voice, settings: Manner | None = None) -> VoicePrompt:
         """A voice as the flow wants it."""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.errors import CheckpointError, UsageError
 from mamtra_cli.families.cosyvoice2.config import TOKENS_PER_SECOND, CosyVoice2Config
@@ -16,6 +18,7 @@ from mamtra_cli.families.cosyvoice2.scripts import PlainScript, plain_script
 from mamtra_cli.families.light import LightParts
 from mamtra_cli.families.script import Frame
 from mamtra_cli.families.speaker import Loaded
+from mamtra_cli.ops.arrays import like
 from mamtra_cli.voices.library import check_fit, check_width
 from mamtra_cli.voices.voice import Manner, Voice
 
@@ -85,9 +88,19 @@ class TextSpeaker:
     def after(
         self, ids: Sequence[int], frames: Sequence[Frame], voice: Voice, settings: Manner
     ) -> tuple[Voice, Manner] | None:
-        """Nothing is gone on from where there is no torch: such models learned no clips."""
-        del ids, frames, voice, settings
-        return None
+        """The piece as more of the clip; an instruction stands where its text would."""
+        if not self.config.zero_shot or settings.mode == "instruct":
+            return None
+        text, tokens = voice.heard(settings)
+        said = [frame[0] for frame in frames]
+        longer = replace(
+            voice,
+            prompt_text_ids=like(np.array([*text, *ids]), voice.prompt_text_ids),
+            prompt_tokens=like(np.array([*tokens, *said]), voice.prompt_tokens),
+            facts=None,
+            state=None,
+        )
+        return longer, replace(settings, mode="zero-shot")
 
     def turns(self, voice: Voice, settings: Manner | None = None) -> "TextStream":
         """The script of a text that arrives while it is spoken."""
