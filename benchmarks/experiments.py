@@ -47,13 +47,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--phase", default=",".join(PHASES), help="of train, hear, report")
     parser.add_argument("--rows", default="", help="only rows whose name holds one of these words")
     parser.add_argument("--seeds", type=int, default=0, help="only so many of each row; 0 is all")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="another size of it, such as distill.steps=300; may be repeated",
+    )
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     path = Path(given.study)
     path = path if path.suffix == ".toml" else STUDIES / f"{given.study}.toml"
     try:
-        study = read_study(path, smoke=given.smoke)
+        study = read_study(path, smoke=given.smoke, changes=given.set)
         folder = given.out / (f"{path.stem}-smoke" if given.smoke else path.stem)
         work(study, path.stem, folder, given)
     except MamtraError as error:

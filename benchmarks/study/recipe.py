@@ -8,7 +8,7 @@ Knows recipes and plans; nothing is run here.
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,8 @@ class Run:
     @property
     def mixer(self) -> MixerConfig:
         """Choices of its new layers."""
-        return preset(self.convert.mixer, gate=self.convert.gate)
+        chosen = self.convert
+        return preset(chosen.mixer, gate=chosen.gate, state=chosen.state, window=chosen.window)
 
     @property
     def name(self) -> str:
@@ -118,14 +119,22 @@ class Run:
         return f"{self.row.name} seed {self.seed}"
 
 
-def read_study(path: Path, *, smoke: bool = False) -> Study:
+def read_study(path: Path, *, smoke: bool = False, changes: Sequence[str] = ()) -> Study:
     """Read a study; with `smoke` its short version, made of the rows marked so.
+
+    Args:
+        path: the file.
+        smoke: short.
+        changes: `table.key=value` in place of what the file says, values as in TOML.
 
     Raises:
         UsageError: an unknown or ill-typed key.
     """
     try:
         given = _underscored(tomllib.loads(path.read_text(encoding="utf-8")))
+        for change in changes:
+            for table, values in _underscored(tomllib.loads(change)).items():
+                given[table] = {**given.get(table, {}), **values}
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read `{path}`: {error}") from error
     short = given.get("smoke", {})

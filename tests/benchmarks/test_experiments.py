@@ -59,6 +59,20 @@ def test_rows_of_the_same_layers_have_one_digest_and_other_seeds_have_others(
     assert len({run.digest for run in seeds}) == len(seeds) == 3
 
 
+def test_sizes_of_a_study_can_be_set(experiments: ModuleType) -> None:
+    path = experiments.STUDIES / "mixers.toml"
+    changes = ["distill.steps=300", "listening.sentences=60", "data.training-tokens=100_000"]
+    study = experiments.read_study(path, changes=changes)
+    assert study.data.training_tokens == 100_000
+    assert study.listening.sentences == 60
+    runs = {run.name: run for run in experiments.runs(study, 8, "abc")}
+    assert {run.distill.steps for run in runs.values()} == {300}
+    windowed = runs["swa+ssm, 16, kv state seed 0"].mixer
+    assert (windowed.window, windowed.state, windowed.gate) == (16, "kv", "none")
+    with pytest.raises(UsageError, match="unknown key `stepz`"):
+        list(experiments.runs(experiments.read_study(path, changes=["distill.stepz=1"]), 8, "abc"))
+
+
 def test_first_seeds_of_all_rows_come_before_second_ones(experiments: ModuleType) -> None:
     seeds = [run.seed for run in all_runs(experiments, "initialisation")]
     assert seeds == sorted(seeds)

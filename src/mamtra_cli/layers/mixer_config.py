@@ -6,7 +6,6 @@ the key/value sharing of MambaInLlama (arXiv 2408.15237).
 """
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -168,8 +167,21 @@ PRESETS: dict[str, MixerConfig] = {
 }
 
 
-def preset(name: str, *, gate: str = "") -> MixerConfig:
-    """Return the preset called `name`; `gate` is `full`, `none`, a rank, or "" for its own."""
+_WITHOUT = {"mamba2": ("window",), "gdn": ("window",), "swa": ("gate", "state"), "swa+ssm": ()}
+
+
+def preset(name: str, *, gate: str = "", state: str = "", window: int = 0) -> MixerConfig:
+    """Return the preset called `name`, with choices of its own where others are not given.
+
+    Args:
+        name: of `PRESETS`.
+        gate: `full`, `none` or a rank.
+        state: `head` or `kv`.
+        window: tokens.
+
+    Raises:
+        UsageError: no such preset or choice, or one that this kind of layer does not have.
+    """
     try:
         found = PRESETS[name]
     except KeyError:
@@ -178,6 +190,11 @@ def preset(name: str, *, gate: str = "") -> MixerConfig:
             f"unknown mixer `{name}`",
             f"did you mean `{near[0]}`?" if near else f"known: {', '.join(PRESETS)}",
         ) from None
-    if not gate:
-        return found
-    return replace(found, gate=int(gate) if re.fullmatch(r"\d+", gate) else gate)
+    given: dict[str, Any] = {"gate": gate, "state": state, "window": window}
+    given = {option: value for option, value in given.items() if value}
+    for option in given:
+        if option in _WITHOUT[found.mixer]:
+            raise UsageError(f"mixer `{name}` has no {option}", f"leave `--{option}` out")
+    if gate.isdecimal():
+        given["gate"] = int(gate)
+    return replace(found, **given)

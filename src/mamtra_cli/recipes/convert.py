@@ -72,6 +72,24 @@ class ConvertRecipe:
         str,
         _layers("Their output gate: full, none, or a rank.", "KIND", default="the mixer's own"),
     ] = ""
+    state: Annotated[
+        str,
+        _layers(
+            "Their states: one a query head (head) or one a key head (kv).",
+            "KIND",
+            default="the mixer's own",
+            words=("head", "kv"),
+        ),
+    ] = ""
+    window: Annotated[
+        int,
+        _layers(
+            "Tokens that a window sees, of swa and swa+ssm.",
+            "N",
+            low=0,
+            default="the mixer's own",
+        ),
+    ] = 0
     init: Annotated[
         str,
         _layers("Their starting weights: transfer (from the attention) or random.", "MODE"),

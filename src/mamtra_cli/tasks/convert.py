@@ -166,7 +166,7 @@ def make_design(
             f"teacher `{name}` is a hybrid already: {before.pattern}",
             "convert the model it was made from",
         )
-    mixer = preset(recipe.mixer, gate=recipe.gate)
+    mixer = preset(recipe.mixer, gate=recipe.gate, state=recipe.state, window=recipe.window)
     plan, selection = choose_plan(recipe, teacher, mixer, INITS[recipe.init], report)
     if not plan.converted and set(plan.kinds) <= {"T", *before.kinds}:
         text = plan.source
