@@ -181,7 +181,7 @@ def test_mixers_are_told_by_what_they_cost_and_by_their_sentences(
     from study.report import Result, layers_table
 
     runs = [run for run in all_runs(experiments, "mixers") if run.seed == 0]
-    assert {run.mixer.mixer for run in runs} == {"mamba2", "gdn", "swa+ssm"}
+    assert {run.mixer.mixer for run in runs} == {"mamba2", "gdn", "swa", "swa+ssm"}
     assert {str(run.mixer.gate) for run in runs} >= {"none", "16", "64"}
     assert len({run.digest for run in runs}) == len(runs)
     said = ["one two", "three four", "five six"]
@@ -239,6 +239,6 @@ def test_smoke_study_of_mixers_tells_what_layers_cost(
     first = capsys.readouterr().out
     lines = (tmp_path / "mixers-smoke" / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["train", "train", "steps"]
-    assert "| kv-shared-state, no gate | - | 72 |" in first
+    assert "| swa+ssm, 64, kv state | - | 107 |" in first
     assert experiments.main(arguments) == 0
     assert capsys.readouterr().out == first

@@ -54,7 +54,10 @@ class FlowCodec:
     def asked(self, options: SoundOptions) -> WaveOptions:
         """The windows of the model for options of the sound."""
         return replace(
-            self.road.options, seed=options.seed, speed=options.speed, steps=options.steps
+            self.road.options,
+            seed=options.seed,
+            speed=options.speed,
+            steps=options.steps or self.road.options.steps,
         )
 
     def _road(self, options: SoundOptions) -> Windows:

@@ -27,6 +27,8 @@ NOISE_FRAMES, LATER_FRAMES = 15_000, 1000
 SOURCE_FILTER_PIECE = 64
 """Mel frames that a stream of the source-filter vocoder speaks at once."""
 VELOCITIES = ("instant", "mean")
+CPU_STEPS = 5
+"""Most steps that a guided flow takes on a CPU, unless it is asked for more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,11 @@ class FlowConfig:
     def has_spans(self) -> bool:
         """Whether the estimator is told the end of a step beside its beginning."""
         return self.velocity == "mean"
+
+    def steps_on(self, device: str) -> int:
+        """Steps of the solver where nobody asks: half of ten, each two passes, on a CPU."""
+        most = CPU_STEPS if device == "cpu" and self.cfg_rate else self.steps
+        return min(self.steps, most)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,7 +158,7 @@ class LightSpeaker(TextSpeaker):
             config.flow,
             {name: self.light.session(name) for name in FLOW_GRAPHS},
             LightHiFT(config.hift, session) if sizes is None else LightSourceFilter(sizes, session),
-            wave_options(config),
+            wave_options(config, "cpu"),
         )
         return FlowCodec(road, sample_rate=config.mel.sample_rate, frame_rate=TOKENS_PER_SECOND)
 

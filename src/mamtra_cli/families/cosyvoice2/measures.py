@@ -51,7 +51,7 @@ class PipelineMeasures(Formulas):
         made: list[Tensor] = []
 
         def to_mel() -> None:
-            made[:] = [flow.inference(tokens, *prompt)]
+            made[:] = [flow.inference(tokens, *prompt, steps=config.flow.steps_on(device.type))]
 
         return {"flow": to_mel, "vocoder": lambda: vocoder(made[0])}
 
@@ -60,7 +60,9 @@ class PipelineMeasures(Formulas):
         flow, vocoder = part("flow"), part(config.vocoder_part)
         assert isinstance(flow, Flow)
         assert isinstance(vocoder, HiFT | SourceFilter)
-        waver = TokenToWave(flow, vocoder, wave_options(config))
+        waver = TokenToWave(
+            flow, vocoder, wave_options(config, flow.input_embedding.weight.device.type)
+        )
         return window_peak(waver, random_prompt(config, request.prompt), request.tokens)
 
     def official(

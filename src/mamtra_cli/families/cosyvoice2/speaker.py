@@ -74,7 +74,7 @@ class CosyVoice2Speaker(TextSpeaker):
         road = TokenToWave(
             cast(Flow, self.parts.part("flow")),
             cast(HiFT | SourceFilter, self.parts.part(config.vocoder_part)),
-            wave_options(config),
+            wave_options(config, self.parts.compute.device),
         )
         return FlowCodec(
             road,

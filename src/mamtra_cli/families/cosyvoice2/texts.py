@@ -4,6 +4,7 @@ Which manner a voice speaks in is resolved here, once: by the rest of this famil
 above it a resolved `Manner` is only passed on. Needs no torch.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mamtra_cli.families.cosyvoice2.turns import TextStream
     from mamtra_cli.layers.state import HybridState
 
+log = logging.getLogger(__name__)
 LONGEST_PIECE = 8.0  # seconds of speech that a piece of text should take at most
 LONGEST_TEXT = 80  # ids of a piece where the model cannot say how long they take
 
@@ -141,11 +143,14 @@ class TextSpeaker:
         return None
 
 
-def wave_options(config: CosyVoice2Config) -> WaveOptions:
-    """The windows that a model's config asks for."""
+def wave_options(config: CosyVoice2Config, device: str) -> WaveOptions:
+    """The windows that a model's config asks for, and the solver's steps on a device."""
+    steps = config.flow.steps_on(device)
+    log.debug("the flow takes %d steps on %s", steps, device)
     return WaveOptions(
         hop_tokens=config.hop_tokens,
         max_hop_tokens=config.max_hop_tokens,
         context_tokens=config.context_tokens,
         whole_tokens=config.whole_tokens,
+        steps=steps,
     )

@@ -83,6 +83,7 @@ class MVCSpeaker:
                 max_hop_tokens=config.max_hop_frames,
                 context_tokens=config.context_frames,
                 whole_tokens=config.whole_frames,
+                steps=config.flow.steps_on(self.parts.compute.device),
             ),
         )
         return MuCodec(
