@@ -58,13 +58,13 @@ def stack(plan: str) -> tuple[HybridStack, nn.Linear]:
     return HybridStack(config).eval().requires_grad_(False), nn.Linear(WIDTH, VOCABULARY)
 
 
-def onnx_stack(plan: str, precision: str, block: int) -> OnnxStack:
+def onnx_stack(plan: str, precision: str, block: int, threads: int = 1) -> OnnxStack:
     """Our graph of a plan in a session."""
     modules, head = stack(plan)
     bits = BITS[precision]
     # The head of a model keeps eight bits beside layers of four: scores suffer first.
     chosen = Quantisation(bits=bits, head_bits=max(bits, 8), block=block)
-    return OnnxStack(open_session(build(modules, head, chosen).SerializeToString()))
+    return OnnxStack(open_session(build(modules, head, chosen).SerializeToString(), threads))
 
 
 def onnx_step(onnx: OnnxStack, context: int) -> Step:
