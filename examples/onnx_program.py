@@ -23,7 +23,7 @@ def main() -> None:
     sizes = config["flow"]
     encoder, estimator = session(folder, "flow_encoder"), session(folder, "flow_estimator")
     ahead, everything = sizes["encoder"]["lookahead"], np.array([1 << 30])
-    tokens = list(range(100, 150))
+    tokens = [token % sizes["vocab_size"] for token in range(100, 150)]
     known = np.ones((1, len(tokens) + ahead, 1), np.float32)
     known[:, len(tokens) :] = 0  # the look-ahead sees nothing after the end
     speaker = np.random.default_rng(0).normal(size=(1, sizes["speaker_dim"])).astype(np.float32)
