@@ -128,7 +128,11 @@ def test_what_an_utterance_holds_is_what_is_allocated(light: LightEngine, module
     for positions in (100, 700):
         held = tokens.onnx.alloc(3, positions).nbytes
         assert held == 3 * tokens.row_bytes(positions)
-    assert light.held_bytes(250, 10.0) == modules.held_bytes(250, 10.0)
+    assert light.held_bytes(250, 0.0) == modules.held_bytes(250, 0.0)
+    # With torch the flow keeps what it heard of a prompt.
+    ours, theirs = (engine.held_bytes(250, 10.0) for engine in (light, modules))
+    assert ours[0] == theirs[0]
+    assert ours[1] < theirs[1]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
