@@ -31,7 +31,8 @@ from mamtra_cli.engine.measuring.meter import metered
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS
-from mamtra_cli.families.mvc.stream import WHOLE, TextState, Windows, push
+from mamtra_cli.families.mvc.stream import push
+from mamtra_cli.families.mvc.windows import WHOLE, TextState, Windows
 
 SYMBOLS, HIDDEN, STYLE = 178, 512, 128
 PER_PHONE = 3  # frames

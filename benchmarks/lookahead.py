@@ -3,10 +3,12 @@
 For each look-ahead, sentences are streamed and compared with the same sentences read whole: L1
 between mu of both, relative to that of the whole and between phones' own frames (both are stretched
 to the shorter of a phone's two durations); durations that differ by more than a frame; seconds to
-the first sound. The last row speaks a text of some minutes as one piece.
+the first sound. With `--asr` a recogniser hears the streamed sentences: word and character errors.
+The last row speaks a text of some minutes as one piece.
 
     python benchmarks/lookahead.py                        # mini-mvc
     python benchmarks/lookahead.py --model my-mvc --seconds 0.1 0.25 0.5 1 2
+    python benchmarks/lookahead.py --asr whisper-base
 """
 
 import argparse
@@ -17,8 +19,12 @@ from pathlib import Path
 import torch
 
 from mamtra_cli.codecs.base import SoundOptions
+from mamtra_cli.engine.judging.metrics import count
+from mamtra_cli.engine.judging.recognise import Recogniser, english_rules, open_recogniser
 from mamtra_cli.engine.measuring.meter import metered
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.voices.voice import Manner, Voice
 
 TEXTS = Path(__file__).with_name("everyday_sentences.txt")
@@ -50,6 +56,25 @@ def first_sound(engine: Engine, text: str, voice: Voice, lookahead: str) -> floa
     return time.perf_counter() - start
 
 
+def misheard(
+    engine: Engine, texts: list[str], lookahead: str, recogniser: Recogniser, rules: str
+) -> dict[str, float]:
+    """Errors of what is heard in streamed texts."""
+    manner = Manner(told=(f"lookahead={lookahead}",))
+    options = SpeechOptions(stream=True, manner=manner)
+    found = []
+    for text in texts:
+        wave = torch.cat([part.audio for part in speak(engine, text, engine.voice(), options)])
+        words = recogniser.transcribe(wave.numpy(), engine.sample_rate)
+        found.append(count(text, words, rules))
+    return {
+        "wer": round(sum(one.errors for one in found) / sum(one.words for one in found), 4),
+        "cer": round(
+            sum(one.character_errors for one in found) / sum(one.characters for one in found), 4
+        ),
+    }
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,12 +82,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5, 1.0, 2.0])
     parser.add_argument("--sentences", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=12, help="of the sentences, as one piece")
+    parser.add_argument("--asr", help="who listens, as `mamtra eval --asr` has it")
     args = parser.parse_args()
     engine = Engine.load(args.model, device="cpu", threads=1)
     engine.speaker.ready()
     voice = engine.voice()
     texts = sorted(TEXTS.read_text().split("\n"), key=len)[-args.sentences :]
     wholes = [spoken(engine, text, voice, "none") for text in texts]
+    recogniser = open_recogniser(args.asr, texts, engine) if args.asr else None
     for seconds in (*args.seconds, 60.0):
         gaps, size, moved, phones = 0.0, 0.0, 0, 0
         for text, whole in zip(texts, wholes, strict=True):
@@ -79,6 +106,9 @@ def main() -> None:
             "durations_off": round(moved / phones, 4),
             "first_audio_s": round(sorted(waits)[len(waits) // 2], 3),
         }
+        if recogniser is not None:
+            rules = english_rules(args.asr)
+            row |= misheard(engine, texts, f"{seconds}", recogniser, rules)
         print(json.dumps(row), flush=True)
     with metered() as memory:
         start = time.process_time()

@@ -4,11 +4,15 @@ Every row has the sizes of mini-mvc but for what its name says, sees the same ba
 recordings with known phone times, and reads whole texts. Held-out sentences tell: L1 of mu; MCD in
 dB between the flow's mel of it and of mu*; error of durations in ms a phone; F0 RMSE in semitones
 over voiced frames; processor milliseconds of one text of 64 phones. True durations place the
-frames, so rows differ by what they say of them.
+frames, so rows differ by what they say of them. With `--asr` a recogniser also hears the first
+HEARD of them in durations of the row's own: word and character errors. `--memory` prints what a
+forward of 128 phones holds, weights included, each row in a process of its own.
 
     python examples/mini/compare_conditioners.py --out work/mini       # goes on where it stopped
     python examples/mini/compare_conditioners.py --out work/mini --rows gated concat --seeds 0 1 2
+    python examples/mini/compare_conditioners.py --out work/mini --seeds 1 2 --asr whisper-base
     python examples/mini/compare_conditioners.py --out work/mini --table
+    python examples/mini/compare_conditioners.py --memory
 
 Results are added to OUT/conditioners.jsonl one by one.
 """
@@ -16,6 +20,8 @@ Results are added to OUT/conditioners.jsonl one by one.
 import argparse
 import json
 import math
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +32,18 @@ from dataset import Corpus, Sentence, draw
 from torch import Tensor, nn
 from train_conditioner import KINDS, Recordings, sizes
 
+from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
+from mamtra_cli.codecs.flow_hift.mu import MuFrame
+from mamtra_cli.engine.judging.metrics import count
+from mamtra_cli.engine.judging.recognise import Recogniser, english_rules, open_recogniser
+from mamtra_cli.engine.measuring.meter import metered
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import ConditionerConfig
 from mamtra_cli.families.mvc.layers import AdaptiveNorm, Modulation
 from mamtra_cli.families.mvc.lessons import ConditionerBatch, losses, with_noise
+from mamtra_cli.families.mvc.windows import durations
 
 DEPTHS = (2, 6, 8)
 ROWS = (
@@ -39,6 +51,7 @@ ROWS = (
     *(f"depth {depth}" for depth in DEPTHS),
 )
 CEPSTRA = 13
+HEARD = 8  # held-out sentences that a recogniser hears
 
 
 class Other(nn.Module):
@@ -151,6 +164,58 @@ def judged(
 
 
 @torch.inference_mode()
+def heard(
+    model: Conditioner, batches: list[ConditionerBatch], valid: list[Sentence], speaking: Engine,
+    recogniser: Recogniser, rules: str,
+) -> dict[str, float]:  # fmt: skip
+    """Errors of what is heard in held-out sentences, spoken in their voices and by own durations.
+
+    Args:
+        model: a row.
+        batches, valid: sentences, each with a batch of its own.
+        speaking: the model whose flow and vocoder make the sound.
+        recogniser, rules: who listens, and what it takes for words.
+    """
+    found, codec = [], speaking.speaker.codec
+    for batch, s in zip(batches, valid, strict=True):
+        style = model.styled(model.style(batch.reference, batch.reference_mask))
+        said, _ = model.tokens(batch.ids, style)
+        counts, _ = durations(said.log_duration[0].tolist())
+        x, _ = model.expand(said.features, torch.tensor([counts]))
+        mu = model.frames(x, style)[0].mu[0]
+        prompt = speaking.speaker.sound_prompt(speaking.voice(s.voice))
+        wave = codec.whole(list(map(MuFrame, mu)), prompt, SoundOptions())
+        words = recogniser.transcribe(wave.numpy(), codec.sample_rate)
+        found.append(count(s.text, words, rules))
+    return {
+        "wer": round(sum(one.errors for one in found) / sum(one.words for one in found), 3),
+        "cer": round(
+            sum(one.character_errors for one in found) / sum(one.characters for one in found), 3
+        ),
+    }
+
+
+@torch.inference_mode()
+def held(row: str, length: int = 128) -> float:
+    """MB of a row's weights, and what a forward of so many phones, three frames each, adds."""
+    torch.manual_seed(0)
+    model = made(row, Engine.load("mini-mvc").config.conditioner).eval()
+    style = model.styled(torch.zeros(1, model.config.style_width))
+
+    def forward(length: int) -> None:
+        found, _ = model.tokens(torch.arange(length)[None] % model.config.symbols, style)
+        x, _ = model.expand(found.features, torch.full((1, length), 3))
+        model.frames(x, style)
+
+    forward(16)
+    with metered() as memory:
+        forward(length)
+    assert memory.peak is not None
+    weights = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("style."))
+    return round((memory.peak + 4 * weights) / 1e6, 1)
+
+
+@torch.inference_mode()
 def milliseconds(model: Conditioner) -> float:
     """Processor time of a text of 64 phones, three frames each; the least of five."""
     ids = torch.arange(64)[None] % model.config.symbols
@@ -167,7 +232,7 @@ def milliseconds(model: Conditioner) -> float:
 
 def run(
     row: str, seed: int, recordings: Recordings, rows: list[Sentence], valid: list[Sentence],
-    args: argparse.Namespace,
+    args: argparse.Namespace, speaking: Engine | None, recogniser: Recogniser | None,
 ) -> dict[str, object]:  # fmt: skip
     """Train and judge one row."""
     torch.manual_seed(seed)
@@ -190,26 +255,35 @@ def run(
     rng = np.random.default_rng(1)
     batches = [recordings.batch([s], config, rng) for s in valid]
     speaker = recordings.flow.speaker(torch.ones(1, recordings.flow.config.speaker_dim))
+    told = judged(model, recordings.flow, batches, speaker)
+    if speaking is not None and recogniser is not None:
+        some = batches[:HEARD], valid[:HEARD]
+        told |= heard(model, *some, speaking, recogniser, english_rules(args.asr))
     return {
         "row": row,
         "seed": seed,
         "steps": args.steps,
         "sentences": len(rows),
         "parameters_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
-        **judged(model, recordings.flow, batches, speaker),
+        **told,
         "encoder_ms": milliseconds(model),
         "cpu_s": round(spent),
     }
 
 
 def table(found: list[dict[str, object]]) -> str:
-    """Rows in Markdown, the mean over seeds."""
-    names = ("parameters_m", "mu", "mcd", "ms_a_phone", "semitones", "encoder_ms")
+    """Rows in Markdown: means over the seeds that have a number, and half of their range."""
+    names = ("parameters_m", "mu", "mcd", "ms_a_phone", "semitones", "wer", "cer", "encoder_ms")
     lines = [f"| row | {' | '.join(names)} | seeds |", "|---" * (len(names) + 2) + "|"]
     for row in dict.fromkeys(str(one["row"]) for one in found):
         mine = [one for one in found if one["row"] == row]
-        means = [sum(float(str(one[name])) for one in mine) / len(mine) for name in names]
-        lines.append(f"| {row} | {' | '.join(f'{mean:.3g}' for mean in means)} | {len(mine)} |")
+        cells = []
+        for name in names:
+            values = [float(str(one[name])) for one in mine if name in one]
+            spread = (max(values) - min(values)) / 2 if values else 0.0
+            cells.append(f"{np.mean(values):.3g}" if values else "-")
+            cells[-1] += f" ± {spread:.2g}" if spread else ""
+        lines.append(f"| {row} | {' | '.join(cells)} | {len(mine)} |")
     return "\n".join(lines)
 
 
@@ -222,8 +296,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sentences", type=int, default=320)
+    parser.add_argument("--asr", help="who listens, as `mamtra eval --asr` has it")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--held", choices=ROWS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.held:
+        torch.set_num_threads(1)
+        print(held(args.held))
+        return
+    if args.memory:
+        for row in args.rows:
+            told = subprocess.check_output([sys.executable, __file__, "--held", row], text=True)
+            print(json.dumps({"row": row, "mb": float(told)}), flush=True)
+        return
     path = args.out / "conditioners.jsonl"
     found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if args.table:
@@ -235,13 +321,17 @@ def main() -> None:
     valid = recordings.usable("valid")[:24]
     for s in (*rows, *valid):
         recordings.by_voice.setdefault(s.voice, []).append(s)
+    speaking = recogniser = None
+    if args.asr:
+        speaking = Engine.load("mini-mvc", device="cpu", threads=1)
+        recogniser = open_recogniser(args.asr, [s.text for s in valid], speaking)
     for seed in args.seeds:
         for row in args.rows:
             if any(
                 (one["row"], one["seed"], one["steps"]) == (row, seed, args.steps) for one in found
             ):
                 continue
-            done = run(row, seed, recordings, rows, valid, args)
+            done = run(row, seed, recordings, rows, valid, args, speaking, recogniser)
             found.append(done)
             print(json.dumps(done), flush=True)
             with path.open("a") as file:

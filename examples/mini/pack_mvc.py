@@ -1,9 +1,11 @@
 """mini-mvc: a model folder from the trained conditioner; everything else is mini's, by reference.
 
 Its voices are those of mini: the speaker vector that mini's file has, and the style that the
-conditioner hears in sentences of the same voice.
+conditioner hears in sentences of the same voice. Where another mini has the same flow encoder (its
+estimator, vocoder or graphs are new), `--refresh` notes what it shares and writes its own graphs.
 
     python examples/mini/pack_mvc.py --out work/mini
+    python examples/mini/pack_mvc.py --refresh src/mamtra_cli/models/mini-mvc
 """
 
 import argparse
@@ -14,15 +16,34 @@ from dataset import Corpus
 from train_conditioner import KINDS, REFERENCE_FRAMES, Recordings, sizes
 
 from mamtra_cli import config as configs
-from mamtra_cli.checkpoint import FolderWriter, Shared, sha256
+from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
+from mamtra_cli.checkpoint import CONFIG, SUFFIX, FolderWriter, Shared, read_json, sha256
+from mamtra_cli.engine.loading.light import GRAPH
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS, MVCConfig
+from mamtra_cli.families.mvc.graphs import conditioner_graphs
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS
 from mamtra_cli.voices.voice import list_voices
 
-PARTS = ("flow.safetensors", "source_filter.safetensors", "speaker_encoder.safetensors")
+SHARED = (
+    *("flow.safetensors", "source_filter.safetensors", "speaker_encoder.safetensors"),
+    *("flow_estimator.onnx", "source_filter.onnx", SYMBOLS, LEXICON, LETTERS),
+)
 CLIPS = 24  # that a style is the mean of
+
+
+def refresh(folder: Path) -> None:
+    """Note the files that a folder shares with mini as they are now, and write its own graphs."""
+    mini = Engine.load("mini")
+    data = read_json(folder / CONFIG)
+    data["shares"]["files"] = {name: sha256(mini.folder / name) for name in SHARED}
+    (folder / CONFIG).write_text(configs.dump_json(data), "utf-8")
+    model = Engine.load(str(folder), device="cpu").part("conditioner")
+    assert isinstance(model, Conditioner)
+    weights = StoredWeights(folder / f"conditioner{SUFFIX}", model)
+    for name, graph in conditioner_graphs(model, weights):
+        (folder / f"{name}{GRAPH}").write_bytes(graph.SerializeToString())
 
 
 def main() -> None:
@@ -33,8 +54,12 @@ def main() -> None:
     parser.add_argument("--preset", default="mini", choices=sorted(PRESETS))
     parser.add_argument("--target", type=Path, help="folder to write, default OUT/mini-mvc")
     parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
+    parser.add_argument("--refresh", type=Path, help="a packed folder; nothing else is done")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.refresh:
+        refresh(args.refresh)
+        return
     engine = Engine.load("mini")
     recordings = Recordings(Corpus(args.out), engine)
     rows = recordings.usable(*KINDS)
@@ -49,8 +74,7 @@ def main() -> None:
         source_filter=mini.source_filter,
         speaker_encoder=mini.speaker_encoder,
     )
-    names = (*PARTS, SYMBOLS, LEXICON, LETTERS)
-    shared = Shared(model="mini", files={name: sha256(engine.folder / name) for name in names})
+    shared = Shared(model="mini", files={})
     with FolderWriter(args.target or args.out / "mini-mvc", force=True) as writer:
         writer.write_tensors(
             "conditioner.safetensors", model.state_dict().items(), storage=args.storage
@@ -70,6 +94,7 @@ def main() -> None:
                 metadata=dict(voice.metadata),
             )
         writer.copy(Path(__file__).with_name("CARD-mvc.md"), "README.md")
+    refresh(writer.target)
     total = sum(f.stat().st_size for f in writer.target.rglob("*") if f.is_file())
     print(f"{writer.target}: {total / 1e6:.1f} MB")
 

@@ -40,6 +40,21 @@ def test_exported_folder_speaks_by_its_graphs(tmp_path: Path) -> None:
     assert opened(tmp_path / "m", "m")[0] is not None
 
 
+def test_a_model_without_tokens_is_exported_with_the_files_that_it_shares(tmp_path: Path) -> None:
+    result = export(ExportRecipe(model="mini-mvc", output=tmp_path / "m"))
+    assert set(result.graphs) == {
+        "conditioner_phones.onnx",
+        "conditioner_frames.onnx",
+        "flow_estimator.onnx",
+        "source_filter.onnx",
+    }
+    assert result.scores < 1e-4
+    assert result.samples < 5e-3
+    assert opened(tmp_path / "m", "m")[0] is not None
+    with pytest.raises(PlanError, match="no step"):
+        export(ExportRecipe(model="mini-mvc", quant="int8", output=tmp_path / "few"))
+
+
 @pytest.mark.parametrize(("quant", "same", "kl"), [("int8", 0.97, 1e-3), ("int4", 0.85, 2e-2)])
 def test_a_step_of_few_bits_says_nearly_the_same(
     tmp_path: Path, quant: str, same: float, kl: float
@@ -51,10 +66,11 @@ def test_a_step_of_few_bits_says_nearly_the_same(
     assert opened(tmp_path / "m", "m")[0] is not None
 
 
-def test_shipped_graphs_are_those_of_the_shipped_weights() -> None:
+@pytest.mark.parametrize("name", ["mini", "mini-mvc"])
+def test_shipped_graphs_are_those_of_the_shipped_weights(name: str) -> None:
     from mamtra_cli.hub import BUILT_IN
 
-    engine, reason = opened(BUILT_IN["mini"], "mini")
+    engine, reason = opened(BUILT_IN[name], name)
     assert engine is not None, reason
 
 

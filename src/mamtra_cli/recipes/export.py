@@ -12,7 +12,7 @@ class ExportRecipe:
     """Write a model for other runtimes."""
 
     model: Annotated[
-        str, Knob("A folder, org/name[@revision] or `mini`.", "MODEL", positional=True)
+        str, Knob("A folder, org/name[@revision], `mini` or `mini-mvc`.", "MODEL", positional=True)
     ] = "mini"
     to: Annotated[str, Knob("The format: onnx.", "FORMAT", panel=OUTPUT, words=("onnx",))] = "onnx"
     quant: Quant = "none"
@@ -29,7 +29,8 @@ class ExportResult:
     graphs: dict[str, int]  # bytes by file name
     bytes: int  # of the whole folder
     quant: str
-    scores: float  # largest difference of log-probabilities between graphs and modules
+    scores: float  # largest difference of log-probabilities between graphs and modules, or of
+    # what the flow is given where no tokens are drawn
     kl: float  # mean over the steps, of what graphs say from what modules say
     top1: float  # share of steps whose likeliest token is the same
     samples: float  # largest difference of samples; full scale is 1

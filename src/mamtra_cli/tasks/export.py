@@ -40,9 +40,12 @@ def export(recipe: ExportRecipe, report: Report = ignore) -> ExportResult:
         if engine.model.published:
             write_in_our_format(engine.model, writer)
         else:
-            for name, path in read_model_folder(engine.folder).files().items():
+            folder = read_model_folder(engine.folder)
+            for name, path in folder.files().items():
                 if path.suffix != GRAPH:
                     writer.copy(path, name)
+            if folder.shares is not None:  # what it shared is its own now
+                writer.write_config(folder.family, folder.config)
         report(Stage(name="exporting", detail=engine.name))
         graphs = write_graphs(engine, writer.path, recipe.quant)
         parity = compare(engine, writer.path, recipe.quant)

@@ -7,7 +7,8 @@ from tests.tiny_model import tiny_config
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
 from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.mu2wav import MuCodec, MuFrame, MuToWave
+from mamtra_cli.codecs.flow_hift.mu import MuCodec, MuFrame
+from mamtra_cli.codecs.flow_hift.mu2wav import MuToWave
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave, VoicePrompt
 from mamtra_cli.codecs.flow_hift.windows import WaveOptions

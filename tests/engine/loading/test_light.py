@@ -1,4 +1,4 @@
-"""mini without torch: nothing of torch is imported, and it says what the modules say."""
+"""Models without torch: nothing of torch is imported, and it says what the modules say."""
 
 import shutil
 import subprocess
@@ -50,9 +50,15 @@ def modules() -> Engine:
         # Numbers are converted by pydantic; texts and what is not given are not.
         pytest.param([], f"{UNWANTED} pydantic", id="plain"),
         pytest.param(["--stream", "--speed", "1.2", "--voice", "m2"], UNWANTED, id="stream"),
+        pytest.param(["-m", "mini-mvc"], UNWANTED, id="mini-mvc"),
+        pytest.param(
+            ["-m", "mini-mvc", "--stream", "--lookahead", "0.25", "--set", "pitch=2"],
+            UNWANTED,
+            id="mini-mvc-stream",
+        ),
     ],
 )
-def test_synth_with_mini_imports_no_torch(
+def test_synth_imports_no_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], unwanted: str
 ) -> None:
     out = tmp_path / "a.wav"
@@ -148,6 +154,19 @@ def test_both_roads_say_the_same_tokens_and_samples(
     assert said[0][1] == said[1][1]
     assert said[0][0].shape == said[1][0].shape
     assert abs(said[0][0] - said[1][0]).max() < TOLERANCE
+
+
+def test_a_model_without_tokens_says_the_same_samples_and_words_on_both_roads() -> None:
+    roads: list[Any] = [opened(BUILT_IN["mini-mvc"], "mini-mvc")[0], Engine.load("mini-mvc")]
+    for told in ((), ("lookahead=0.25", "pitch=-1.5")):
+        options = SpeechOptions(seed=5, stream=bool(told), speed=0.9, manner=Manner(told=told))
+        waves = []
+        for road in roads:
+            chunks = list(speak(road, TEXT, road.voice("m1"), options))
+            waves.append(np.concatenate([np.asarray(chunk.audio) for chunk in chunks]))
+        assert waves[0].shape == waves[1].shape
+        assert abs(waves[0] - waves[1]).max() < TOLERANCE
+    assert roads[0].held_bytes(250, 10.0) == roads[1].held_bytes(250, 10.0)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mamtra_cli.errors import UsageError
-from mamtra_cli.families.mvc.conditioner import Conditioner, FrameFeatures, TokenFeatures, durations
+from mamtra_cli.families.mvc.conditioner import Conditioner, TokenFeatures
 from mamtra_cli.families.mvc.config import PRESETS, ConditionerConfig, preset
 from mamtra_cli.families.mvc.layers import BidirectionalLayer, reversed_rows
+from mamtra_cli.families.mvc.windows import FrameFeatures
 
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.MultiheadAttention)
 
@@ -125,17 +126,6 @@ def test_rows_turn_around_within_their_length() -> None:
     mask = torch.tensor([[True, True, True, False], [True] * 4])
     assert reversed_rows(x, mask)[..., 0].tolist() == [[2, 1, 0, 3], [7, 6, 5, 4]]
     assert reversed_rows(x, None)[..., 0].tolist() == [[3, 2, 1, 0], [7, 6, 5, 4]]
-
-
-def test_rounded_durations_add_up() -> None:
-    wanted = torch.log2(torch.full((100,), 2.4))
-    counts, rest = durations(wanted, 1.0, torch.tensor(0.0, dtype=torch.float64))
-    assert int(counts.sum()) in (239, 240, 241)
-    assert abs(float(rest)) <= 1
-    fast, _ = durations(wanted, 1.2, torch.tensor(0.0, dtype=torch.float64))
-    assert int(fast.sum()) in (199, 200, 201)
-    short, _ = durations(torch.full((5,), -4.0), 1.0, torch.tensor(0.0, dtype=torch.float64))
-    assert short.tolist() == [1] * 5
 
 
 def test_unknown_preset_is_told() -> None:

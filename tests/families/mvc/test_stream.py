@@ -6,7 +6,8 @@ from tests.families.mvc.tiny import tiny_conditioner
 from torch import Tensor
 
 from mamtra_cli.families.mvc.conditioner import Conditioner
-from mamtra_cli.families.mvc.stream import WHOLE, FrameChunk, TextState, Windows, push
+from mamtra_cli.families.mvc.stream import push
+from mamtra_cli.families.mvc.windows import WHOLE, FrameChunk, TextState, Windows
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +111,7 @@ def test_frames_in_blocks_equal_frames_at_once(model: Conditioner) -> None:
     torch.testing.assert_close(torch.cat((first.mu, rest.mu), 1), whole.mu, rtol=0, atol=1e-13)
 
 
-def test_text_after_the_end_and_empty_windows_are_refused(model: Conditioner) -> None:
+def test_text_after_the_end_is_refused(model: Conditioner) -> None:
     state, _ = push(model, begin(model), text(3), last=True)
     with pytest.raises(ValueError, match="after its end"):
         push(model, state, [1])
-    with pytest.raises(ValueError, match="commits one phone"):
-        Windows(commit=0)
-
-
-def test_seconds_become_phones() -> None:
-    assert Windows.of_seconds(0.5, 12.5).ahead == 7

@@ -8,6 +8,7 @@ sessions or buffers (onnx_step.py).
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,28 @@ from mamtra_cli.layers.recurrence import DepthwiseTaps
 from mamtra_cli.layers.rotary import rope_frequencies
 
 PERM = [0, 2, 1, 3]  # tokens before heads, or heads before tokens
+
+Held = tuple[str, str]
+"""A state's names in a graph: as it goes in ("" for zeros), and as it comes out ("" where nobody
+asks)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What a native layer says, and what its states are made of; names in a graph.
+
+    Attributes:
+        said: (B, T, H * P), before the output projection.
+        channels: (B, T, C), before the convolution.
+        keys, fed: (B, T, H, N) and (B, T, H, P), what each token adds to a state.
+        decay: (B, T, H), logarithms.
+    """
+
+    said: str
+    channels: str
+    keys: str
+    fed: str
+    decay: str
 
 
 def attention(graph: Graph, x: str, core: SelfAttention) -> str:
@@ -111,7 +134,9 @@ def mixer(graph: Graph, x: str, core: Mamba2Mixer) -> str:
         parts.append(core.gate_proj if config.gate == "full" else core.gate_down)
     sizes = [shape.conv_channels, *(part.out_features for part in parts[3:])]
     channels, dt, *gate = graph.split(graph.joined(x, parts), sizes)
-    mixed = _convolved(graph, channels, core.conv, config.act)
+    count, taps = core.conv.weight.shape
+    held = graph.state("taps", ("B", count, taps - 1))
+    mixed = _convolved(graph, channels, core.conv, config.act, held)
     v, both = graph.split(mixed, [groups * width, (groups + heads) * width])
     if config.rope == "keep":
         both = graph.rotated(both, groups + heads, shape)
@@ -126,18 +151,21 @@ def mixer(graph: Graph, x: str, core: Mamba2Mixer) -> str:
     return _tail(graph, graph.shaped(read, 0, 0, heads * width), gate, core)
 
 
-def _convolved(graph: Graph, channels: str, conv: DepthwiseTaps, act: str) -> str:
+def _after(graph: Graph, held: Held) -> str:
+    """What the state after is called; operators that keep one must name it."""
+    return held[1] or f"unasked{len(graph.nodes)}"
+
+
+def _convolved(graph: Graph, channels: str, conv: DepthwiseTaps, act: str, held: Held) -> str:
     """The causal convolution with its activation: (B, T, C) to (B, T, C)."""
-    count, taps = conv.weight.shape
-    before, after = graph.state("taps", ("B", count, taps - 1))
-    weight = graph.constant(conv.weight.detach()[:, None])
+    weight = graph.op("Unsqueeze", graph.constant(conv.weight), graph.constant([1]))
     y = graph.ops(
         "CausalConvWithState",
         graph.op("Transpose", channels, perm=[0, 2, 1]),
         weight,
         graph.constant(conv.bias),
-        before,
-        outputs=[f"conv.{graph.layer}", after],
+        held[0],
+        outputs=[f"conv{len(graph.nodes)}", _after(graph, held)],
         domain=CONTRIB,
         activation="silu" if act == "silu" else "none",
     )[0]
@@ -162,7 +190,10 @@ def _scanned(graph: Graph, q: str, k: str, v: str, dt: str, core: Mamba2Mixer) -
         one = graph.op("Add", one, graph.constant(torch.ones(1)))
         v = graph.op("Concat", v, one, axis=-1)
     sizes = (core.shape.n_heads, config.state_width(width), config.value_width(width))
-    read = _recurrence(graph, q, k, v, dt, core, sizes, gain=config.gain == "dt")
+    size, decay = _steps(graph, dt, core)
+    if config.gain == "dt":
+        v = graph.op("Mul", v, graph.shaped(size, 0, 0, sizes[0], 1))
+    read = _recurrence(graph, q, k, v, decay, sizes, graph.state("ssm", ("B", *sizes)))
     if not config.normalise:
         return read
     read, total = graph.split(read, [width, 1])
@@ -170,32 +201,26 @@ def _scanned(graph: Graph, q: str, k: str, v: str, dt: str, core: Mamba2Mixer) -
     return graph.op("Div", read, graph.op("Add", total, empty))
 
 
+def _steps(graph: Graph, dt: str, core: Mamba2Mixer | NativeMamba2Layer) -> tuple[str, str]:
+    """Step sizes and logarithms of decays, (B, T, H) each."""
+    size = graph.op("Softplus", graph.op("Add", dt, graph.constant(core.dt_bias)))
+    rates = graph.constant(-torch.exp(core.A_log.detach().float()))
+    return size, graph.op("Mul", size, rates)
+
+
 def _recurrence(
-    graph: Graph,
-    q: str,
-    k: str,
-    v: str,
-    dt: str,
-    core: Mamba2Mixer | NativeMamba2Layer,
-    sizes: tuple[int, int, int],
-    *,
-    gain: bool,
+    graph: Graph, q: str, k: str, v: str, decay: str, sizes: tuple[int, int, int], held: Held
 ) -> str:
-    """The gated recurrence for heads, N and rows of `sizes`; `gain` scales what goes in by dt."""
+    """The gated recurrence for heads, N and rows of `sizes`: (B, T, H, rows)."""
     heads, states, rows = sizes
-    size = graph.op("Softplus", graph.op("Add", dt, graph.constant(core.dt_bias)))  # (B, T, H)
-    decay = graph.op("Mul", size, graph.constant(-torch.exp(core.A_log.detach().float())))
-    if gain:
-        v = graph.op("Mul", v, graph.shaped(size, 0, 0, heads, 1))
-    before, after = graph.state("ssm", ("B", heads, states, rows))
     read = graph.ops(
         "LinearAttention",
         graph.shaped(q, 0, 0, heads * states),
         graph.shaped(k, 0, 0, heads * states),
         graph.shaped(v, 0, 0, heads * rows),
-        before,
+        held[0],
         decay,
-        outputs=[f"scan.{graph.layer}", after],
+        outputs=[f"scan{len(graph.nodes)}", _after(graph, held)],
         domain=CONTRIB,
         update_rule="gated",
         scale=1.0,
@@ -215,22 +240,33 @@ def _shared(graph: Graph, x: str, groups: int, heads: int) -> str:
 
 def native(graph: Graph, x: str, core: NativeMamba2Layer) -> str:
     """A published model's own Mamba-2 layer: (B, T, D) to (B, T, H * P)."""
+    native = core.native
+    taps = graph.state("taps", ("B", core.channels, native.conv_kernel - 1))
+    ssm = graph.state("ssm", ("B", core.heads, native.d_state, native.head_dim))
+    return native_scan(graph, x, core, taps, ssm).said
+
+
+def native_scan(graph: Graph, x: str, core: NativeMamba2Layer, taps: Held, ssm: Held) -> Scan:
+    """The same from and to states that are not the graph's own."""
     sizes = core.native
     heads, groups, width, states = core.heads, sizes.groups, sizes.head_dim, sizes.d_state
     gate, channels, dt = graph.split(
         graph.linear(x, core.in_proj.weight, None), [core.inner, core.channels, heads]
     )
-    mixed = _convolved(graph, channels, core.conv, "silu")
+    mixed = _convolved(graph, channels, core.conv, "silu", taps)
     v, k, q = graph.split(mixed, [core.inner, groups * states, groups * states])
     v = graph.shaped(v, 0, 0, heads, width)
     k, q = (
         _shared(graph, graph.shaped(part, 0, 0, groups, states), groups, heads) for part in (k, q)
     )
-    read = _recurrence(graph, q, k, v, dt, core, (heads, states, width), gain=True)
+    size, decay = _steps(graph, dt, core)
+    fed = graph.op("Mul", v, graph.shaped(size, 0, 0, heads, 1))
+    read = _recurrence(graph, q, k, fed, decay, (heads, states, width), ssm)
     skip = graph.op("Mul", v, graph.constant(core.D.detach()[:, None]))
     read = graph.shaped(graph.op("Add", read, skip), 0, 0, core.inner)
     gated = graph.op("Mul", read, graph.op("QuickGelu", gate, domain=CONTRIB, alpha=1.0))
-    return graph.norm(gated, core.norm)
+    said = graph.norm(gated, core.norm)
+    return Scan(said=said, channels=channels, keys=k, fed=fed, decay=decay)
 
 
 def _tail(graph: Graph, y: str, gate: Sequence[str], core: Mamba2Mixer) -> str:

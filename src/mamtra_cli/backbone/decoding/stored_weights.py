@@ -101,18 +101,18 @@ class StoredTable:
 
     Args:
         path: a safetensors file.
-        name: of the table (R, D).
+        name: of the table (R, D), or of a vector (R,).
     """
 
     def __init__(self, path: Path, name: str) -> None:
         found = stored_tensors(path).get(name)
-        if found is None or found.kind not in NUMPY or len(found.shape) != 2:
+        if found is None or found.kind not in NUMPY or len(found.shape) not in (1, 2):
             raise CheckpointError(f"`{path.name}` holds no table `{name}`", "make the folder again")
         self.kind = found.kind
         self._rows = _mapped(path, found)
         self._scale = None if found.scale is None else _mapped(path, found.scale)
 
-    def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __getitem__(self, ids: "NDArray[np.int64] | slice") -> NDArray[np.float32]:
         rows = self._rows[ids]
         if self.kind == "BF16":
             rows = (rows.astype(np.uint32) << np.uint32(16)).view(np.float32)

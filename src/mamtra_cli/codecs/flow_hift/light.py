@@ -36,6 +36,12 @@ class ArrayPrompt:
     tokens: tuple[int, ...]
     mel: Array
 
+    @property
+    def direction(self) -> Array:
+        """The vector at unit length."""
+        length = max(float(np.linalg.norm(self.speaker)), 1e-12)
+        return (self.speaker / length).astype(np.float32)
+
 
 class LightVocoder(Protocol):
     """A vocoder over arrays for mel that comes in pieces; its state is a value of its own kind."""
@@ -104,14 +110,13 @@ class LightWave(Windows):
         # A pass that makes the whole utterance needs no chunk masks.
         full = final and state.done == 0
         encoder, estimator = self.config.encoder, self.config.estimator
-        unit = prompt.speaker / max(float(np.linalg.norm(prompt.speaker)), 1e-12)
         mu, speaker = self.sessions["flow_encoder"].run(
             ["mu", "spks"],
             {
                 "ids": np.array([ids], np.int64),
                 "known": known,
                 "chunk": np.array([WHOLE if full else encoder.chunk]),
-                "speaker": unit.astype(np.float32),
+                "speaker": prompt.direction,
             },
         )
         noise = np.concatenate(

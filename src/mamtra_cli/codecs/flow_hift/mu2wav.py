@@ -1,31 +1,20 @@
-"""What a flow is conditioned on to waveform: the road of token2wav.py for models without tokens.
+"""What a flow is conditioned on to waveform by modules: see mu.py.
 
-A frame is a row of mu, which a token's encoder would have made; the solver, its noise, the grid of
-chunks and the vocoder are those of the tokens' road, so both kinds of model share one flow and one
-vocoder. Frames carry their pace already: an option `speed` is theirs to heed, not this codec's.
+The solver, its noise, the grid of chunks and the vocoder are those of the tokens' road
+(token2wav.py).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from mamtra_cli.codecs.base import SoundOptions
-from mamtra_cli.codecs.flow_hift.codec import FlowCodec
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
 from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.mu import MuFrame
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.codecs.flow_hift.token2wav import TokenToWave
 from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions
-
-
-class MuFrame(NamedTuple):
-    """A row of mu (mel,), and the number of the text id that it speaks."""
-
-    mu: Tensor
-    owner: int = 0
 
 
 class MuToWave(TokenToWave):
@@ -59,15 +48,3 @@ class MuToWave(TokenToWave):
             guidance=self.options.guidance,
         )
         return mel[:, :, state.done - state.first :]
-
-
-class MuCodec(FlowCodec):
-    """Frames of mu to samples by flow matching and a vocoder; see `FlowCodec`."""
-
-    def read(self, frames: Sequence[Any]) -> Sequence[Any]:
-        """The frames themselves."""
-        return frames
-
-    def asked(self, options: SoundOptions) -> WaveOptions:
-        """The windows for options, of which the pace is in the frames."""
-        return replace(super().asked(options), speed=1.0)

@@ -31,7 +31,7 @@ class Parity:
     """Graphs beside modules, over the steps of one text and the sound of the same tokens.
 
     Attributes:
-        scores: largest difference of log-probabilities.
+        scores: largest difference of log-probabilities, or of frames where no tokens are drawn.
         kl: mean divergence of what the graph says from what the modules say.
         top1: share of steps whose likeliest token is the same.
         samples: largest difference of samples; full scale is 1.
@@ -85,7 +85,18 @@ def compare(engine: Engine, folder: Path, quant: str = "none") -> Parity:
     if light is None:
         raise CheckpointError(f"the exported folder cannot be opened: {reason}")
     roads: list[Any] = [engine, light]
-    shown = [some_voice(road) for road in roads]
+    if engine.speaker.tokens is None:
+        parity = _frames(roads)
+    else:
+        parity = _steps(roads, engine.facts.codes)
+    exact = quant != "none" or parity.scores <= SCORES
+    if not exact or parity.kl > KL[quant] or parity.samples > SOUND:
+        raise CheckpointError(f"the graphs do not say what the model says: {parity}")
+    return parity
+
+
+def _steps(roads: list[Any], codes: int) -> Parity:
+    """Over the steps of models that draw tokens; both read what the modules find likeliest."""
     tokens: list[int] = []
     states: list[Any] = []
     worst, divergence, same = 0.0, 0.0, 0
@@ -94,7 +105,7 @@ def compare(engine: Engine, folder: Path, quant: str = "none") -> Parity:
         for place, road in enumerate(roads):
             if step == 0:
                 ids = road.speaker.encode(PARITY_TEXT)
-                reads = road.speaker.begin(ids, shown[place]).reads
+                reads = road.speaker.begin(ids, some_voice(road)).reads
                 with torch.inference_mode():
                     scores, state = road.speaker.tokens.read([reads], None, [0], [None])
                 states.append(state)
@@ -106,27 +117,14 @@ def compare(engine: Engine, folder: Path, quant: str = "none") -> Parity:
         worst = max(worst, float((found[0] - found[1]).abs().max()))
         divergence += float((found[0].exp() * (found[0] - found[1])).sum())
         same += int(found[0].argmax() == found[1].argmax())
-        tokens.append(int(found[0][: engine.facts.codes].argmax()))
-    waves = [
-        np.asarray(
-            road.speaker.codec.whole(
-                [(token,) for token in tokens],
-                road.speaker.sound_prompt(voice),
-                SoundOptions(),
-            )
-        )
-        for road, voice in zip(roads, shown, strict=True)
-    ]
-    parity = Parity(
+        tokens.append(int(found[0][:codes].argmax()))
+    frames = [(token,) for token in tokens]
+    return Parity(
         scores=worst,
         kl=divergence / PARITY_STEPS,
         top1=same / PARITY_STEPS,
-        samples=float(abs(waves[0] - waves[1]).max()),
+        samples=_apart(roads, [frames, frames]),
     )
-    exact = quant != "none" or parity.scores <= SCORES
-    if not exact or parity.kl > KL[quant] or parity.samples > SOUND:
-        raise CheckpointError(f"the graphs do not say what the model says: {parity}")
-    return parity
 
 
 def some_voice(road: Any) -> Voice:
@@ -136,3 +134,30 @@ def some_voice(road: Any) -> Voice:
         return voice
     nobody = np.zeros(road.facts.speaker_dim, np.float32)
     return Voice(name="nobody", embedding=like(nobody, road.silence(0.0)))
+
+
+def _frames(roads: list[Any]) -> Parity:
+    """Over the frames of models that draw no tokens, as many of each phone on both roads."""
+    made = []
+    for road in roads:
+        parts = road.speaker.made(road.speaker.encode(PARITY_TEXT), some_voice(road))
+        made.append([frame for part in parts for frame in part.frames])
+    owners = [[frame.owner for frame in frames] for frames in made]
+    if owners[0] != owners[1]:
+        raise CheckpointError("the graphs give phones other lengths than the model does")
+    rows = [np.stack([np.asarray(frame.mu) for frame in frames]) for frames in made]
+    worst = float(abs(rows[0] - rows[1]).max())
+    return Parity(scores=worst, kl=0.0, top1=1.0, samples=_apart(roads, made))
+
+
+def _apart(roads: list[Any], frames: list[Any]) -> float:
+    """Largest difference of the samples of frames, those of each road."""
+    waves = [
+        np.asarray(
+            road.speaker.codec.whole(
+                some, road.speaker.sound_prompt(some_voice(road)), SoundOptions()
+            )
+        )
+        for road, some in zip(roads, frames, strict=True)
+    ]
+    return float(abs(waves[0] - waves[1]).max())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.backbone.decoding.stored_weights import WEIGHTS, mark
-from mamtra_cli.checkpoint import CONFIG, GRAPH, SUFFIX, read_json, read_model_folder
+from mamtra_cli.checkpoint import CONFIG, GRAPH, SUFFIX, find_file, read_json, read_model_folder
 from mamtra_cli.config import from_dict, reason
 from mamtra_cli.engine.loading.reader import TextReader
 from mamtra_cli.errors import CheckpointError, MamtraError, UsageError
@@ -107,7 +107,7 @@ def opened(
     graphs = family.graphs(config)
     if not graphs:
         return None, "a part of this model has no graph"
-    missing = [graph for graph in graphs if not (folder / f"{graph}{GRAPH}").is_file()]
+    missing = [graph for graph in graphs if not source.file(f"{graph}{GRAPH}").is_file()]
     if missing:
         return None, f"the folder has no `{missing[0]}{GRAPH}`: mamtra export MODEL --to onnx"
     engine = LightEngine(folder, name, family, config, threads)
@@ -156,7 +156,7 @@ class LightEngine(TextReader):
 
     def weights(self, part: str) -> Path:
         """The safetensors file of a part."""
-        return self.folder / f"{part}{SUFFIX}"
+        return find_file(self.folder, f"{part}{SUFFIX}")
 
     def fits(self, graph: str, part: str) -> bool:
         """Whether a graph names the weights that are in the folder."""
@@ -166,7 +166,8 @@ class LightEngine(TextReader):
     def session(self, graph: str) -> Any:
         """A session over a graph of the folder."""
         if graph not in self._sessions:
-            self._sessions[graph] = open_session(self.folder / f"{graph}{GRAPH}", self.threads)
+            path = find_file(self.folder, f"{graph}{GRAPH}")
+            self._sessions[graph] = open_session(path, self.threads)
         return self._sessions[graph]
 
     @cached_property
@@ -227,10 +228,12 @@ class LightEngine(TextReader):
 
     def held_bytes(self, frames: int, prompt: float) -> tuple[int, int]:
         """Bytes by formulas: of one utterance at its end, and of what is needed once for all."""
-        rate = self.facts.frame_rate
+        rate, measures = self.facts.frame_rate, self.family.measures(self.config)
         tokens: Any = self.speaker.tokens  # over graphs, which know what they hold
+        if measures is None or tokens is None:
+            return 0, 0  # nothing is known
         request = Request.of_seconds(frames / rate, prompt, rate=rate)
-        needs = self.family.measures(self.config).needs(self.config, request)
+        needs = measures.needs(self.config, request)
         stream, reading = (tokens.row_bytes(n) for n in (needs.positions, request.prefill))
         reading += tokens.pass_bytes(request.prefill)
         return needs.rows * stream, max(needs.rows * reading, *needs.scratch.values())

@@ -23,11 +23,12 @@ from mamtra_cli.families.mvc.layers import (
     LayerCarry,
     Modulation,
 )
+from mamtra_cli.families.mvc.manner import Steering
 from mamtra_cli.families.mvc.recurrences import recurrence
+from mamtra_cli.families.mvc.windows import FrameFeatures
 from mamtra_cli.layers.state import MambaState
 
 PLACES = 3  # what a frame knows of its phone: how far it is, how far to go, its length
-LEAST_FRAMES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,35 +63,6 @@ class TokenFeatures:
 
     features: Tensor
     log_duration: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameFeatures:
-    """What the frame side says of each frame.
-
-    pitch: (B, F) normalised log2 F0; voiced: (B, F) logits; energy: (B, F) normalised; mu:
-    (B, F, mel).
-    """
-
-    pitch: Tensor
-    voiced: Tensor
-    energy: Tensor
-    mu: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Steering:
-    """What a user changes of a voice.
-
-    Attributes:
-        speed: 2 speaks twice as fast.
-        pitch: semitones up or down.
-        energy: standard deviations of the training set up or down.
-    """
-
-    speed: float = 1.0
-    pitch: float = 0.0
-    energy: float = 0.0
 
 
 class StyleNet(nn.Module):
@@ -283,24 +255,3 @@ class Conditioner(nn.Module):
         mu = self.mu(h + self.controls_in(known))
         found = FrameFeatures(pitch=pitch, voiced=voiced, energy=energy, mu=mu)
         return found, tuple(after)
-
-
-def durations(log_duration: Tensor, speed: float, rest: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole frames of each phone; what rounding leaves is carried, so that lengths add up.
-
-    Args:
-        log_duration: (T,) log2 of frames.
-        speed: 2 speaks twice as fast.
-        rest: () frames owed from earlier phones.
-
-    Returns:
-        (T,) long, at least one frame each, and what is owed after them.
-    """
-    wanted = torch.exp2(log_duration.double().clamp(-4, 9)) / speed
-    counts = []
-    for value in wanted.tolist():
-        owed = value + float(rest)
-        count = max(LEAST_FRAMES, round(owed))
-        rest = torch.tensor(min(max(owed - count, -1.0), 1.0), dtype=torch.float64)
-        counts.append(count)
-    return torch.tensor(counts, dtype=torch.long), rest

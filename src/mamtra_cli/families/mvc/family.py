@@ -1,44 +1,32 @@
 """The family `mvc`: a conditioner of state-space models on the flow and vocoder of others."""
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mamtra_cli.checkpoint import find_file, sha256_once
 from mamtra_cli.codecs.flow_hift import parts
 from mamtra_cli.codecs.flow_hift.few_steps import FewSteps, of_means, whose
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.errors import CheckpointError
-from mamtra_cli.families.base import Facts, Learned, Upstream
-from mamtra_cli.families.front_end import FrontEnd
+from mamtra_cli.families.base import Upstream
 from mamtra_cli.families.lessons import Example
 from mamtra_cli.families.measures import Parts
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import MVCConfig
 from mamtra_cli.families.mvc.course import ConditionerCourse
+from mamtra_cli.families.mvc.light import LightMVC
 from mamtra_cli.families.mvc.speaker import MVCSpeaker
-from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS, PhoneFrontEnd
 from mamtra_cli.families.speaker import Loaded, Speaker
-from mamtra_cli.ops.sampling import Sampling
 from mamtra_cli.tensors import TensorFile
 from mamtra_cli.voices.voice import Voice
 
-FINGERPRINTS = {
-    "front_end": (SYMBOLS, LEXICON, LETTERS),
-    # A voice holds what both of them heard.
-    "speaker_encoder": ("speaker_encoder.safetensors", "conditioner.safetensors"),
-}
 
-
-class MVC:
+class MVC(LightMVC):
     """See `families.base.Family`."""
 
-    name = "mvc"
-    config_class = MVCConfig
     text_files: tuple[str, ...] = ()
     gathered: tuple[str, ...] = ()
     sizes = ("mini", "small", "default")
@@ -89,18 +77,6 @@ class MVC:
         """Fail: there are none."""
         raise CheckpointError(f"`{path.name}` is no part `{part}` of an {self.name} model")
 
-    def facts(self, config: MVCConfig) -> Facts:
-        """Numbers of a model of this config."""
-        return Facts(
-            sample_rate=config.mel.sample_rate,
-            frame_rate=config.conditioner.frame_rate,
-            codebooks=0,
-            codes=0,
-            text_ids=config.conditioner.symbols,
-            speaker_dim=config.voice_dim,
-            learned=Learned(),
-        )
-
     def conversion(self, config: MVCConfig) -> None:
         """There is no attention to exchange."""
         del config
@@ -150,34 +126,17 @@ class MVC:
         flow = cast(Flow, model.part("flow"))
         return FewSteps(model.config, flow, of_means(means), vectors, steps)
 
-    def measures(self, config: MVCConfig) -> None:
-        """Nothing beside what every model has."""
-        del config
+    def made_graphs(
+        self, loaded: Loaded, folder: Path, quant: str = "none"
+    ) -> Iterator[tuple[str, Any]]:
+        """Its graphs by name, over the weights in a folder of our format."""
+        from mamtra_cli.families.mvc.graphs import made_graphs
 
-    def fingerprint(self, folder: Path, config: MVCConfig, part: str) -> str:
-        """SHA-256 of the files behind the front end, a voice, or a part."""
-        del config
-        files = FINGERPRINTS.get(part, (f"{part}.safetensors",))
-        paths = [find_file(folder, name) for name in files]
-        if not all(path.is_file() for path in paths):
-            return ""
-        return hashlib.sha256("".join(map(sha256_once, paths)).encode()).hexdigest()
-
-    def front_end(self, folder: Path, config: MVCConfig) -> FrontEnd:
-        """English by phones."""
-        del config
-        return PhoneFrontEnd.load(find_file(folder, SYMBOLS).parent)
+        return made_graphs(loaded, folder, quant)
 
     def speaker(self, loaded: Loaded) -> MVCSpeaker:
         """A loaded model, ready to speak."""
         return MVCSpeaker(loaded)
-
-    def sampling(self, config: Any) -> Sampling:
-        """Nothing is drawn."""
-        del config
-        return Sampling()
-
-    lesson_sampling = sampling
 
 
 FAMILY = MVC()

@@ -24,3 +24,18 @@ class Settings:
             high=60,
         ),
     ] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """What a user changes of a voice.
+
+    Attributes:
+        speed: 2 speaks twice as fast.
+        pitch: semitones up or down.
+        energy: standard deviations of the training set up or down.
+    """
+
+    speed: float = 1.0
+    pitch: float = 0.0
+    energy: float = 0.0
