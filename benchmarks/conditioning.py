@@ -13,6 +13,9 @@ them (resident pages), each in a process of its own.
     python benchmarks/conditioning.py --streaming          # D4: windows of 32 phones, look-ahead 8
     python benchmarks/conditioning.py --streaming --lengths 1000 10000 --rounds 1  # B8: no growth
     python benchmarks/conditioning.py --model mini-mvc     # a model's stack in place of the presets
+    python benchmarks/conditioning.py --share mini-mvc mini  # of the pipeline, on torch and graphs
+
+`NAME graphs` is a stack in ONNX Runtime, as models speak without torch.
 """
 
 import argparse
@@ -22,20 +25,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra_cli.backbone.decoding.onnx_session import open_session
+from mamtra_cli.engine.loading.light import Wishes
+from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.measuring.meter import metered
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS
-from mamtra_cli.families.mvc.stream import push
-from mamtra_cli.families.mvc.windows import WHOLE, TextState, Windows
+from mamtra_cli.families.mvc.light import ArrayReader
+from mamtra_cli.families.mvc.stream import ModuleReader
+from mamtra_cli.families.mvc.windows import WHOLE, Reader, TextState, Windows, pushed
 
 SYMBOLS, HIDDEN, STYLE = 178, 512, 128
 PER_PHONE = 3  # frames
+TEXTS = Path(__file__).with_name("everyday_sentences.txt")
+GRAPHS = " graphs"
 GOALS = {"default": (2.2, 0.65), "small": (3.3, 0.50)}  # speed-up and memory up to T = 1024
 
 
@@ -147,6 +159,17 @@ def stack(name: str) -> Conditioner:
     return model.eval().requires_grad_(False)
 
 
+def reader(name: str) -> tuple[Conditioner, Reader, Callable[[Tensor], object]]:
+    """A stack, what reads texts by it, and a style as that takes one."""
+    model = stack(name.removesuffix(GRAPHS))
+    if not name.endswith(GRAPHS):
+        return model, ModuleReader(model), model.styled
+    from mamtra_cli.families.mvc.graphs import conditioner_graphs
+
+    sessions = [open_session(made.SerializeToString()) for _, made in conditioner_graphs(model)]
+    return model, ArrayReader(model.config, *sessions), Tensor.numpy
+
+
 def work(name: str, length: int) -> tuple[nn.Module, Callable[[], object]]:
     """A system and one forward of it."""
     generator = torch.Generator().manual_seed(0)
@@ -155,14 +178,14 @@ def work(name: str, length: int) -> tuple[nn.Module, Callable[[], object]]:
         ids = torch.randint(SYMBOLS, (1, length), generator=generator)
         style = torch.randn(1, STYLE, generator=generator)
         return model, lambda: model(ids, style)
-    conditioner = stack(name)
+    conditioner, reading, styled = reader(name)
     config = conditioner.config
     text = torch.randint(config.symbols, (length,), generator=generator).tolist()
     vector = torch.randn(1, config.style_width, generator=generator)
 
     def forward() -> object:
-        state = TextState(style=conditioner.styled(vector), windows=WHOLE)
-        return push(conditioner, state, text, last=True)
+        state = TextState(style=styled(vector), windows=WHOLE)
+        return pushed(reading, state, text, last=True)
 
     return conditioner, forward
 
@@ -230,16 +253,16 @@ def streaming(name: str, length: int, rounds: int) -> None:
 
     `peak_mb` is what the windows add to the process: nothing, where a shorter text went before.
     """
-    conditioner = stack(name)
+    conditioner, reading, styled = reader(name)
     text = torch.randint(conditioner.config.symbols, (length,)).tolist()
-    style = conditioner.styled(torch.zeros(1, conditioner.config.style_width))
+    style = styled(torch.zeros(1, conditioner.config.style_width))
 
     def run(windows: Windows) -> int:
         state = TextState(style=style, windows=windows)
         most = 0
         for start in range(0, length, 32):
             part = text[start : start + 32]
-            state, _ = push(conditioner, state, part, last=start + 32 >= length)
+            state, _ = pushed(reading, state, part, last=start + 32 >= length)
             most = max(most, state.nbytes)
         return most
 
@@ -255,6 +278,32 @@ def streaming(name: str, length: int, rounds: int) -> None:
     print(json.dumps({**row, "peak_mb": round((memory.peak or 0) / 1e6, 1)}), flush=True)
 
 
+def shares(names: list[str], rounds: int) -> None:
+    """Processor seconds a second of speech, of text to frames and of all; roads take turns."""
+    texts = sorted(TEXTS.read_text().split("\n"), key=len)[-8:]
+    roads = {
+        (name, road): open_talker(name, Wishes(device="cpu", threads=1, backend=backend))
+        for name in names
+        for road, backend in (("torch", "torch"), ("graphs", "auto"))
+    }
+    spent: dict[tuple[str, str, bool], list[float]] = {}
+    for number in range(rounds + 1):
+        for (name, road), engine in roads.items():
+            for mute in (True, False):
+                options, voice = SpeechOptions(mute=mute), engine.voice()
+                start, length = time.process_time(), 0
+                for text in texts:
+                    for part in speak(engine, text, voice, options):
+                        length += part.piece.tokens if part.piece else 0
+                if number:
+                    took = (time.process_time() - start) * engine.facts.frame_rate / length
+                    spent.setdefault((name, road, mute), []).append(took)
+    for name, road in roads:
+        frames, whole = (statistics.median(spent[name, road, mute]) for mute in (True, False))
+        row = {"model": name, "road": road, "frames": round(frames, 5), "whole": round(whole, 4)}
+        print(json.dumps({**row, "share": round(frames / whole, 3)}), flush=True)
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -262,13 +311,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", nargs="*", help="stacks: presets or models")
     parser.add_argument("--streaming", action="store_true")
+    parser.add_argument("--share", nargs="+", metavar="MODEL", help="models")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.peak:
         print(peak(args.peak, args.lengths[0]))
         return
-    names = args.model or ["default", "small"]
+    if args.share:
+        shares(args.share, args.rounds)
+        return
+    names = args.model or [n + road for n in ("default", "small") for road in ("", GRAPHS)]
     for length in args.lengths:
         if args.streaming:
             for name in names:

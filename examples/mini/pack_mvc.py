@@ -17,8 +17,7 @@ from train_conditioner import KINDS, REFERENCE_FRAMES, Recordings, sizes
 
 from mamtra_cli import config as configs
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
-from mamtra_cli.checkpoint import CONFIG, SUFFIX, FolderWriter, Shared, read_json, sha256
-from mamtra_cli.engine.loading.light import GRAPH
+from mamtra_cli.checkpoint import CONFIG, GRAPH, SUFFIX, FolderWriter, Shared, read_json, sha256
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS, MVCConfig

@@ -79,8 +79,11 @@ def test_a_larger_size_is_named_with_the_family(
     monkeypatch.setitem(config.PRESETS, "default", replace(SMALL, width=48))
     with pytest.raises(UsageError, match="no size `huge`"):
         distill(replace(recipe, family="mvc:huge"))
+    planned = distill(replace(recipe, family="mvc:default", dry_run=True))
     distill(replace(recipe, family="mvc:default", steps=1))
-    assert weights(tmp_path / "made")["embedding.weight"].shape[1] == 48
+    made = weights(tmp_path / "made")
+    assert made["embedding.weight"].shape[1] == 48
+    assert planned.trainable == sum(value.numel() for value in made.values())
 
 
 def test_a_teacher_needs_a_language_model(recipe: DistillRecipe, tmp_path: Path) -> None:

@@ -115,9 +115,9 @@ class NewModel:
         return self.teacher.name
 
     def planned(self, recipe: DistillRecipe, told: DistillResult) -> DistillResult:
-        """Nothing more."""
-        del recipe
-        return told
+        """What learns."""
+        learned, frozen = counted(self.course(recipe, ()))
+        return replace(told, trainable=learned, frozen=frozen)
 
     def sources(self, course: Founding) -> dict[str, str]:
         """Nothing more."""

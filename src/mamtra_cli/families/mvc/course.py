@@ -94,7 +94,9 @@ class ConditionerCourse:
         if student is None:
             plain = preset(size, symbols=len(front.vocabulary))
             whole = {name: getattr(sizes, name) for name in shared}
-            conditioner = fitted(plain, [self.recording(one) for one in examples[:MEASURED]])
+            # Without speech, as for a plan, its statistics are those of the preset.
+            measured = [self.recording(one) for one in examples[:MEASURED]]
+            conditioner = fitted(plain, measured) if measured else plain
             self.config = MVCConfig(conditioner=conditioner, **whole)
             self.module = Conditioner(conditioner)
         else:
