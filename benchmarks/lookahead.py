@@ -16,11 +16,14 @@ import json
 import time
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.judging.metrics import count
 from mamtra_cli.engine.judging.recognise import Recogniser, english_rules, open_recogniser
+from mamtra_cli.engine.loading.light import Wishes
+from mamtra_cli.engine.loading.opening import open_talker
+from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.measuring.meter import metered
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
@@ -30,18 +33,18 @@ from mamtra_cli.voices.voice import Manner, Voice
 TEXTS = Path(__file__).with_name("everyday_sentences.txt")
 
 
-def spoken(engine: Engine, text: str, voice: Voice, lookahead: str) -> dict[int, torch.Tensor]:
+def spoken(engine: Talker, text: str, voice: Voice, lookahead: str) -> dict[int, np.ndarray]:
     """Frames (n, mel) of each phone."""
     speaker = engine.speaker
     told = speaker.settings(voice, Manner(told=(f"lookahead={lookahead}",)))
-    frames: dict[int, list[torch.Tensor]] = {}
+    frames: dict[int, list[np.ndarray]] = {}
     for part in speaker.made(speaker.encode(text), voice, told, stream=lookahead != "none"):
         for frame in part.frames:
-            frames.setdefault(frame.owner, []).append(frame.mu)
-    return {owner: torch.stack(rows) for owner, rows in frames.items()}
+            frames.setdefault(frame.owner, []).append(np.asarray(frame.mu))
+    return {owner: np.stack(rows) for owner, rows in frames.items()}
 
 
-def first_sound(engine: Engine, text: str, voice: Voice, lookahead: str) -> float:
+def first_sound(engine: Talker, text: str, voice: Voice, lookahead: str) -> float:
     """Seconds until the first samples."""
     speaker = engine.speaker
     told = speaker.settings(voice, Manner(told=(f"lookahead={lookahead}",)))
@@ -57,15 +60,15 @@ def first_sound(engine: Engine, text: str, voice: Voice, lookahead: str) -> floa
 
 
 def misheard(
-    engine: Engine, texts: list[str], lookahead: str, recogniser: Recogniser, rules: str
+    engine: Talker, texts: list[str], lookahead: str, recogniser: Recogniser, rules: str
 ) -> dict[str, float]:
     """Errors of what is heard in streamed texts."""
     manner = Manner(told=(f"lookahead={lookahead}",))
     options = SpeechOptions(stream=True, manner=manner)
     found = []
     for text in texts:
-        wave = torch.cat([part.audio for part in speak(engine, text, engine.voice(), options)])
-        words = recogniser.transcribe(wave.numpy(), engine.sample_rate)
+        parts = [np.asarray(part.audio) for part in speak(engine, text, engine.voice(), options)]
+        words = recogniser.transcribe(np.concatenate(parts), engine.sample_rate)
         found.append(count(text, words, rules))
     return {
         "wer": round(sum(one.errors for one in found) / sum(one.words for one in found), 4),
@@ -82,21 +85,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5, 1.0, 2.0])
     parser.add_argument("--sentences", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=12, help="of the sentences, as one piece")
+    parser.add_argument("--backend", default="auto", help="torch, or graphs where they are")
     parser.add_argument("--asr", help="who listens, as `mamtra eval --asr` has it")
     args = parser.parse_args()
-    engine = Engine.load(args.model, device="cpu", threads=1)
+    wishes = Wishes(device="cpu", threads=1, backend=args.backend)
+    engine = open_talker(args.model, wishes)
     engine.speaker.ready()
     voice = engine.voice()
     texts = sorted(TEXTS.read_text().split("\n"), key=len)[-args.sentences :]
     wholes = [spoken(engine, text, voice, "none") for text in texts]
-    recogniser = open_recogniser(args.asr, texts, engine) if args.asr else None
+    recogniser = open_recogniser(args.asr, texts, Engine.load(args.model)) if args.asr else None
     for seconds in (*args.seconds, 60.0):
         gaps, size, moved, phones = 0.0, 0.0, 0, 0
         for text, whole in zip(texts, wholes, strict=True):
             for owner, rows in spoken(engine, text, voice, f"{seconds}").items():
                 shared = min(len(rows), len(whole[owner]))
-                gaps += float((rows[:shared] - whole[owner][:shared]).abs().sum())
-                size += float(whole[owner][:shared].abs().sum())
+                gaps += float(abs(rows[:shared] - whole[owner][:shared]).sum())
+                size += float(abs(whole[owner][:shared]).sum())
                 moved += abs(len(rows) - len(whole[owner])) > 1
                 phones += 1
         waits = [first_sound(engine, text, voice, f"{seconds}") for text in texts[:6]]

