@@ -106,7 +106,13 @@ class Ladder:
         self.steps += (Saving(name=name, own=own, peak=peak, hybrid=hybrid),)
 
     def exchange(self, kinds: str, *, weights: int, language_model: int) -> None:
-        """The last step: layers of these kinds, with what they change of the peaks."""
+        """The last step: layers of these kinds.
+
+        Args:
+            kinds: one letter a layer.
+            weights: bytes that they add.
+            language_model: the most that the language model adds while it runs with them.
+        """
         name = f"hybrid, {kinds.count(ATTENTION)} of {len(kinds)} layers attention"
         self.step(
             name, hybrid=True, weights=self.now.weights + weights, language_model=language_model

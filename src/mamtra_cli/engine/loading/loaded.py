@@ -49,6 +49,7 @@ class LoadedModel:
     lean: bool = False
 
     def __post_init__(self) -> None:
+        self.parts = dict(self.parts)  # more will come, which whoever gave these need not see
         self._given = frozenset(self.parts)
 
     @property
