@@ -10,7 +10,9 @@ times, lists with repeats, two words in turn, phrases again and again, letters, 
     python benchmarks/hard_sentences.py --records hard.jsonl  # of words, as the judge heard them
 
 A judge is no witness of repeats: what it leaves out may have been said. A word that was heard and
-not written is `repeated` where one of three on either side is the same, else `added`.
+not written is `repeated` where one of three on either side is the same, else `added`. Where a judge
+writes far more than could be said it runs in a loop of its own: those sentences (`loops`), and the
+words that it wrote for them (`looped`), are counted apart.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from mamtra_cli.engine.judging.metrics import whisper_words
 TEXTS = Path(__file__).with_name("hard_sentences.txt")
 COUNT, OURS = 200, 40
 REACH = 3  # words beside a repeated word that it may be of
+LOOP = 2, 5  # times the words of a text, and so many more: nobody said those
 SHORT = (
     "no yes never very far more soon now here there up down on and so well go stop hush run".split()
 )
@@ -123,13 +126,16 @@ def by_records(path: Path) -> list[dict[str, object]]:
         row = json.loads(line)
         if row["heard"] is None:
             continue
-        mine = sums.setdefault(row["model"], {"sentences": 0, "words": 0, "run_on": 0})
+        mine = sums.setdefault(row["model"], {"sentences": 0, "words": 0, "loops": 0, "looped": 0})
         reference, words = (whisper_words(row[name]).split() for name in ("text", "heard"))
-        for name, value in {
-            "sentences": 1, "words": len(reference), "run_on": row["run_on"],
-            **heard(reference, words),
-        }.items():  # fmt: skip
-            mine[name] = mine.get(name, 0) + int(value)
+        found = {"sentences": 1, "words": len(reference)}
+        if len(words) > LOOP[0] * len(reference) + LOOP[1]:
+            found |= {"loops": 1, "looped": len(words)}
+        else:
+            found |= heard(reference, words)
+            found["incomplete"] = int(found["skipped"] > 0)
+        for name, value in found.items():
+            mine[name] = mine.get(name, 0) + value
     return [{"model": name, **found} for name, found in sums.items()]
 
 

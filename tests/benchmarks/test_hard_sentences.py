@@ -49,10 +49,16 @@ def test_records_are_summed_by_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bench, "whisper_words", str.lower)  # its package is not for tests
     rows = [
         {"model": name, "text": "no no no", "heard": words, "run_on": False}
-        for name, words in (("one", "no no"), ("one", "no no no"), ("other", "no no no no"))
+        for name, words in (
+            ("one", "no no"),
+            ("one", "no no no"),
+            ("other", "no no no no"),
+            ("other", "no " * 12),  # a judge in a loop
+        )
     ]
     path = tmp_path / "records.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     one, other = bench.by_records(path)
-    assert (one["sentences"], one["words"], one["skipped"]) == (2, 6, 1)
+    assert (one["sentences"], one["words"], one["skipped"], one["incomplete"]) == (2, 6, 1, 1)
     assert (other["repeated"], other["added"]) == (1, 0)
+    assert (one["loops"], other["loops"], other["looped"]) == (0, 1, 12)
