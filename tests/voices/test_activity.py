@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.voices.test_clip import speech
+from tests.sounds import speech
 
 from mamtra_cli.recipes import ClipLimits
 from mamtra_cli.voices.activity import measure_activity

@@ -11,33 +11,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from tests.sounds import speech, write
 
 from mamtra_cli.errors import AudioError, TextError
 from mamtra_cli.recipes import ClipFacts, ClipLimits
 from mamtra_cli.voices.clip import check_transcript, measure, read_clip, syllables
 
 RATE = 16_000
-FORMANTS = ((700, 1100), (300, 2300), (500, 900), (400, 1900), (600, 1700))
-
-
-def speech(seconds: float = 4.0, rate: int = RATE, level: float = 0.3) -> np.ndarray:
-    """A buzz through formants that change four times a second, a hiss between them."""
-    time = np.arange(round(seconds * rate)) / rate
-    phase = 2 * np.pi * np.cumsum(120 + 15 * np.sin(2 * np.pi * 0.7 * time)) / rate
-    syllable = (4 * time).astype(int) % len(FORMANTS)
-    wave = np.zeros(len(time))
-    for harmonic in range(1, int(min(4000, 0.45 * rate) / 120)):
-        away = (harmonic * 120 - np.array(FORMANTS)[syllable]) / 120.0
-        wave += (1 / (1 + away**2)).sum(axis=1) * np.sin(harmonic * phase)
-    within = 4 * time % 1
-    hiss = np.diff(np.random.default_rng(0).standard_normal(len(time) + 1))
-    wave = np.where(within < 0.7, wave / wave.std(), 0.25 * hiss) * np.sin(np.pi * within) ** 2
-    return (level * 0.3 * wave).astype(np.float32)
-
-
-def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "FLOAT") -> Path:
-    soundfile.write(path, samples, rate, subtype=subtype)
-    return path
 
 
 def test_good_clip_passes_without_advice(tmp_path: Path) -> None:

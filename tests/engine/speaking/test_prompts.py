@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.tiny import tiny_engine, tiny_voice
 from tests.families.cosyvoice2.tiny import tiny_config, write_qwen, write_random_checkpoint
-from tests.voices.test_clip import speech, write
+from tests.sounds import speech, write
 
 from mamtra_cli.cli.app import run
 from mamtra_cli.engine.decoding.guards import GuardLimits
@@ -46,7 +46,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BytePairTokenizer:
 
 
 @pytest.mark.parametrize("compat", [False, True], ids=["ours", "published-rules"])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(text=HOSTILE)
 def test_no_text_gives_a_control_id(tokenizer: BytePairTokenizer, compat: bool, text: str) -> None:
     front = BpeFrontEnd(tokenizer, compat=compat)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from tests.engine.tiny import tiny_engine, tiny_voice
+from tests.sounds import speech, write
 from tests.tiny_model import write_tiny_model
-from tests.voices.test_clip import speech, write
 
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import TextError
