@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,12 +64,22 @@ def main() -> int:
     return 0 if found.once == found.equal == found.lines else 1
 
 
-def campaign(folder: Path, lines: int, kills: int, seed: int) -> Found:
-    """Run one file of lines whole and killed, in a folder, and compare."""
+def campaign(
+    folder: Path, lines: int, kills: int, seed: int, python: Sequence[str] = (sys.executable,)
+) -> Found:
+    """Run one file of lines whole and killed, in a folder, and compare.
+
+    Args:
+        folder: where the runs write.
+        lines: of the file.
+        kills: of the second run.
+        seed: of the lines and of the moments of the kills.
+        python: the words that start a `python`.
+    """
     source = folder / "lines.jsonl"
     model = write_tiny_model(folder / "model", layers=2, source_filter=True)
     source.write_text("".join(f"{json.dumps(line)}\n" for line in lines_of(lines, seed)))
-    command = [sys.executable, "-m", "mamtra_cli", "synth", "--quiet", "--jsonl", str(source)]
+    command = [*python, "-m", "mamtra_cli", "synth", "--quiet", "--jsonl", str(source)]
     command += [
         "--model",
         str(model),
@@ -122,14 +132,15 @@ def to_the_end(command: list[str]) -> None:
 def killed_at(command: list[str], place: int, draws: random.Random) -> bool:
     """Run a command until so many lines have a record and a moment more; was it still running?"""
     path = Path(command[-1]) / RESULTS
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     while process.poll() is None:
         if path.is_file() and path.read_bytes().count(b"\n") >= place:
             time.sleep(draws.random() / 10)
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(TICK)
-    return process.wait() == -signal.SIGKILL
+    process.communicate()  # until nothing of it can write any more
+    return process.returncode == -signal.SIGKILL
 
 
 def records(folder: Path) -> dict[str, list[dict[str, object]]]:

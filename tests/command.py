@@ -64,10 +64,19 @@ class ForkServer:
         self.folder.cleanup()
 
 
+SHARED = "MAMTRA_FORK_SERVER"
+"""Names, in the environment of a run's workers, the socket of the server that they share."""
+
+
 @functools.cache
 def fork_server() -> ForkServer:
     """The server of this process, started when it is first asked for."""
     return ForkServer()
+
+
+def share_fork_server() -> None:
+    """Let the processes that are started from here on have one server."""
+    os.environ[SHARED] = fork_server().socket
 
 
 def close_fork_server() -> None:
@@ -81,7 +90,8 @@ def python() -> list[str]:
     """The words that start a `python` which has imported `torch` and `mamtra_cli` already."""
     if not hasattr(os, "fork"):
         return [sys.executable]
-    return [sys.executable, "-I", "-S", str(HERE / "fork_client.py"), fork_server().socket]
+    socket = os.environ.get(SHARED) or fork_server().socket
+    return [sys.executable, "-I", "-S", str(HERE / "fork_client.py"), socket]
 
 
 def hear_ctrl_c() -> None:

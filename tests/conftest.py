@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.command import close_fork_server
+from tests.command import close_fork_server, share_fork_server
 from tests.pretended_cuda import pretended_cuda
 from tests.ray_cluster import cluster
 from torch.utils._device import _device_constructors
@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what tests cache in a folder of this run, which its workers inherit, not the user's.
 
+    Workers also share what programs under test are forked from: its imports take seconds.
     Programs under test must hear Ctrl-C, also where the whole run is told not to.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what it puts aside
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="mamtra-cache-")
         config.add_cleanup(folder.cleanup)
         os.environ["MAMTRA_CACHE"] = folder.name
+        if config.getoption("numprocesses", None) and hasattr(os, "fork"):
+            share_fork_server()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ import threading
 from typing import Any
 
 HEAD = 4  # bytes that say how long a request is
-OUTSIDE = ("torch._dynamo", "scipy.signal", "soundfile", "uvicorn", "yaml")
+OUTSIDE = ("torch._dynamo", "pydantic", "scipy.signal", "soundfile", "uvicorn", "yaml")
 """What commands import in the midst of their work. Not `onnxruntime`: it starts a thread."""
 
 

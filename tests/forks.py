@@ -7,11 +7,10 @@ environment that `torchrun` gives and a free port of 127.0.0.1. A member that ha
 import json
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Self
 
-from tests.command import environment
+from tests.command import environment, python
 
 SECONDS = 120  # until a member is taken for hung
 SOURCE = """
@@ -71,7 +70,7 @@ class Forks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SOURCE],
+            [*python(), "-c", SOURCE],
             env=environment({"GLOO_SOCKET_IFNAME": "lo"}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

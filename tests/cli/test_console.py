@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.command import environment, mamtra
+from tests.command import environment, mamtra, python
 
 from mamtra_cli import __version__
 from mamtra_cli.cli import progress
@@ -315,7 +315,7 @@ def test_interrupted_process_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stdout_without_space_is_a_stated_failure(tmp_path: Path, args: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "mamtra_cli", *args],
+            [*python(), "-m", "mamtra_cli", *args],
             env=environment({"MAMTRA_HOME": str(tmp_path)}),
             stdout=full,
             stderr=subprocess.PIPE,

@@ -1,14 +1,14 @@
 """Two gloo processes train as one does: same losses and weights, with DDP and with FSDP2."""
 
 import json
+import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from tests.command import environment
+from tests.command import environment, python
 from tests.forks import Forks
 from tests.tiny_model import CODES, SYMBOLS, write_tiny_model
 
@@ -136,9 +136,12 @@ def test_accelerate_launches_two_processes(folder: Path, alone: Path, tmp_path: 
     launch += ["--num-machines", "1", "--mixed-precision", "no", "--dynamo-backend", "no"]
     launch += ["--main-process-port", "0", "-m", "mamtra_cli"]
     given = command(folder, tmp_path / "two", *STAGES)
+    program = tmp_path / "python"  # what the launcher starts, with `-u` first
+    program.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(python())} "$@"\n')
+    program.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, *launch, *given],
-        env=environment({"GLOO_SOCKET_IFNAME": "lo"}),
+        [*python(), *launch, *given],
+        env=environment({"GLOO_SOCKET_IFNAME": "lo", "PYTHON_EXEC": str(program)}),
         capture_output=True,
         text=True,
         timeout=240,
