@@ -141,13 +141,15 @@ def timed(lab: Lab, study: Study) -> dict[str, dict[str, float]]:
     if not study.layer_rounds:
         return {}
     mixers = {run.row.name: run.mixer for run in runs(study, lab.n_layers, lab.lessons)}
-    key = digest_of([study.layer_rounds, {name: one.to_dict() for name, one in mixers.items()}])
+    named = {name: one.to_dict() for name, one in mixers.items()}
+    key = digest_of([study.layer_rounds, study.layer_contexts, named])
     found = lab.ledger.get("steps", key)
     if found is None:
         say(f"steps of {len(mixers)} mixers, {study.layer_rounds} rounds")
-        found = lab.ledger.put("steps", key, times=step_times(mixers, study.layer_rounds))
-    times: dict[str, dict[str, float]] = found["times"]
-    return times
+        times = step_times(mixers, study.layer_rounds, study.layer_contexts)
+        found = lab.ledger.put("steps", key, times=times)
+    told: dict[str, dict[str, float]] = found["times"]
+    return told
 
 
 def collect(lab: Lab, study: Study, listed: list[Run]) -> list[Result]:

@@ -75,6 +75,7 @@ def measure(
             device=device,
             dtype=torch.float32 if rehearse else torch.bfloat16,
             steps=2 if rehearse else 16,
+            rounds=1 if rehearse else 3,
         ),
         contexts=(8,) if rehearse else (256, 1024, 4096, 16_384, 32_768),
         batches=(1, 2) if rehearse else (1, 4, 16, 64),

@@ -30,7 +30,6 @@ from mamtra_cli.ops.draws import Frame, Variates, draw_frames
 from mamtra_cli.ops.sampling import Sampling
 
 PUBLISHED = Sampling(top_p=0.8, top_k=25, ras_window=10)
-ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +40,14 @@ class Protocol:
         config: the teacher.
         device, dtype: of everything.
         steps: timed steps a round.
+        rounds: of which the least counts, after one that warms up.
     """
 
     config: CosyVoice2Config
     device: torch.device
     dtype: torch.dtype
     steps: int
+    rounds: int = 3
 
     @property
     def precision(self) -> costs.Precision:
@@ -160,7 +161,7 @@ def drawn_ahead(batch: int, width: int, draws: int, device: torch.device) -> Dev
 
 def room(protocol: Protocol) -> int:
     """Tokens beyond the context that a timing needs."""
-    return (ROUNDS + 1) * protocol.steps + 8
+    return (protocol.rounds + 1) * protocol.steps + 8
 
 
 def pretended() -> bool:
@@ -172,7 +173,7 @@ def timed(step: Callable[[], object], protocol: Protocol) -> dict[str, float]:
     """Milliseconds of a step: least and median of rounds of so many; the first round warms up."""
     found = []
     with torch.inference_mode():
-        for _ in range(ROUNDS + 1):
+        for _ in range(protocol.rounds + 1):
             synchronise(protocol.device)
             start = time.perf_counter()
             for _ in range(protocol.steps):

@@ -20,8 +20,8 @@ from mamtra_cli.backbone.kinds import ATTENTION, letter_of
 from mamtra_cli.layers.mixer_config import MixerConfig
 
 SIZE: dict[str, Any] = {"d_model": 896, "n_heads": 14, "n_kv_heads": 2, "head_dim": 64}
-CONTEXTS = (256, 1024, 4096)
 FULL = HybridConfig(n_layers=24, d_ff=4864, **SIZE)
+CONTEXTS = (256, 1024, 4096)
 STEPS = 20  # of a round
 
 

@@ -18,6 +18,7 @@ from mamtra_cli.config import from_dict, to_dict
 from mamtra_cli.errors import UsageError
 from mamtra_cli.layers.mixer_config import MixerConfig, preset
 from mamtra_cli.recipes import ConvertRecipe, DistillRecipe
+from study.layers import CONTEXTS
 
 LOCAL = {
     *("teacher", "student", "output", "data", "resume", "device", "force", "dry_run"),
@@ -90,6 +91,7 @@ class Study:
     targets: tuple[float, ...] = ()  # of the held-out KL, for steps to the same loss
     against: str = ""  # a row that the KL of the others is compared with, sentence by sentence
     layer_rounds: int = 0  # tell what a layer of each mixer costs, its step timed in so many rounds
+    layer_contexts: tuple[int, ...] = CONTEXTS  # that the timed steps have behind them
     convert: dict[str, Any] = field(default_factory=dict)
     distill: dict[str, Any] = field(default_factory=dict)
     row: tuple[Row, ...] = ()

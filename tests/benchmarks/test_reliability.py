@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.skipif(os.name == "nt", reason="forks and signals of POSIX")
 def test_smoke_form_of_the_campaign_finds_nothing() -> None:
-    asked = ["--kills", "7", "--full", "3", "--races", "1", "--lines", "10", "--files", "-1"]
+    asked = ["--kills", "6", "--full", "2", "--races", "1", "--lines", "6", "--files", "-1"]
     done = subprocess.run(
         [*python(), str(ROOT / "benchmarks" / "reliability.py"), *asked],
         env=environment(),
@@ -25,4 +25,4 @@ def test_smoke_form_of_the_campaign_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["found"]
     assert found["six at once"]["tried"] == 1
-    assert sum(part["tried"] for part in found.values()) >= 20
+    assert sum(part["tried"] for part in found.values()) == 15
