@@ -12,7 +12,7 @@ import operator
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from mamtra_cli.config import parse_json, read_small
@@ -48,15 +48,11 @@ class Lexicon:
         if any(map(operator.gt, self._lines, self._lines[1:])):
             self._lines.sort()
 
-    @classmethod
-    def load(cls, path: Path) -> "Lexicon":
+    @staticmethod
+    def load(path: Path) -> "Lexicon":
         """Read `word TAB phones` lines from an xz file; homographs are written `word(v)`."""
         try:
-            packed = lzma.LZMADecompressor()
-            unpacked = packed.decompress(path.read_bytes(), LARGEST)
-            if not packed.eof:
-                raise ValueError(f"it is cut off, or unfolds to more than {LARGEST >> 20} MB")
-            return cls(unpacked.decode())
+            return _unpacked(path.read_bytes())
         except FileNotFoundError:
             raise CheckpointError(f"no lexicon `{path}`") from None
         except (lzma.LZMAError, UnicodeDecodeError, ValueError) as error:
@@ -90,6 +86,16 @@ class Lexicon:
         if place < len(self._lines) and self._lines[place].startswith(start):
             return self._lines[place][len(start) :]
         return None
+
+
+@lru_cache(maxsize=1)  # a student's lexicon is its teacher's
+def _unpacked(packed: bytes) -> Lexicon:
+    """The lexicon of an xz file's bytes."""
+    unpacking = lzma.LZMADecompressor()
+    unpacked = unpacking.decompress(packed, LARGEST)
+    if not unpacking.eof:
+        raise ValueError(f"it is cut off, or unfolds to more than {LARGEST >> 20} MB")
+    return Lexicon(unpacked.decode())
 
 
 class PhoneFrontEnd:
