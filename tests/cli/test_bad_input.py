@@ -7,16 +7,14 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.cli.saying import said
 from tests.command import environment, hear_ctrl_c, mamtra, python
 from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from tests.tiny_model import write_tiny_model
-from tests.voices.test_clip import speech, write
 
 from mamtra_cli.cli.app import run
 from mamtra_cli.recording import read_audio
@@ -31,13 +29,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(tmp_path: Path) -> Path:
     """A model folder that a test may damage."""
     return write_tiny_model(tmp_path / "tiny")
-
-
-def said(capsys: pytest.CaptureFixture[str], *args: str | Path) -> dict[str, Any]:
-    """Run a command line that fails; return its JSON error with the exit code under `rc`."""
-    rc = run([*map(str, args), "--json"])
-    out = capsys.readouterr().out
-    return {"rc": rc, **json.loads(out)}
 
 
 def commands(model: Path, tmp_path: Path) -> list[list[str | Path]]:
@@ -279,26 +270,6 @@ def test_text_that_is_not_utf8_exits_1_with_the_conversion(
     assert not (tmp_path / "o.wav").exists()
 
 
-def test_output_that_is_the_clip_itself_is_refused_in_spite_of_force(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = write(tmp_path / "clip.wav", speech())
-    kept = clip.read_bytes()
-    got = said(capsys, "synth", "Hi.", "-m", model, "--clip", clip, "-o", clip, "--force")
-    assert (got["rc"], got["code"]) == (1, "output")
-    assert clip.read_bytes() == kept
-
-
-def test_home_that_is_a_file_cannot_take_a_voice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "home").touch()
-    monkeypatch.setenv("MAMTRA_HOME", str(tmp_path / "home"))
-    clip = write(tmp_path / "clip.wav", speech())
-    got = said(capsys, "voice", "add", "eve", clip, "--consent", "Eve agreed.")
-    assert (got["rc"], got["code"]) == (1, "output"), got
-
-
 def test_what_another_command_made_is_no_recipe_and_says_whose_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,44 +329,6 @@ def test_ctrl_c_while_writing_exits_130_and_leaves_nothing(model: Path, tmp_path
 def test_closed_pipe_after_the_work_exits_1_quietly(model: Path) -> None:
     done = mamtra("convert", model, "--dry-run", "--quiet", stdout_closed=True)
     assert (done.rc, done.err) == (1, "")
-
-
-NO_CLIPS: dict[str, tuple[np.ndarray | None, str, str]] = {
-    "missing": (None, "Hello there.", "there is no audio file"),
-    "0-seconds": (np.zeros(0, np.float32), "Hello there.", "holds no samples"),
-    "short": (speech(0.5), "Hello there.", "at least 1 s"),
-    "long": (speech(31.0), "Hello there.", "at most 30 s"),
-    "clipped": (np.clip(20 * speech(), -1, 1), "Hello there.", "is clipped"),
-    "text-of-another-clip": (speech(), "Hello there. " * 30, "too much text for the clip"),
-    "half-of-the-text": (speech(12.0), "Hello there.", "too little text for the clip"),
-}
-
-
-@pytest.mark.parametrize(("samples", "text", "words"), NO_CLIPS.values(), ids=NO_CLIPS)
-@pytest.mark.parametrize("command", ["synth", "voice"])
-def test_bad_clip_exits_1_with_a_hint_and_leaves_nothing(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    command: str,
-    samples: np.ndarray | None,
-    text: str,
-    words: str,
-) -> None:
-    """Judged before a model is looked for."""
-    clip, model = tmp_path / "clip.wav", ("-m", tmp_path / "no-such-model")
-    if samples is not None:
-        write(clip, samples)
-    before = sorted(path.name for path in tmp_path.iterdir())
-    line: dict[str, list[str | Path]] = {
-        "synth": ["synth", "Hi.", "--clip", clip, "--clip-text", text, "-o", tmp_path / "o.wav"],
-        "voice": ["voice", "add", "eve", clip, "--text", text, "--consent", "Eve agreed."],
-    }
-    voices = ("--voices", tmp_path / "voices")
-    got = said(capsys, *line[command], *model, *voices)
-    assert got["rc"] == 1, got
-    assert words in got["error"]
-    assert got["hint"] or "there is no" in words or "no samples" in words
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.families.cosyvoice2.tiny import write_qwen, write_random_checkpoint, yaml_text
+from tests.tasks.converting import of, write_teacher
 from tests.tiny_model import write_tiny_model
 from torch import nn
 
 from mamtra_cli.checkpoint import FolderWriter, read_model_folder, sha256
 from mamtra_cli.config import from_dict
 from mamtra_cli.engine.students.fitting import hybrid_of
-from mamtra_cli.errors import CheckpointError, MamtraError, OutputError, PlanError, UsageError
+from mamtra_cli.errors import CheckpointError
 from mamtra_cli.events import Event, Note, Stage
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.cosyvoice2.published import QWEN_FOLDER, YAML_FILE
@@ -28,23 +28,13 @@ from mamtra_cli.recipes import ConvertRecipe
 from mamtra_cli.tasks.convert import convert
 from mamtra_cli.tensors import TensorFile
 
-QUICK = ConvertRecipe(
-    placement="block-begin", calibration_tokens=400, check_tokens=200, device="cpu"
-)
 Q = "llm.model.model.layers.{}.self_attn.q_proj.weight"
 MIXER_Q = "llm.model.model.layers.{}.mixer.q_proj.weight"
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, and beside it pairs of text and tokens in pairs.jsonl."""
-    folder = tmp_path_factory.mktemp("models")
-    lines = [
-        json.dumps({"text": f"Word number {i}.", "tokens": [(7 * i + j) % 49 for j in range(20)]})
-        for i in range(60)
-    ]
-    (folder / "pairs.jsonl").write_text("\n".join(lines))
-    return write_tiny_model(folder / "teacher")
+    return write_teacher(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +43,6 @@ def student(teacher: Path) -> Path:
     output = teacher.parent / "student"
     convert(of(teacher, output))
     return output
-
-
-def of(teacher: Path, output: Path, **knobs: Any) -> ConvertRecipe:
-    """A quick conversion on the pairs beside the teacher, if there are any."""
-    pairs = teacher.parent / "pairs.jsonl"
-    data = pairs if pairs.is_file() else None
-    return replace(QUICK, **{"teacher": str(teacher), "output": output, "data": data, **knobs})
 
 
 def test_plan_decides_which_layers_change(student: Path) -> None:
@@ -320,95 +303,7 @@ def test_layer_zero_converted_is_warned_of(teacher: Path, tmp_path: Path) -> Non
     assert any(isinstance(event, Note) and event.warning for event in events)
 
 
-@pytest.mark.parametrize(
-    ("knobs", "error", "words", "hint"),
-    [
-        pytest.param(
-            {"ratio": "1:2"}, PlanError, "does not fit 4 layers", "1:1 and 1:3", id="ratio"
-        ),
-        pytest.param({"ratio": "1:0"}, PlanError, "converts no layer", "1:1", id="nothing"),
-        pytest.param({"placement": "sprad"}, PlanError, "`sprad`", "spread", id="placement"),
-        pytest.param({"plan": "T=9"}, PlanError, "9", "", id="plan"),
-        pytest.param({"mixer": "mamba2"}, UsageError, "`mamba2`", "mamba2-gqa", id="mixer"),
-        pytest.param({"gate": "half"}, UsageError, "`half`", "none, full", id="gate"),
-        pytest.param({"init": "copy"}, UsageError, "`--init copy`", "transfer", id="init"),
-        pytest.param({"calibrate": "l2"}, UsageError, "`--calibrate l2`", "ls", id="calibrate"),
-        pytest.param({"ridge": 0.0}, UsageError, "`--ridge 0`", "0.03", id="ridge"),
-        pytest.param({"ridge": float("nan")}, UsageError, "`--ridge nan`", "0.03", id="no-ridge"),
-        pytest.param({"dtype": "int4"}, UsageError, "`int4`", "int8", id="dtype"),
-        pytest.param({"teacher": ""}, UsageError, "no teacher", "mini", id="teacher"),
-        pytest.param({"output": None}, UsageError, "no output", "-o", id="output"),
-        pytest.param({"plan": "pattern:TQ"}, PlanError, "`Q`", "M Mamba-2", id="no-such-kind"),
-        pytest.param({"plan": "pattern:TN"}, PlanError, "N", "M or S", id="not-of-this-model"),
-    ],
-)
-def test_recipe_that_cannot_be_is_refused_with_the_fix(
-    teacher: Path,
-    tmp_path: Path,
-    knobs: dict[str, Any],
-    error: type[MamtraError],
-    words: str,
-    hint: str,
-) -> None:
-    with pytest.raises(error) as said:
-        convert(replace(of(teacher, tmp_path / "s"), **knobs))
-    assert words in said.value.message
-    assert hint in (said.value.hint or "")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_rounded_ratio_is_accepted_when_asked_for(teacher: Path, tmp_path: Path) -> None:
     got = convert(of(teacher, tmp_path / "s", ratio="1:2", round=True, dry_run=True))
     assert got.kinds.count("T") == 1
     assert "rounded" in got.plan
-
-
-def test_hybrid_cannot_be_the_teacher(student: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="is a hybrid already"):
-        convert(of(student, tmp_path / "s"))
-
-
-def test_teacher_is_not_overwritten_by_its_student(tmp_path: Path) -> None:
-    teacher = write_tiny_model(tmp_path / "teacher")
-    with pytest.raises(OutputError, match="the teacher's own folder"):
-        convert(of(teacher, teacher, force=True))
-
-
-@pytest.mark.parametrize("what", ["truncated", "missing", "shape", "names"])
-def test_bad_weights_are_refused_and_leave_nothing(tmp_path: Path, what: str) -> None:
-    teacher = write_tiny_model(tmp_path / "teacher")
-    path = teacher / "lm.safetensors"
-    if what == "truncated":
-        path.write_bytes(path.read_bytes()[:-10])
-    elif what == "missing":
-        path.unlink()
-    else:
-        config = json.loads((teacher / "config.json").read_text())
-        config["config"]["lm"].update({"d_ff": 24} if what == "shape" else {"n_layers": 6})
-        (teacher / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError) as said:
-        convert(of(teacher, tmp_path / "s", ratio="1:1"))
-    assert "lm" in said.value.message
-    assert [entry.name for entry in tmp_path.iterdir()] == ["teacher"]
-
-
-def test_link_that_leads_out_of_the_teacher_is_refused_and_weights_may_be_one(
-    teacher: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(teacher, tmp_path / "teacher")
-    (tmp_path / "secret").write_text("of this machine")
-    weights = tmp_path / "teacher" / "flow.safetensors"
-    weights.rename(tmp_path / "elsewhere.safetensors")
-    weights.symlink_to(tmp_path / "elsewhere.safetensors")
-    recipe = ConvertRecipe(
-        teacher=str(tmp_path / "teacher"),
-        output=tmp_path / "student",
-        calibrate="none",
-        check_tokens=0,
-    )
-    convert(recipe)
-    assert (tmp_path / "student" / "flow.safetensors").is_file()
-    (tmp_path / "teacher" / "notes.txt").symlink_to(tmp_path / "secret")
-    with pytest.raises(CheckpointError, match=r"`notes\.txt` is a link that leads out"):
-        convert(replace(recipe, output=tmp_path / "other"))
-    assert not (tmp_path / "other").exists()

@@ -18,6 +18,8 @@ from mamtra_cli.codecs.flow_hift.config import (
 )
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.hift import HiFT, fold_weight_norm
+from mamtra_cli.codecs.flow_hift.token2wav import VoicePrompt
+from mamtra_cli.families.cosyvoice2.official.token2wav import OfficialOptions, OfficialTokenToWave
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,31 @@ def small_hift(golden: Callable[[str], Golden]) -> HiFT:
     )
     hift.load_state_dict(fold_weight_norm(data.weights))
     return hift.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def prompt(golden: Callable[[str], Golden]) -> VoicePrompt:
+    given = golden("token2wav").given
+    return VoicePrompt(
+        speaker=given["embedding"], tokens=given["prompt_token"], mel=given["prompt_feat"]
+    )
+
+
+@pytest.fixture
+def tokens(golden: Callable[[str], Golden]) -> list[int]:
+    return golden("token2wav").given["token"][0].tolist()
+
+
+@pytest.fixture
+def official(
+    golden: Callable[[str], Golden], small_flow: Flow, small_hift: HiFT
+) -> OfficialTokenToWave:
+    meta = golden("token2wav").meta
+    options = OfficialOptions(
+        hop_tokens=meta["token_hop_len"],
+        max_hop_tokens=meta["token_max_hop_len"],
+        hop_growth=meta["stream_scale_factor"],
+        cache_frames=meta["mel_cache_len"],
+        source_noise=False,
+    )
+    return OfficialTokenToWave(flow=small_flow, hift=small_hift, options=options)

@@ -1,12 +1,12 @@
-"""Tokens to wave: the published schedule, and ours in windows of bounded size."""
+"""Tokens to wave, in windows of bounded size."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from tests.codecs.flow_hift.calls import Calls, relative_rms
 from torch import Tensor
 
 from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig
@@ -18,7 +18,6 @@ from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 from mamtra_cli.engine.decoding.loop import Utterance, decode
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.official.token2wav import (
-    OfficialChunk,
     OfficialOptions,
     OfficialTokenToWave,
 )
@@ -30,115 +29,6 @@ FAST = WaveOptions(
 )
 
 
-@pytest.fixture
-def prompt(golden: Reader) -> VoicePrompt:
-    given = golden("token2wav").given
-    return VoicePrompt(
-        speaker=given["embedding"], tokens=given["prompt_token"], mel=given["prompt_feat"]
-    )
-
-
-@pytest.fixture
-def tokens(golden: Reader) -> list[int]:
-    return golden("token2wav").given["token"][0].tolist()
-
-
-@pytest.fixture
-def official(golden: Reader, small_flow: Flow, small_hift: HiFT) -> OfficialTokenToWave:
-    meta = golden("token2wav").meta
-    options = OfficialOptions(
-        hop_tokens=meta["token_hop_len"],
-        max_hop_tokens=meta["token_max_hop_len"],
-        hop_growth=meta["stream_scale_factor"],
-        cache_frames=meta["mel_cache_len"],
-        source_noise=False,
-    )
-    return OfficialTokenToWave(flow=small_flow, hift=small_hift, options=options)
-
-
-def relative_rms(got: Tensor, want: Tensor) -> float:
-    return ((got - want).norm() / want.norm()).item()
-
-
-class Calls:
-    """Record of every call of the flow and the vocoder."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, flow: Flow, hift: HiFT) -> None:
-        self.flow: list[dict[str, Any]] = []
-        self.frames: list[int] = []
-        inference, decode = flow.inference, hift.decode
-
-        def speak(token: Tensor, *args: Any, **options: Any) -> Tensor:
-            self.flow.append({"tokens": token.shape[1], **options})
-            return inference(token, *args, **options)
-
-        def vocode(mel: Tensor, source: Tensor) -> Tensor:
-            self.frames.append(mel.shape[2])
-            return decode(mel, source)
-
-        monkeypatch.setattr(flow, "inference", speak)
-        monkeypatch.setattr(hift, "decode", vocode)
-
-
-def cases(golden: Reader) -> Iterator[tuple[str, float | None]]:
-    """Cases of the golden: name, and speed of a single pass or `None` for a stream."""
-    for name in golden("token2wav").meta["cases"]:
-        match = re.search(r"speed(\d+)_(\d+)$", name)
-        yield name, None if name == "stream" else float(".".join(match.groups()) if match else 1)
-
-
-def test_official_schedule_equals_golden(
-    golden: Reader,
-    monkeypatch: pytest.MonkeyPatch,
-    official: OfficialTokenToWave,
-    tokens: list[int],
-    prompt: VoicePrompt,
-) -> None:
-    data = golden("token2wav")
-    tolerance = data.meta["tolerance"]
-    calls = Calls(monkeypatch, official.flow, official.hift)
-    for name, speed in cases(golden):
-        calls.flow.clear()
-        chunks: list[OfficialChunk]
-        if speed is None:
-            chunks = list(official.stream(iter(tokens), prompt))
-        else:
-            chunks = [official.synthesize(tokens, prompt, speed=speed)]
-        want = data.meta["cases"][name]
-        assert [c.wave.shape[1] for c in chunks] == want["wave_lengths"], name
-        got = [(c["tokens"], c["streaming"], c["finalize"]) for c in calls.flow]
-        assert got == [(c["n_tokens"], c["stream"], c["finalize"]) for c in want["calls"]], name
-        for i, chunk in enumerate(chunks):
-            mel = data.want.get(f"{name}/vocoder_mel{i}")
-            if mel is not None:
-                assert (chunk.mel - mel).abs().max() <= tolerance["mel_atol"], (name, i)
-            wave = data.want[f"{name}/wave{i}"]
-            assert relative_rms(chunk.wave, wave) <= tolerance["wave_rel_rms"], (name, i)
-
-
-def test_official_cross_fade_uses_the_golden_window(
-    golden: Reader, official: OfficialTokenToWave
-) -> None:
-    window = golden("token2wav").want["crossfade_window"].double()
-    size = window.shape[0] // 2
-    one, zero = torch.ones(1, size), torch.zeros(1, size)
-    torch.testing.assert_close(official._fade(zero, one)[0].double(), window[:size])
-    torch.testing.assert_close(official._fade(one, zero)[0].double(), window[size:])
-    loud = official._fade(one, one)
-    assert 1.07 < loud.min() < loud.max() < 1.09
-    options = replace(official.options, corrected=True)
-    torch.testing.assert_close(replace(official, options=options)._fade(one, one), one)
-
-
-def test_official_hop_belongs_to_the_request(
-    official: OfficialTokenToWave, tokens: list[int], prompt: VoicePrompt
-) -> None:
-    first = next(official.stream(tokens, prompt)).wave
-    for _ in official.stream(tokens[:40], prompt):
-        pass
-    assert torch.equal(next(official.stream(tokens, prompt)).wave, first)
-
-
 def test_synthesize_of_a_short_text_equals_the_official_single_pass(
     official: OfficialTokenToWave, tokens: list[int], prompt: VoicePrompt
 ) -> None:
@@ -147,7 +37,7 @@ def test_synthesize_of_a_short_text_equals_the_official_single_pass(
     assert torch.equal(got, official.synthesize(tokens, prompt).wave[0])
 
 
-@pytest.mark.parametrize("hop", [5, 10, 30], ids="hop-{}".format)
+@pytest.mark.parametrize("hop", [5, 30], ids="hop-{}".format)
 def test_stream_with_long_context_equals_one_streaming_pass(
     small_flow: Flow, small_hift: HiFT, tokens: list[int], prompt: VoicePrompt, hop: int
 ) -> None:
@@ -204,7 +94,7 @@ def test_joins_of_the_source_filter_vocoder_leave_no_trace(
     assert relative_rms(got, want) < 1e-3
 
 
-@pytest.mark.parametrize("count", [1, 13, 14, 15, 33, 90])
+@pytest.mark.parametrize("count", [1, 13, 14, 15, 90])
 def test_stream_makes_exactly_the_samples_of_its_tokens(
     small_flow: Flow, small_hift: HiFT, tokens: list[int], prompt: VoicePrompt, count: int
 ) -> None:
@@ -217,7 +107,7 @@ def test_stream_makes_exactly_the_samples_of_its_tokens(
     assert patient.synthesize(tokens[:count], prompt).shape == (480 * 2 * count,)
 
 
-@pytest.mark.parametrize("speed", [0.5, 0.8, 1.3, 3.7], ids="speed-{}".format)
+@pytest.mark.parametrize("speed", [0.5, 3.7], ids="speed-{}".format)
 def test_speed_acts_on_streams_too(
     small_flow: Flow, small_hift: HiFT, tokens: list[int], prompt: VoicePrompt, speed: float
 ) -> None:
