@@ -127,7 +127,7 @@ class Operations(TorchDispatchMode):
             with self:  # calls arrive that autograd would have taken apart
                 return func.decompose(*args, **kwargs)
         tensors = [*tensors_in((args, kwargs))]
-        name = func._schema.name.removeprefix("aten::")
+        name = _named(func)
         if not tensors:
             place = self.cuda.inside or CPU
             made = func(*args, **kwargs)
@@ -170,6 +170,11 @@ class Operations(TorchDispatchMode):
 
 
 @cache
+def _named(func: Any) -> str:
+    return func._schema.name.removeprefix("aten::")  # type: ignore[no-any-return]
+
+
+@cache
 def _composite(func: Any) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), torch._C.DispatchKey.CompositeImplicitAutograd
@@ -208,6 +213,8 @@ class Calls(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if func.__name__ == "__get__" and func not in GETTERS:
+            return func(*args)  # an attribute says nothing of devices
         kwargs = dict(kwargs or {})
         cuda = self.cuda
         one = args[0] if args and isinstance(args[0], Tensor) else None
@@ -215,8 +222,7 @@ class Calls(TorchFunctionMode):
             there = cuda.device(one).type == "cuda"
             if func in GETTERS:
                 name = func.__self__.__name__  # type: ignore[attr-defined]
-                told = {"device": cuda.device(one), "is_cuda": there, "is_cpu": not there}
-                return told[name]
+                return cuda.device(one) if name == "device" else there == (name == "is_cuda")
             if there and func in TO_NUMPY and not kwargs.get("force"):
                 raise TypeError("can't convert cuda:0 device type tensor to numpy")
             if there and func is torch.Tensor.pin_memory:

@@ -228,8 +228,7 @@ def test_section_made_by_other_code_is_refused_at_once(copy: Path) -> None:
             convert(of(copy, copy.parent / "s"))
 
 
-@pytest.mark.parametrize("name", ["llm.pt", "flow.pt"])
-@pytest.mark.parametrize("dtype", ["keep", "bfloat16"])
+@pytest.mark.parametrize(("name", "dtype"), [("llm.pt", "bfloat16"), ("flow.pt", "keep")])
 def test_weight_that_is_not_finite_is_refused(copy: Path, name: str, dtype: str) -> None:
     tensors = torch.load(copy / name, weights_only=True)
     weak = next(key for key in tensors if key.endswith(("q_proj.weight", "encoder_proj.weight")))

@@ -252,12 +252,20 @@ def test_stored_teacher_trains_as_the_live_one(models: Path, tmp_path: Path) -> 
         distill(recipe(models, tmp_path / "x", teacher_cache=4))
 
 
+STAGES = {"align_steps": 3, "steps": 3, "own_steps": 3, "save_every": 1, "ema": 0.5}
+
+
+@pytest.fixture(scope="module")
+def unbroken(models: Path) -> Path:
+    """What the three stages make of the student in one go."""
+    distill(recipe(models, models / "unbroken", **STAGES))
+    return models / "unbroken"
+
+
 @pytest.mark.parametrize("stage", ["align", "whole", "own"])
 def test_stopped_in_any_stage_a_run_goes_on_to_the_same_weights(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    models: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    changes = {"align_steps": 3, "steps": 3, "own_steps": 3, "save_every": 1, "ema": 0.5}
-    distill(recipe(models, tmp_path / "whole", **changes))
     with monkeypatch.context() as patch:
         plain, calls = Trainer._update, iter(range(1, 100))
         last = {"align": 2, "whole": 5, "own": 8}[stage]
@@ -269,10 +277,10 @@ def test_stopped_in_any_stage_a_run_goes_on_to_the_same_weights(
 
         patch.setattr(Trainer, "_update", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            distill(recipe(models, tmp_path / "cut", **changes))
+            distill(recipe(models, tmp_path / "cut", **STAGES))
     distill(DistillRecipe(resume=tmp_path / "cut.run", device="cpu"))
     one, two = (
-        dict(read_model_folder(tmp_path / name).part("lm").stored()) for name in ("whole", "cut")
+        dict(read_model_folder(path).part("lm").stored()) for path in (unbroken, tmp_path / "cut")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
 

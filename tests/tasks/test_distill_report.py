@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that ends its speech, its student, and pairs."""
     folder = tmp_path_factory.mktemp("report")
     torch.manual_seed(0)
-    write_tiny_model(folder / "teacher")
+    write_tiny_model(folder / "teacher", source_filter=True)
     path = folder / "teacher" / "lm.safetensors"
     tensors = load_file(path)
     tensors["llm_decoder.bias"][CODES] += 8

@@ -54,7 +54,7 @@ def stop_early(path: Path) -> None:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("eval")
-    write_tiny_model(folder / "teacher")
+    write_tiny_model(folder / "teacher", source_filter=True)
     stop_early(folder / "teacher" / "lm.safetensors")
     convert(
         ConvertRecipe(

@@ -247,7 +247,7 @@ def test_a_signal_ends_the_command_with_130(tmp_path: Path, name: str) -> None:
     for line in process.stderr:
         if line.startswith("speaking"):
             break
-    time.sleep(3)
+    time.sleep(0.5)
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=240)
     assert process.returncode == 130

@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(model: Path) -> ProfileResult:
-    return profile(ProfileRecipe(model=str(model), seq=64, runs=1, device="cpu"))
+    return profile(ProfileRecipe(model=str(model), seq=64, runs=1, warmup=0, device="cpu"))
 
 
 def test_every_stage_is_measured(result: ProfileResult) -> None:

@@ -18,7 +18,7 @@ TEXT = "Great job! 🎉 Keep going 👍 and have fun. The end."
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("text") / "tiny")
+    return write_tiny_model(tmp_path_factory.mktemp("text") / "tiny", source_filter=True)
 
 
 def recipe(folder: Path, target: Path, **changes: object) -> SynthRecipe:

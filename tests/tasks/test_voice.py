@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.sounds import speech, write
 from tests.tiny_model import write_tiny_model
-from tests.voices.test_clip import speech, write
 
 from mamtra_cli.cli.app import run
 from mamtra_cli.errors import (
@@ -39,7 +39,9 @@ CONSENT = "Ann agreed."
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("voice") / "tiny", copies=True)
+    return write_tiny_model(
+        tmp_path_factory.mktemp("voice") / "tiny", copies=True, source_filter=True
+    )
 
 
 @pytest.fixture
@@ -162,7 +164,7 @@ def test_voice_speaks_with_a_model_that_shares_its_front_ends(
     recipe: VoiceAddRecipe, tmp_path: Path
 ) -> None:
     add_voice(replace(recipe, prefill=True))
-    other = write_tiny_model(tmp_path / "other", copies=True, seed=5)
+    other = write_tiny_model(tmp_path / "other", copies=True, source_filter=True, seed=5)
     for part in ("speech_tokenizer", "speaker_encoder"):
         name = f"{part}.safetensors"
         shutil.copyfile(Path(recipe.model) / name, other / name)
@@ -185,7 +187,7 @@ def test_voice_of_another_model_is_refused(
     if name == "symbols.json":
         (other / name).write_text((other / name).read_text() + "\n")
     else:
-        fresh = write_tiny_model(tmp_path / "fresh", copies=True, seed=5)
+        fresh = write_tiny_model(tmp_path / "fresh", copies=True, source_filter=True, seed=5)
         shutil.copyfile(fresh / name, other / name)
     with pytest.raises(CheckpointError, match=words) as caught:
         synth(speak(recipe, model=str(other), force=True))

@@ -19,21 +19,21 @@ TINY = HybridConfig(
     native=NativeMamba2(d_state=5, head_dim=6, groups=2),
 )  # fmt: skip
 MIXERS = {
-    "mamba2-gqa": PRESETS["mamba2-gqa"],
     "mamtra-paper": PRESETS["mamtra-paper"],
     "bare": MixerConfig(feature_map="identity", gate="none", norm="none", d_skip=False),
     "normalised": MixerConfig(feature_map="elu1", normalise=True, gate=3, gate_bias=True),
     "full-gate": MixerConfig(gate="full", gate_bias=True, qkv_bias="drop", rope="drop"),
 }
 CASES = [
-    *(pytest.param("TMM", mixer, id=f"hybrid-{name}") for name, mixer in MIXERS.items()),
-    pytest.param("TTT", PRESETS["mamba2-gqa"], id="attention"),
-    pytest.param("MMM", MIXERS["full-gate"], id="mixers-without-rotation"),
+    pytest.param("TMM", PRESETS["mamba2-gqa"], id="hybrid-mamba2-gqa"),
+    *(pytest.param("TM", mixer, id=f"hybrid-{name}") for name, mixer in MIXERS.items()),
+    pytest.param("TT", PRESETS["mamba2-gqa"], id="attention"),
+    pytest.param("MM", MIXERS["full-gate"], id="mixers-without-rotation"),
     pytest.param("SMS", PRESETS["mamba2-gqa"], id="windows"),
-    pytest.param("TMM", replace(PRESETS["kv-shared-state"], gain="dt"), id="kv-state"),
-    pytest.param("WTW", PRESETS["swa+ssm"], id="window-and-state"),
+    pytest.param("TM", replace(PRESETS["kv-shared-state"], gain="dt"), id="kv-state"),
+    pytest.param("WT", PRESETS["swa+ssm"], id="window-and-state"),
     pytest.param("TGG", PRESETS["gdn"], id="gdn"),
-    pytest.param("GMG", replace(PRESETS["gdn"], state="kv"), id="gdn-kv-state"),
+    pytest.param("GM", replace(PRESETS["gdn"], state="kv"), id="gdn-kv-state"),
     pytest.param("NTN", PRESETS["mamba2-gqa"], id="native"),
 ]
 

@@ -19,7 +19,7 @@ from mamtra_cli.codecs.flow_hift.windows import WaveOptions
 WINDOWS = WaveOptions(
     first_tokens=3, hop_tokens=4, max_hop_tokens=10, context_tokens=10, steps=2, source_noise=False
 )
-TOKENS = [(7 * n) % 120 for n in range(41)]
+TOKENS = [(7 * n) % 120 for n in range(31)]
 
 
 def voice(flow: Flow, tokens: int, seed: int = 0) -> VoicePrompt:
@@ -54,19 +54,26 @@ def spoken(road: TokenToWave, prompt: VoicePrompt, piece: int) -> Tensor:
     return torch.cat((*waves, road.finish(state)))
 
 
-@pytest.mark.parametrize("guidance", [0.0, 0.7])
-@pytest.mark.parametrize("tokens", [0, 4, 8, 13, 20, 23], ids="P{}".format)
+@pytest.mark.parametrize(
+    ("tokens", "guidance"),
+    [
+        pytest.param(4, 0.0, id="less-than-is-heard"),
+        pytest.param(8, 0.7, id="guided"),
+        pytest.param(20, 0.7, id="all-of-it"),
+        pytest.param(23, 0.0, id="all-but-the-end"),
+    ],
+)
 def test_a_heard_prompt_changes_nothing_that_is_spoken(
     small_flow: Flow, small_hift: HiFT, mels: list[Tensor], tokens: int, guidance: float
 ) -> None:
     options, prompt = replace(WINDOWS, guidance=guidance), voice(small_flow, tokens)
-    spoken(TokenToWave(small_flow, small_hift, replace(options, prompt_bytes=0)), prompt, 41)
+    spoken(TokenToWave(small_flow, small_hift, replace(options, prompt_bytes=0)), prompt, 31)
     want = torch.cat(mels, dim=2)
     mels.clear()
     road = TokenToWave(small_flow, small_hift, options)
-    whole = spoken(road, prompt, 41)
+    whole = spoken(road, prompt, 31)
     torch.testing.assert_close(torch.cat(mels, dim=2), want, atol=2e-5, rtol=2e-5)
-    for piece in (1, 3, 7):
+    for piece in (1, 7):
         assert torch.equal(spoken(road, prompt, piece), whole)
 
 
@@ -83,10 +90,10 @@ def test_a_prompt_is_heard_once_for_all_windows_and_streams(
 
     monkeypatch.setattr(estimator, "forward", counted)
     road, prompt = TokenToWave(small_flow, small_hift, WINDOWS), voice(small_flow, 23)
-    spoken(road, prompt, 41)
+    spoken(road, prompt, 31)
     first = list(frames)
     frames.clear()
-    spoken(road.with_options(replace(WINDOWS, seed=1)), prompt, 41)
+    spoken(road.with_options(replace(WINDOWS, seed=1)), prompt, 31)
     assert first[: WINDOWS.steps] == [2 * 20] * 2
     assert first[2:] == frames, "the second stream hears the prompt again"
     assert max(frames) <= 2 * (3 + 10 + 4 + 10 + 4 + 3)

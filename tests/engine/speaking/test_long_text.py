@@ -15,7 +15,7 @@ from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.text.sentences import closed
 
-SENTENCES = [text for text in closed(7, 32) if text.endswith(".")][:16]
+SENTENCES = [text for text in closed(7, 32) if text.endswith(".") and len(text) < 60][:12]
 LONG = replace(OPTIONS, silence=0.05, steps=1)
 
 
@@ -72,7 +72,7 @@ def test_every_sentence_of_a_long_text_is_spoken_in_order(engine: Engine, spoken
     """Each piece sounds as it does alone; only the noise of its source is another."""
     assert spoken.texts == engine.speaker.pieces(" ".join(SENTENCES))
     assert spoken.texts == SENTENCES
-    for number in (0, 6, 13):
+    for number in (0, 6, 11):
         options = replace(LONG, seed=LONG.seed + number)
         alone = speak(engine, spoken.texts[number], tiny_voice(8), options)
         want = torch.cat([chunk.audio for chunk in alone]).numpy()

@@ -46,7 +46,7 @@ def weights(folder: Path, part: str = "flow") -> dict[str, torch.Tensor]:
 def test_a_flow_is_shortened_and_all_else_stays(
     recipe: DistillRecipe, model: Path, tmp_path: Path
 ) -> None:
-    done = distill(replace(recipe, steps=30))
+    done = distill(replace(recipe, steps=12))
     short = tmp_path / "short"
     assert set(done.checks) == {f"{when}_mel_{n}" for when in ("before", "after") for n in (1, 2)}
     assert done.checks["after_mel_2"] < done.checks["before_mel_2"]
@@ -91,27 +91,6 @@ def test_both_roads_speak_with_it(recipe: DistillRecipe, tmp_path: Path) -> None
         SynthRecipe(text="One.", model=str(tmp_path / "light"), output=str(tmp_path / "a.wav"))
     )
     assert said.seconds > 0
-
-
-def test_a_stopped_run_goes_on_to_the_same_weights(
-    recipe: DistillRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    distill(recipe)
-    other = replace(recipe, output=tmp_path / "other")
-    update = Trainer._update
-
-    def stops(self: Trainer, batches: object) -> dict[str, float]:
-        if self.step == 3:
-            raise KeyboardInterrupt
-        return update(self, batches)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_update", stops)
-        with pytest.raises(KeyboardInterrupt):
-            distill(other)
-    distill(DistillRecipe(resume=tmp_path / "other.run", device="cpu"))
-    one, two = weights(tmp_path / "short"), weights(tmp_path / "other")
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_a_run_of_another_flow_is_not_gone_on_with(

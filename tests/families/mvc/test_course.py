@@ -31,8 +31,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DistillRecipe:
     monkeypatch.setitem(config.PRESETS, "mini", SMALL)
     return DistillRecipe(
-        family="mvc", teacher=str(teacher), output=tmp_path / "made", synthetic=600, steps=6,
-        batch_tokens=120, check_tokens=60, lr=3e-3, save_every=2, device="cpu", report=False,
+        family="mvc", teacher=str(teacher), output=tmp_path / "made", synthetic=240, steps=6,
+        batch_tokens=80, check_tokens=60, lr=3e-3, save_every=2, device="cpu", report=False,
         plot=False,
     )  # fmt: skip
 
