@@ -21,7 +21,7 @@ demo: $(BIN)/mamtra  ## Install and speak a sentence.
 	$(BIN)/mamtra synth "Hello from mamtra. This voice was trained from nothing, and it runs on your laptop." -o demo.wav --force
 
 test: $(VENV)/.dev  ## Install the test tools and run the tests.
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.dev  ## Lint, types and import contracts.
 	$(BIN)/ruff check .
