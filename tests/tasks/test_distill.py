@@ -295,7 +295,7 @@ def test_tensorboard_events_are_in_the_output(models: Path, tmp_path: Path) -> N
 def test_missing_matplotlib_is_said(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     heard: list[Event] = []
     result = distill(recipe(models, tmp_path / "tuned", steps=1, plot=True), heard.append)
     assert result.curves is None

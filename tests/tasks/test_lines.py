@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.command import mamtra
 
@@ -179,6 +179,7 @@ LINES = st.text(max_size=40) | st.dictionaries(st.sampled_from([*FIELDS, "x"]), 
 )
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=4))
 def test_no_file_of_lines_makes_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
