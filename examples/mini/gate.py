@@ -4,10 +4,10 @@
 
 Rows, each through the same vocoder but the first: the recording; its true mel; the mel that the
 tokenizer's own decoder makes of the codes, which tells what the codes still hold; and the flow's
-mel of them, in the voice of another sentence of the speaker. Parts are the lessons' own
+mel of them, in the voice of the speaker's last held-out sentence. Parts are the lessons' own
 (OUT/tokenizer.pt, OUT/flow.pt, and OUT/vocoder2.pt or the vocoder of the packed `--vocoder`). Word
-errors are Whisper base's, intervals 95 %, by the bootstrap over sentences. A language model is
-worth training once the last row is at most 10 %.
+errors are Whisper base's, intervals 95 %, by the bootstrap over sentences; OUT/gate.json has what
+was heard. A language model is worth training once the last row is at most 10 %.
 """
 
 import argparse

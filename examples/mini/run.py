@@ -42,6 +42,9 @@ def main() -> None:
     from mamtra_cli.hub import BUILT_IN
 
     front, natural = args.front_end or BUILT_IN["mini"], args.source == "natural"
+    chosen = STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]
+    if natural and "natural" in chosen and not (args.smoke or args.tables):
+        parser.error("name the style tables with --tables")
     steps = NATURAL_STEPS if natural else STEPS
     steps = dict.fromkeys(steps, SMOKE_STEPS) if args.smoke else steps
     rehearse = ["--rehearse"] if args.smoke else []
@@ -50,11 +53,10 @@ def main() -> None:
         "corpus": ["corpus.py", "--jobs", jobs, *rehearse],
         "features": ["dataset.py", "--jobs", jobs],
         "mels": ["flow_mels.py", "--threads", jobs],
-        "vocoder2": ["train_vocoder.py", "--name", "vocoder2", "--flow-share", "0.7"],
+        "vocoder2": "train_vocoder.py --name vocoder2 --flow-share 0.7 --lr 7e-4".split(),
         "lm": ["train_lm.py", "--symbols", str(front / "symbols.json")],
         "pack": ["pack.py", "--front-end", str(front)],
     }
-    commands["vocoder2"] += ["--lr", "7e-4"]
     tables = ["--tables", str(args.tables)]
     if natural:
         left_out = {"corpus", "vocoder"}
@@ -65,7 +67,7 @@ def main() -> None:
         speech = [*tables, "--only", "natural", "--limit", str(batches)]
         commands["vocoder2"] += ["--init", str(args.out / "vocoder.pt")]
     commands["natural"] = ["natural.py", "--jobs", jobs, *speech]
-    for name in STAGES[STAGES.index(args.first) : STAGES.index(args.last) + 1]:
+    for name in chosen:
         if name in left_out:
             continue
         program, *options = commands.get(name, [f"train_{name}.py"])
