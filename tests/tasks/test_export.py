@@ -4,15 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.engine.tiny import tiny_voice
 from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
 from tests.tiny_model import write_tiny_model
 
+from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.loading.light import opened
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.recipes.export import ExportRecipe
 from mamtra_cli.tasks.export import export
+from mamtra_cli.voices.voice import save_voice
 
 pytest.importorskip("onnx")
 PROGRAM = Path(__file__).parents[2] / "examples" / "onnx_program.py"
@@ -96,10 +100,22 @@ def test_a_published_folder_is_exported_in_our_format(tmp_path: Path) -> None:
     published = write_random_checkpoint(tmp_path / "published", tiny_config())
     result = export(ExportRecipe(model=str(published), output=tmp_path / "m"))
     assert set(result.graphs) == {f"{name}.onnx" for name in GRAPHS}
-    light, modules = opened(tmp_path / "m", "m")[0], Engine.load(str(published), device="cpu")
+    save_voice(tiny_voice(30), tmp_path / "m" / "voices" / "ann.safetensors")
+    light, modules = opened(tmp_path / "m", "m")[0], Engine.load(str(tmp_path / "m"), device="cpu")
     assert light is not None
     assert light.facts == modules.facts
-    assert light.voices() == modules.voices()
+    # It goes on from a clip, and from a piece after the clip, without torch as with it.
+    longer, waves = [], []
+    for engine in (light, modules):
+        voice = engine.voice("ann")
+        settings = engine.speaker.settings(voice)
+        after = engine.speaker.after([5, 6], [(7,), (8,)], voice, settings)
+        assert after is not None
+        longer.append(after[0].heard(after[1]))
+        frames, shown = [(token,) for token in range(20)], engine.speaker.sound_prompt(voice)
+        waves.append(np.asarray(engine.speaker.codec.whole(frames, shown, SoundOptions())))
+    assert longer[0] == longer[1]
+    np.testing.assert_allclose(waves[0], waves[1], atol=5e-3)
 
 
 def test_a_model_without_graphs_says_why_and_leaves_nothing(
