@@ -4,8 +4,8 @@ Random weights at the sizes of the published CosyVoice 2 model (Qwen2-0.5B body,
 All sides live in one process and take turns, so a busy machine slows all alike: ratios hold where
 times do not. A time is processor time, minimum over the rounds. Sides: `transformers` (sdpa,
 DynamicCache) in float32 and bfloat16, our fused torch step in both, and the ONNX Runtime step in
-float32, int8 and int4; then int8 with other layer plans. `floor` is a plain read of as many bytes
-as the int8 weights, in the same run.
+float32, int8 and int4; then int8 with other layer plans, and with many streams in one batch.
+`floor` is a plain read of as many bytes as the int8 weights, in the same run.
 
     python benchmarks/decode_step.py                      # JSON and Markdown on stdout
     python benchmarks/decode_step.py --contexts 256 --rounds 12 --plans T,TM
@@ -67,11 +67,12 @@ def onnx_stack(plan: str, precision: str, block: int, threads: int = 1) -> OnnxS
     return OnnxStack(open_session(build(modules, head, chosen).SerializeToString(), threads))
 
 
-def onnx_step(onnx: OnnxStack, context: int) -> Step:
-    """Our step by ONNX Runtime."""
-    state = onnx.alloc(1, context + ROOM)
-    _, state = onnx.read(torch.zeros(1, WIDTH).numpy(), state, 0)
-    x = torch.randn(1, WIDTH).numpy()
+def onnx_step(onnx: OnnxStack, context: int, rows: int = 1) -> Step:
+    """Our step by ONNX Runtime, of so many streams in one batch."""
+    state = onnx.alloc(rows, context + ROOM)
+    for row in range(rows):
+        _, state = onnx.read(torch.zeros(1, WIDTH).numpy(), state, row)
+    x = torch.randn(rows, WIDTH).numpy()
 
     def step() -> object:
         nonlocal state
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--plans", default="T,TM,TMMM,TMMMMMMMMMMM")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--block", type=int, default=128)
+    parser.add_argument("--rows", type=int, default=16, help="streams of the int8 batch")
     out_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -168,10 +170,12 @@ def main() -> None:
         "onnx float32": onnx_stack("T", "float32", options.block),
         "onnx int4": onnx_stack("T", "int4", options.block),
     }
-    for plan in options.plans.split(","):
+    plans = options.plans.split(",")
+    for plan in plans:
         stacks[f"onnx int8 {plan}"] = onnx_stack(plan, "int8", options.block)
-    rows = []
-    for context in map(int, options.contexts.split(",")):
+    rows, contexts = [], [int(context) for context in options.contexts.split(",")]
+    many = f"{options.rows} rows"
+    for context in contexts:
         sides = {
             "transformers float32": transformers_step(torch.float32, context),
             "transformers bfloat16": transformers_step(torch.bfloat16, context),
@@ -180,9 +184,14 @@ def main() -> None:
             "floor": floor(),
         }
         sides |= {name: onnx_step(onnx, context) for name, onnx in stacks.items()}
+        if context == contexts[0]:
+            sides[many] = onnx_step(stacks[f"onnx int8 {plans[0]}"], context, options.rows)
         rows.append({"context": context, **measured(sides, options.rounds)})
         del sides
         gc.collect()
+    one, batch = rows[0][f"onnx int8 {plans[0]}"], rows[0].pop(many)
+    told = f"{many} of onnx int8 {plans[0]} at {contexts[0]}: {batch:.1f} ms a step, "
+    told += f"{options.rows * one / batch:.1f} times the tokens a second of one."
     names = [name for name in rows[0] if name != "context"]
     table = [
         [
@@ -191,8 +200,11 @@ def main() -> None:
         ]
         for name in names
     ]
-    kept = record("decode_step", PROTOCOL, rounds=options.rounds, block=options.block, rows=rows)
-    publish(kept, markdown(["step", *(f"{row['context']:,}" for row in rows)], table), options.out)
+    kept = record(
+        "decode_step", PROTOCOL, rounds=options.rounds, block=options.block, rows=rows, batch=told
+    )
+    head = ["step", *(f"{row['context']:,}" for row in rows)]
+    publish(kept, f"{markdown(head, table)}\n\n{told}", options.out)
 
 
 if __name__ == "__main__":
