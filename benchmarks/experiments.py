@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--set",
         action="append",
         default=[],
-        metavar="TABLE.KEY=VALUE",
+        metavar="KEY=VALUE",
         help="another size of it, such as distill.steps=300; may be repeated",
     )
     parser.add_argument("--threads", type=int, default=1)

@@ -127,7 +127,7 @@ def read_study(path: Path, *, smoke: bool = False, changes: Sequence[str] = ()) 
     Args:
         path: the file.
         smoke: short.
-        changes: `table.key=value` in place of what the file says, values as in TOML.
+        changes: `key=value` or `table.key=value` in place of what the file says, values as in TOML.
 
     Raises:
         UsageError: an unknown or ill-typed key.
@@ -135,14 +135,12 @@ def read_study(path: Path, *, smoke: bool = False, changes: Sequence[str] = ()) 
     try:
         given = _underscored(tomllib.loads(path.read_text(encoding="utf-8")))
         for change in changes:
-            for table, values in _underscored(tomllib.loads(change)).items():
-                given[table] = {**given.get(table, {}), **values}
+            _change(given, _underscored(tomllib.loads(change)))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read `{path}`: {error}") from error
     short = given.get("smoke", {})
     if smoke:
-        for key, value in short.items():
-            given[key] = {**given.get(key, {}), **value} if isinstance(value, Mapping) else value
+        _change(given, short)
     study = from_dict(Study, given, str(path))
     if not smoke:
         return study
@@ -163,6 +161,12 @@ def read_study(path: Path, *, smoke: bool = False, changes: Sequence[str] = ()) 
             if row.smoke
         ),
     )
+
+
+def _change(given: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Put values in the place of others; those of a table one by one."""
+    for key, value in changes.items():
+        given[key] = {**given.get(key, {}), **value} if isinstance(value, Mapping) else value
 
 
 def runs(study: Study, n_layers: int, teacher: str) -> Iterator[Run]:
