@@ -4,7 +4,6 @@ The folder is `--voices DIR`, else `voices` in `MAMTRA_HOME`, else in the user's
 this system. Knows names, files and hashes; tensors only as shapes.
 """
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from mamtra_cli.errors import (
     UsageError,
 )
 from mamtra_cli.tensor_header import read_header
+from mamtra_cli.user_folders import data_folder
 from mamtra_cli.voices.voice import (
     FOLDER,
     SUFFIX,
@@ -42,14 +42,7 @@ MADE_BY = {
 
 def library_folder(given: Path | None = None) -> Path:
     """The folder of the user's voices; it may not exist yet."""
-    if given is not None:
-        return given
-    home = os.environ.get("MAMTRA_HOME")
-    if home:
-        return Path(home) / FOLDER
-    from platformdirs import user_data_path
-
-    return user_data_path("mamtra", appauthor=False) / FOLDER
+    return data_folder(FOLDER) if given is None else given
 
 
 def check_name(name: str) -> str:

@@ -17,6 +17,7 @@ from mamtra_cli.errors import DataError, MamtraError, OutputError, PlanError, Us
 from mamtra_cli.events import Event, Note
 from mamtra_cli.recipes import ConvertRecipe, ConvertResult
 from mamtra_cli.tasks.convert import convert
+from mamtra_cli.user_folders import cache_folder
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_other_weights_and_other_data_are_other_questions(folder: Path, tmp_path
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"method": 3}'])
 def test_damaged_cache_is_told_of_and_measured_again(folder: Path, cache: Path, text: str) -> None:
-    selection_cache.cache_folder().mkdir(parents=True)
+    cache_folder(selection_cache.FOLDER).mkdir(parents=True)
     (cache / "key.json").write_text(text)
     events: list[Event] = []
     assert selection_cache.load("key", events.append) is None

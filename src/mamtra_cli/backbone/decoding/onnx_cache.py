@@ -4,10 +4,6 @@ Building one at the published size takes half a minute; reading it back a second
 are built each time. Needs the packages of the extra `onnx`.
 """
 
-import os
-from pathlib import Path
-
-import platformdirs
 from torch import nn
 
 from mamtra_cli.backbone.decoding.onnx_session import open_session
@@ -15,16 +11,11 @@ from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.hybrid import HybridStack
 from mamtra_cli.errors import MissingDependencyError, UsageError
 from mamtra_cli.publish import written_whole
+from mamtra_cli.user_folders import cache_folder
 
 FOLDER = "graphs"
 VERSION = 1  # of what `onnx_layers.build` writes
 SMALL = 50_000_000  # parameters below which a graph is not kept
-
-
-def cache_folder() -> Path:
-    """Where graphs are kept: under `MAMTRA_CACHE`, else in the user's cache folder."""
-    given = os.environ.get("MAMTRA_CACHE", "")
-    return (Path(given) if given else platformdirs.user_cache_path("mamtra")) / FOLDER
 
 
 def onnx_stack(
@@ -53,7 +44,7 @@ def onnx_stack(
     if not key or size < SMALL:
         graph = build(stack, head, QUANTISATIONS[quantisation])
         return OnnxStack(open_session(graph.SerializeToString(), threads))
-    path = cache_folder() / f"{key[:32]}-{quantisation}-{VERSION}.onnx"
+    path = cache_folder(FOLDER) / f"{key[:32]}-{quantisation}-{VERSION}.onnx"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         graph = build(stack, head, QUANTISATIONS[quantisation])

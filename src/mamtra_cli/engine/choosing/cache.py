@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import nn
 
@@ -23,15 +22,10 @@ from mamtra_cli.config import from_dict, parse_json, read_small, to_dict
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.recipes.selection import LayerSelection
+from mamtra_cli.user_folders import cache_folder
 
 VERSION = 1  # of the way scores are computed; an older file is not asked
 FOLDER = "layer-selection"
-
-
-def cache_folder() -> Path:
-    """Where choices are kept: in `MAMTRA_CACHE`, or the user's cache folder."""
-    given = os.environ.get("MAMTRA_CACHE")
-    return (Path(given) if given else platformdirs.user_cache_path("mamtra")) / FOLDER
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -52,7 +46,7 @@ def key_of(facts: Mapping[str, Any]) -> str:
 
 def load(key: str, report: Report = ignore) -> LayerSelection | None:
     """Read an earlier answer, if there is one."""
-    path = cache_folder() / f"{key}.json"
+    path = cache_folder(FOLDER) / f"{key}.json"
     try:
         data = parse_json(read_small(path))
         return replace(from_dict(LayerSelection, data, str(path)), cached=True)
@@ -66,7 +60,7 @@ def load(key: str, report: Report = ignore) -> LayerSelection | None:
 
 def save(key: str, selection: LayerSelection, report: Report = ignore) -> None:
     """Keep an answer; readers see the whole file or none."""
-    folder = cache_folder()
+    folder = cache_folder(FOLDER)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".", suffix=".json", dir=folder)

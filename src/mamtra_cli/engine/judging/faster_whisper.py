@@ -5,7 +5,6 @@ split their largest file, since an index bounds its size; the parts are joined o
 the user's, and checked. Source: Radford et al. (arXiv:2212.04356).
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from mamtra_cli.engine.judging.packaged import Source, package_folder
 from mamtra_cli.engine.judging.waves import narrow
 from mamtra_cli.errors import DataError, MissingDependencyError, ModelNotFoundError, UsageError
 from mamtra_cli.publish import written_whole
+from mamtra_cli.user_folders import cache_folder
 
 WEIGHTS = "model.bin"
 BESIDE = ("config.json", "tokenizer.json", "vocabulary.txt", "vocabulary.json")
@@ -145,8 +145,7 @@ def joined(model: Packaged, name: str) -> tuple[Path, dict[str, str]]:
         folders.append(folder)
         about |= versions
     about["identity"] = f"sha256:{model.sha256}"
-    root = Path(os.environ.get("MAMTRA_CACHE") or Path.home() / ".cache" / "mamtra")
-    target = root / "judges" / f"{name}-{model.sha256[:12]}"
+    target = cache_folder("judges") / f"{name}-{model.sha256[:12]}"
     if (target / WEIGHTS).is_file():
         return target, about
     target.mkdir(parents=True, exist_ok=True)
