@@ -67,7 +67,7 @@ def leave(error: BaseException, **options: bool) -> int:
         (LimitMissedError("it is slow"), 3),
         (KeyboardInterrupt(), 130),
         (ValueError("what"), 1),
-        (BrokenPipeError(), 1),
+        (BrokenPipeError(), 141),
         (MemoryError(), 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
@@ -270,9 +270,9 @@ def test_wrong_command_line_with_json_is_one_object(capsys: pytest.CaptureFixtur
     assert err == ""
 
 
-def test_closed_pipe_exits_1_quietly(tmp_path: Path) -> None:
+def test_closed_pipe_exits_141_quietly() -> None:
     done = mamtra("--help", stdout_closed=True)
-    assert (done.rc, done.err) == (1, "")
+    assert (done.rc, done.err) == (141, "")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import typer
 from typer.main import get_command
 
 from mamtra_cli import __version__
-from mamtra_cli.cli.console import show_error, silence_stdout, unwritable, write_line
+from mamtra_cli.cli.console import UNREAD, show_error, silence_stdout, unwritable, write_line
 from mamtra_cli.cli.help import CONTEXT, HeadedCommand, OrderedGroup
 from mamtra_cli.config import nearest
 from mamtra_cli.errors import OutputError
@@ -133,9 +133,9 @@ def main() -> None:
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except OSError:  # a closed pipe, or a full disk that was told
+    except OSError as error:  # a closed pipe, or a full disk that was told
         silence_stdout()
-        code = code or 1
+        code = code or (UNREAD if isinstance(error, BrokenPipeError) else 1)
     sys.exit(code)
 
 
@@ -161,9 +161,9 @@ def run(args: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
         code = get_command(app)(args=args, prog_name="mamtra", standalone_mode=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the latter is Click's, where it wrote the help
         silence_stdout()
-        return 1
+        return UNREAD
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except (OutputError, OSError) as error:

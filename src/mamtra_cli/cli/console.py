@@ -3,7 +3,8 @@
 The one place that prints. A command opens a `Console`, hands its `report` to a task and the
 task's result to `result`; every way out (stated failure, interruption, closed pipe, surprise)
 ends in `__exit__`. Exit codes: 0 done, 1 failed for a stated reason, 2 wrong command line,
-3 missed a limit the user set, 130 interrupted.
+3 missed a limit the user set, 130 interrupted, 141 nobody reads stdout any more (in no words, as
+other programs of a pipe).
 """
 
 import json
@@ -28,6 +29,7 @@ from mamtra_cli.events import Event
 
 REPORT = "this is a bug in mamtra: please report it with the lines above"
 INTERRUPTED = 130
+UNREAD = 141  # as a shell tells of a program that SIGPIPE ended: 128 + 13
 LONGEST = 1200  # characters of a message
 ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a batch system, a terminal that is closed
 
@@ -128,7 +130,7 @@ class Console:
             error = KeyboardInterrupt()  # code that is not Python's may raise something else for it
         if isinstance(error, BrokenPipeError):
             silence_stdout()
-            return 1
+            return UNREAD
         known = recognise(error)
         if self.verbose or known is None:
             sys.stderr.write("".join(traceback.format_exception(error)))
