@@ -47,3 +47,15 @@ Report = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """Drop an event."""
+
+
+def remembering(report: Report) -> tuple[Report, list[str]]:
+    """A report that also keeps the warnings, for a result."""
+    warnings: list[str] = []
+
+    def both(event: Event) -> None:
+        if isinstance(event, Note) and event.warning:
+            warnings.append(event.text)
+        report(event)
+
+    return both, warnings

@@ -24,8 +24,10 @@ def check_source(recipe: SynthRecipe) -> None:
     """Refuse a recipe without an output, or with two texts."""
     if not recipe.output and not recipe.play:
         raise UsageError("no output", "name a file, `-o out.wav`, or `-o -` for a pipe")
-    if recipe.input_file is not None and recipe.text:
+    if recipe.input_file and recipe.text:
         raise UsageError("a text and `--input-file` are both given", "give one of them")
+    if len(recipe.input_file) > 1 or any(map(Path.is_dir, recipe.input_file)):
+        raise UsageError("many texts become many files", "name a folder for them: `-d out`")
 
 
 def text_of(recipe: SynthRecipe) -> str:
@@ -34,7 +36,7 @@ def text_of(recipe: SynthRecipe) -> str:
     Raises:
         TextError: it is empty, and none arrives later.
     """
-    text = recipe.text if recipe.input_file is None else read_text(recipe.input_file)
+    text = read_text(recipe.input_file[0]) if recipe.input_file else recipe.text
     if not text.strip() and not recipe.text_stream:
         raise TextError("the text is empty", "give a sentence to speak")
     return text

@@ -217,8 +217,13 @@ def test_command_reads_a_pipe_and_writes_raw_samples(
         (["hi", "-i", "none.txt", "-o", "a.wav"], "both given"),
         (["hi"], "no output"),
         (["hi", "-o", "a.wav", "--retries", "-1"], "--retries"),
+        (["hi", "-o", "a.wav", "--shard", "1/2"], "`--shard` is about many lines"),
+        (["-i", "a.txt", "-i", "b.txt", "-o", "a.wav"], "many texts become many files"),
+        (["hi", "-d", "out"], "bring their own texts"),
+        (["-d", "out"], "takes lines of `--jsonl`, or files of `-i`"),
+        (["-i", "a.txt", "--jsonl", "a.jsonl", "-d", "out"], "takes lines of `--jsonl`, or"),
     ],
-    ids=["json-and-audio", "no-file", "two-texts", "no-output", "negative"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_command_refuses_what_cannot_be(
     args: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -237,14 +242,14 @@ def test_audio_is_kept_off_a_terminal(
     assert "terminal" in capsys.readouterr().err
 
 
-def test_closed_pipe_ends_quietly_with_1(model: Path) -> None:
+def test_closed_pipe_ends_quietly_with_141(model: Path) -> None:
     command = [*python(), "-m", "mamtra_cli", "synth", TEXT * 5, "-m", str(model)]
     command += ["-o", "-", "--retries", "30"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
+    assert process.returncode == 141
     assert b"Traceback" not in errors
     assert b"error" not in errors
 

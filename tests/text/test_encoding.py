@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mamtra_cli.errors import TextError, UsageError
-from mamtra_cli.text.encoding import decode, read_text
+from mamtra_cli.text.encoding import decode, parse_unbroken, read_text, unbroken
 
 TEXT = "Zoë said “no”.\n你好"
 
@@ -43,3 +43,10 @@ def test_other_encoding_is_told_with_its_conversion(tmp_path: Path, kind: str) -
 def test_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*no such file"):
         read_text(tmp_path / "letter.txt")
+
+
+def test_halves_of_a_pair_become_one_sign_or_the_sign_of_what_is_lost() -> None:
+    assert unbroken("a \ud83d\ude00, \ud83d and \udcff.") == "a \U0001f600, \ufffd and \ufffd."
+    assert parse_unbroken(r'{"\ud800": ["\\ud800", "\ud83d\ude00"]}') == {
+        "\ufffd": ["\\ud800", "\U0001f600"]
+    }

@@ -39,6 +39,7 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
       $ mamtra synth "At once." --server http://127.0.0.1:8880 --play
       $ mamtra synth -i talk.txt -o talk.mp3 --srt talk.srt --verify
       $ mamtra synth --jsonl lines.jsonl -d spoken
+      $ mamtra synth -i chapters -i table.csv --column sentence -d spoken
       $ llm Hi | mamtra synth --text-stream --raw -o - | aplay -f S16_LE -r 24000
     """
     if recipe.show_text:
@@ -48,7 +49,7 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
 
     if descriptor(Path(recipe.output)) == 1:
         recipe = replace(recipe, output=STDOUT)
-    if recipe.jsonl is not None:
+    if recipe.jsonl is not None or recipe.output_dir is not None:
         _lines(recipe, console)
         return
     if recipe.words and not console.as_json:
@@ -61,10 +62,10 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
         raise UsageError("audio does not belong on a terminal", "use a file or a pipe")
     arriving: Iterator[str] | None = None
     if recipe.text_stream:
-        if recipe.input_file is not None or recipe.text not in ("", STDIN):
+        if recipe.input_file or recipe.text not in ("", STDIN):
             raise UsageError("`--text-stream` reads stdin", "leave out the text or the file")
         arriving = read_arriving()
-    elif recipe.input_file is None and recipe.text in ("", STDIN):
+    elif not recipe.input_file and recipe.text in ("", STDIN):
         recipe = replace(recipe, text=read_stdin(wanted=recipe.text == STDIN))
     result = _run(recipe, console, arriving)
     if recipe.output == STDOUT:
@@ -91,7 +92,7 @@ def _run(recipe: SynthRecipe, console: Console, arriving: Iterator[str] | None) 
 
 def show_text(recipe: SynthRecipe, console: Console) -> None:
     """Print what would be said."""
-    if recipe.input_file is None and recipe.text in ("", STDIN):
+    if not recipe.input_file and recipe.text in ("", STDIN):
         recipe = replace(recipe, text=read_stdin(wanted=recipe.text == STDIN))
     from mamtra_cli.tasks.synth import show
 
@@ -101,11 +102,13 @@ def show_text(recipe: SynthRecipe, console: Console) -> None:
 
 
 def _lines(recipe: SynthRecipe, console: Console) -> None:
-    """Speak a file of lines; each record is a line on stdout as soon as it is there."""
-    if recipe.text or recipe.output or recipe.input_file is not None or recipe.text_stream:
+    """Speak many lines; each record is a line on stdout as soon as it is there."""
+    if recipe.text or recipe.output or recipe.text_stream:
         raise UsageError(
-            "`--jsonl` brings its own texts and outputs", "leave out text, `-o`, `-i`, streaming"
+            "many lines bring their own texts and outputs", "leave out text, `-o` and streaming"
         )
+    if (recipe.jsonl is None) == (not recipe.input_file):
+        raise UsageError("`-d` takes lines of `--jsonl`, or files of `-i`", "give one of them")
     from mamtra_cli.tasks.lines import speak_file
 
     def emit(record: LineRecord) -> None:

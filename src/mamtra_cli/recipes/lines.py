@@ -18,6 +18,7 @@ class LineRecord:
     tokens: int = 0
     attempts: int = 0
     skipped: tuple[str, ...] = ()  # signs that could not be read, with their names
+    cut: tuple[str, ...] = ()  # pieces that found no end, kept up to their longest length
     subtitles: str = ""  # relative to the output folder
     spoken: tuple[TimedPiece, ...] = ()  # with the words and their times, where they were asked for
     heard: tuple[HeardPiece, ...] = ()  # with `verify`

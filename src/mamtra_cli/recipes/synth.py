@@ -134,7 +134,7 @@ class SynthRecipe:
         bool,
         _voice(
             "Let each piece of a long text hear the one before it, for models that go on from "
-            "speech."
+            "speech (CosyVoice 2, Zonos; not mini or mini-mvc)."
         ),
     ] = False
     temperature: Annotated[
@@ -201,8 +201,14 @@ class SynthRecipe:
         ),
     ] = None
     input_file: Annotated[
-        Path | None, Knob("Read the text from a file.", "FILE", names=("--input-file", "-i"))
-    ] = None
+        tuple[Path, ...],
+        Knob(
+            "Read the text from a file; with -d each of many, repeated, a folder of .txt files, or "
+            "the rows of a .csv or .tsv.",
+            "FILE",
+            names=("--input-file", "-i"),
+        ),
+    ] = ()
     tags: Annotated[
         bool,
         _text("Obey [pause:1.5s], [voice:NAME], [[phones]] and SSML in the text.", negative=True),
@@ -244,6 +250,9 @@ class SynthRecipe:
             "FILE",
         ),
     ] = None
+    column: Annotated[
+        str, _lines("Column of a table that has the texts; others are as a line's fields.", "NAME")
+    ] = "text"
     output_dir: Annotated[
         Path | None,
         _lines("Folder for the sounds of the lines.", "DIR", names=("--output-dir", "-d")),
@@ -304,3 +313,8 @@ class SynthResult:
     device: str = ""
     spoken: tuple[TimedPiece, ...] = ()  # in order
     verified: Verified | None = None  # with `verify`
+
+
+def cut_words(text: str, tokens: int) -> str:
+    """What is told of a piece that was kept up to its longest length."""
+    return f"`{text[:40]}` found no end and was cut at {tokens} tokens"

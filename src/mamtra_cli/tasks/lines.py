@@ -5,24 +5,23 @@ its file is there. A run that is started again reads the records and makes what 
 seeds it would have had.
 """
 
-import json
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mamtra_cli.audio import AudioWriter, check_rate, choose_format
 from mamtra_cli.config import reason
-from mamtra_cli.engine.loading.light import Wishes
+from mamtra_cli.engine.loading.light import wishes_of
 from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.loading.talker import Talker
 from mamtra_cli.engine.measuring.room import check_room
+from mamtra_cli.engine.speaking.line_files import FIELDS, Wanted, read_lines
 from mamtra_cli.engine.speaking.lines import Line, LineSound, speak_lines
 from mamtra_cli.engine.speaking.options import options_of
 from mamtra_cli.engine.speaking.pieces import Listen, heard_piece
@@ -35,45 +34,28 @@ from mamtra_cli.engine.speaking.records import (
 )
 from mamtra_cli.engine.speaking.spread import spread_lines
 from mamtra_cli.engine.speaking.workshop import sound_threads
-from mamtra_cli.errors import DataError, MamtraError, OutputError, UsageError
+from mamtra_cli.errors import MamtraError, OutputError, UsageError
 from mamtra_cli.events import Advance, Note, Report, Stage, ignore
 from mamtra_cli.part import part_of
 from mamtra_cli.publish import write_whole
 from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.knob import check_heeded
 from mamtra_cli.recipes.lines import LineRecord, LinesResult
-from mamtra_cli.recipes.synth import SynthRecipe
+from mamtra_cli.recipes.synth import SynthRecipe, cut_words
 from mamtra_cli.sink import speech_tags
-from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import policy_of
-from mamtra_cli.text.subtitles import FORMATS, subtitles
+from mamtra_cli.text.subtitles import subtitles
 from mamtra_cli.text.written import read_written
 from mamtra_cli.voices.voice import Voice
 
-FIELDS = ("id", "text", "voice", "seed", "speed", "output", "subtitles")
 HEEDED = frozenset(
-    "jsonl output_dir shard rows ray workers force model part voice voices format sample_rate "
-    "speed volume sentence_silence carry temperature top_p top_k min_p greedy steps retries "
-    "on_runaway verify asr max_wer max_seconds tags lexicon on_unreadable text_rules words seed "
-    "device dtype backend quant threads".split()
+    "jsonl input_file column output_dir shard rows ray workers force model part voice voices "
+    "format sample_rate speed volume sentence_silence carry temperature top_p top_k min_p greedy "
+    "steps retries on_runaway verify asr max_wer max_seconds tags lexicon on_unreadable text_rules "
+    "words seed device dtype backend quant threads".split()
 )
 """Fields of the recipe that files of lines heed."""
-NAMES = re.compile(r"\.?results(-\d+-of-\d+)?\.jsonl(\.lock)?")  # of records
-NAME = re.compile(r"[^\w.-]+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A line of the file, checked."""
-
-    id: str
-    text: str
-    voice: str
-    seed: int
-    speed: float
-    output: str
-    subtitles: str
 
 
 def speak_file(
@@ -81,28 +63,28 @@ def speak_file(
     report: Report = ignore,
     emit: Callable[[LineRecord], None] = lambda record: None,
 ) -> LinesResult:
-    """Speak every line of `recipe.jsonl`.
+    """Speak every line of `recipe.jsonl`, or every text of `recipe.input_file`.
 
     Args:
-        recipe: the file, the folder, and how to speak.
+        recipe: files, folder, and how to speak.
         report: hears of progress and of lines that were refused.
         emit: hears each record as it is written.
 
     Raises:
-        DataError: the file is no JSON lines, or a line of it cannot be.
+        DataError: a file cannot be read as lines, or a line cannot be.
+        UsageError: an option or a file that cannot be.
         OutputError: the folder cannot be written.
         OutOfMemoryError: so many rows do not fit.
     """
-    assert recipe.jsonl is not None
     if recipe.output_dir is None:
-        raise UsageError("`--jsonl` writes many files", "name a folder for them: `-d out`")
+        raise UsageError("this writes many files", "name a folder for them: `-d out`")
     if recipe.srt is not None or recipe.vtt is not None:
         raise UsageError(
-            "`--srt` and `--vtt` name one file, and `--jsonl` has many lines",
+            "`--srt` and `--vtt` name one file, and these are many lines",
             'give lines a field: "subtitles": "a.vtt"; or add `--words`',
         )
     hint = f"leave it out: a line may say {', '.join(FIELDS)}"
-    check_heeded(recipe, HEEDED, "does not go with `--jsonl`", hint)
+    check_heeded(recipe, HEEDED, "does not go with many lines", hint)
     lexicon = None if recipe.lexicon is None else Respelling.read(recipe.lexicon)
     format = choose_format(recipe.format, "")
     part = part_of(recipe.shard)
@@ -204,6 +186,10 @@ def _speak(
                 if not one.good:
                     counts["misheard"] += 1
                     report(Note(text=f"line `{record.id}`: {one.warning}", warning=True))
+            for piece in made.pieces:
+                if piece.cut:
+                    told = cut_words(piece.text, piece.tokens)
+                    report(Note(text=f"line `{record.id}`: {told}", warning=True))
             if record.skipped:
                 signs = ", ".join(record.skipped)
                 report(Note(text=f"line `{record.id}`: left out {signs}", warning=True))
@@ -224,84 +210,9 @@ def _speak(
     )
 
 
-def read_lines(recipe: SynthRecipe, format: str) -> Iterator[Wanted]:
-    """The lines of the file, with ids of their own and outputs inside the folder."""
-    assert recipe.jsonl is not None
-    ids: set[str] = set()
-    outputs: set[str] = set()
-    for number, text in enumerate(read_text(recipe.jsonl).splitlines(), 1):
-        if not text.strip():
-            continue
-        where = f"line {number} of `{recipe.jsonl.name}`"
-        line = _line(text, where)
-        id = str(line.get("id", f"{number:06d}"))
-        output = line.get("output") or f"{NAME.sub('_', id)[:100]}.{format}"
-        subtitles = line.get("subtitles", "")
-        if id in ids:
-            raise DataError(f"{where} repeats the id `{id}`", "give every line its own")
-        ids.add(id)
-        for field, name in (("output", output), ("subtitles", subtitles)):
-            place = PurePosixPath(name)
-            if place.is_absolute() or ".." in place.parts or "\\" in name or NAMES.fullmatch(name):
-                raise DataError(
-                    f"`{field}` of {where} leads out of the folder", "name a file in it"
-                )
-            if name and name in outputs:
-                raise DataError(f"{where} repeats the {field} `{name}`", "give every line its own")
-            outputs.add(name)
-        if subtitles and PurePosixPath(subtitles).suffix[1:] not in FORMATS:
-            raise DataError(f"`subtitles` of {where} is no .srt or .vtt file")
-        yield Wanted(
-            id=id,
-            text=line["text"],
-            voice=line.get("voice", recipe.voice),
-            seed=line.get("seed", recipe.seed),
-            speed=float(line.get("speed", recipe.speed)),
-            output=output,
-            subtitles=subtitles,
-        )
-
-
-def _line(text: str, where: str) -> dict[str, Any]:
-    """One line as an object of known fields of the right kinds."""
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is no JSON", '{"text": "Hello."}') from error
-    if not isinstance(line, dict) or not isinstance(line.get("text"), str):
-        raise DataError(f"{where} has no `text`", '{"text": "Hello."}')
-    unknown = [name for name in line if name not in FIELDS]
-    if unknown:
-        known = f"known: {', '.join(FIELDS)}"
-        raise DataError(f"{where} has an unknown field `{unknown[0]}`", known)
-    kinds: dict[str, Any] = {name: str for name in ("voice", "output", "subtitles")}
-    kinds |= {"seed": int, "speed": (int, float)}
-    for name, kind in kinds.items():
-        if name in line and (isinstance(line[name], bool) or not isinstance(line[name], kind)):
-            raise DataError(f"`{name}` of {where} is of the wrong type")
-    if not 0 <= line.get("seed", 0) < 2**32 or not 0.25 <= line.get("speed", 1.0) <= 4.0:
-        raise DataError(f"seed or speed of {where} is out of range", "speed 0.25 to 4")
-    return line
-
-
 def _open(recipe: SynthRecipe, *, threads: int, report: Report = ignore) -> Talker:
     """The model, here or in a worker."""
-    wishes = Wishes(
-        device=recipe.device,
-        dtype=recipe.dtype,
-        backend=recipe.backend,
-        quant=recipe.quant,
-        threads=threads,
-        beyond=tuple(
-            name
-            for name, value in {
-                "--part": recipe.part,
-                "--verify": recipe.verify,
-                "--carry": recipe.carry,
-            }.items()
-            if value
-        ),
-    )
+    wishes = replace(wishes_of(recipe), threads=threads)
     engine = open_talker(recipe.model, wishes, files=recipe.part, report=report)
     engine.use_rules(recipe.text_rules)
     return engine
@@ -353,6 +264,7 @@ def _write(
         tokens=sum(piece.tokens for piece in made.pieces),
         attempts=sum(piece.attempts for piece in made.pieces),
         skipped=made.skipped,
+        cut=tuple(piece.text for piece in made.pieces if piece.cut),
         subtitles=line.subtitles,
         spoken=made.spoken if recipe.words else (),
         heard=tuple(heard_piece(piece) for piece in made.pieces if piece.heard is not None),

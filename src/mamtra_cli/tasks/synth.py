@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mamtra_cli.audio import RAW
-from mamtra_cli.engine.loading.light import LightEngine, Wishes
+from mamtra_cli.engine.loading.light import LightEngine, wishes_of
 from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.arrival import speak_arriving
 from mamtra_cli.engine.speaking.options import options_of
@@ -22,10 +22,10 @@ from mamtra_cli.errors import (
     OutputError,
     UsageError,
 )
-from mamtra_cli.events import Event, Note, Report, ignore
+from mamtra_cli.events import Note, Report, ignore, remembering
 from mamtra_cli.recipes.heard import HeardPiece
-from mamtra_cli.recipes.knob import check_bounds
-from mamtra_cli.recipes.synth import SynthRecipe, SynthResult, Verified
+from mamtra_cli.recipes.knob import check_bounds, check_heeded, knobs
+from mamtra_cli.recipes.synth import SynthRecipe, SynthResult, Verified, cut_words
 from mamtra_cli.recipes.times import TimedPiece
 from mamtra_cli.sink import (
     STDOUT,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mamtra_cli.voices.clip import Clip
 
 EXACT = 4  # bytes of a float32
+OF_MANY = frozenset({"column", "shard", "ray", "workers"})  # fields that only many lines heed
 MOST_TOLD = 8  # different signs of one part of a text that are told one by one
 
 
@@ -76,8 +77,9 @@ def synth(
     format = check_files(recipe)  # told before the model is loaded
     clip = None if recipe.clip is None else _read(recipe.clip, recipe.clip_text, report)
     started = time.perf_counter()
-    report, warnings = _remembering(report)
-    engine = _engine(recipe, report)
+    report, warnings = remembering(report)
+    wishes = wishes_of(recipe, *(["times of words"] if recipe.timed else []))
+    engine = open_talker(recipe.model, wishes, files=recipe.part, report=report)
     engine.use_rules(recipe.text_rules)
     sieve = Sieve(engine.front_end.unreadable, policy_of(recipe.on_unreadable))
     script = readable(script, sieve)
@@ -126,8 +128,8 @@ def synth(
                 if chunk.piece is not None:
                     pieces.append(chunk.piece)
                     if chunk.piece.cut:
-                        told = f"`{chunk.piece.text[:40]}` found no end and was cut"
-                        report(Note(text=f"{told} at {chunk.piece.tokens} tokens", warning=True))
+                        told = cut_words(chunk.piece.text, chunk.piece.tokens)
+                        report(Note(text=told, warning=True))
                     if chunk.piece.heard is not None:
                         heard.append(heard_piece(chunk.piece))
                         if not heard[-1].good:
@@ -181,26 +183,6 @@ def _verifier(recipe: SynthRecipe, engine: "Engine | LightEngine", script: Scrip
     return open_verifier(engine, asr=recipe.asr, limit=limit, texts=script.texts)
 
 
-def _engine(recipe: SynthRecipe, report: Report) -> "Engine | LightEngine":
-    """The model, on the road that serves."""
-    beyond = {
-        "--clip": recipe.clip,
-        "--part": recipe.part,
-        "times of words": recipe.timed,
-        "--verify": recipe.verify,
-        "--carry": recipe.carry,
-    }
-    wishes = Wishes(
-        device=recipe.device,
-        dtype=recipe.dtype,
-        backend=recipe.backend,
-        quant=recipe.quant,
-        threads=recipe.threads,
-        beyond=tuple(name for name, value in beyond.items() if value),
-    )
-    return open_talker(recipe.model, wishes, files=recipe.part, report=report)
-
-
 def _rows(engine: "Engine | LightEngine", recipe: SynthRecipe) -> int:
     """Pieces to speak together: many where nobody listens before the end, and where a row says in
     company what it says alone, which holds to the last bits of float32."""
@@ -249,18 +231,6 @@ def _tell(sieve: Sieve, report: Report) -> None:
         report(Note(text=f"not read: {len(told) - MOST_TOLD} more signs", warning=True))
 
 
-def _remembering(report: Report) -> tuple[Report, list[str]]:
-    """A report that also keeps the warnings, for the result."""
-    warnings: list[str] = []
-
-    def both(event: Event) -> None:
-        if isinstance(event, Note) and event.warning:
-            warnings.append(event.text)
-        report(event)
-
-    return both, warnings
-
-
 def check(recipe: SynthRecipe) -> None:
     """Refuse what cannot be, before anything is loaded."""
     check_source(recipe)
@@ -290,6 +260,8 @@ def check(recipe: SynthRecipe) -> None:
         raise UsageError("`--asr` and `--max-wer` are about hearing", "add `--verify`")
     if recipe.lookahead is not None and not recipe.stream:
         raise UsageError("`--lookahead` is about what is streamed", "add `--stream`")
+    single = knobs(SynthRecipe).keys() - OF_MANY
+    check_heeded(recipe, single, "is about many lines", "add `-d DIR`, and `--jsonl` or `-i`")
     check_bounds(recipe)
 
 

@@ -4,9 +4,11 @@ Anything else is told with the command that converts it; a guess would be read a
 """
 
 import codecs
+import json
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mamtra_cli.config import reason
 from mamtra_cli.errors import MamtraError, TextError, UsageError
@@ -37,6 +39,28 @@ def read_text(
     if len(data) > LARGEST:
         raise absent(f"`{path}` has more than {LARGEST >> 20} MB of text", "cut it into files")
     return "".join(decode([data], str(path), foreign))
+
+
+def unbroken(text: str) -> str:
+    """Return a text whose halves of UTF-16 pairs, which no file can hold, are U+FFFD.
+
+    They come of an escape in JSON (a program cut its text in the middle of an emoji), and of bytes
+    of a command line or a file name that are no UTF-8. Halves that stand together become one sign.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def parse_unbroken(text: str, **options: Any) -> Any:
+    """Return JSON as data whose every text is unbroken; `options` as of `json.loads`.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested beyond reason.
+    """
+    value = json.loads(text, **options)
+    if "\\u" in text:
+        value = json.loads(unbroken(json.dumps(value, ensure_ascii=False)), **options)
+    return value
 
 
 def encoding_of(head: bytes) -> str:

@@ -30,6 +30,7 @@ from mamtra_cli.families.measures import Request
 from mamtra_cli.families.speaker import Speaker
 from mamtra_cli.host_memory import free_host_bytes
 from mamtra_cli.ops.sampling import Sampling
+from mamtra_cli.recipes.synth import SynthRecipe
 from mamtra_cli.voices.library import library_folder
 from mamtra_cli.voices.voice import Voice, find_voice, list_voices
 
@@ -71,6 +72,24 @@ class Wishes:
         if find_spec("onnxruntime") is None:
             return "onnxruntime is not installed"
         return ""
+
+
+def wishes_of(recipe: SynthRecipe, *more: str) -> Wishes:
+    """What a recipe asks of the machine; `more` names what else only torch can do for it."""
+    beyond = {
+        "--clip": recipe.clip,
+        "--part": recipe.part,
+        "--verify": recipe.verify,
+        "--carry": recipe.carry,
+    }
+    return Wishes(
+        device=recipe.device,
+        dtype=recipe.dtype,
+        backend=recipe.backend,
+        quant=recipe.quant,
+        threads=recipe.threads,
+        beyond=(*(name for name, value in beyond.items() if value), *more),
+    )
 
 
 def light_engine(
