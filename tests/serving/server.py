@@ -1,5 +1,7 @@
-"""A real server on loopback, in a thread of the test."""
+"""A real server on loopback, in a thread of the test, and one question to it."""
 
+import http.client
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -36,3 +38,18 @@ def served(
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+def ask(
+    host: str, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, bytes, dict[str, str]]:
+    """One request over a connection of its own."""
+    connection = http.client.HTTPConnection(host, timeout=30)
+    plain = body is None or isinstance(body, bytes | Iterator)
+    data = body if plain else json.dumps(body).encode()
+    try:
+        connection.request(method, path, data, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
+    finally:
+        connection.close()

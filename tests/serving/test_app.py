@@ -21,7 +21,7 @@ pytest.importorskip("uvicorn")
 
 from tests.engine.tiny import tiny_engine, tiny_voice
 from tests.serving.fake_studio import RATE, FakeStudio
-from tests.serving.server import served
+from tests.serving.server import ask, served
 
 from mamtra_cli.engine.decoding.guards import GuardLimits
 from mamtra_cli.engine.speaking.many import EngineStudio
@@ -39,20 +39,6 @@ TEXT = "Ten signs."
 def host() -> Iterator[str]:
     with served(FakeStudio()) as address:
         yield address
-
-
-def ask(
-    host: str, method: str, path: str, body: Any = None, **headers: str
-) -> tuple[int, bytes, dict[str, str]]:
-    """One request over a connection of its own."""
-    connection = http.client.HTTPConnection(host, timeout=30)
-    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    try:
-        connection.request(method, path, data, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
-    finally:
-        connection.close()
 
 
 def speech(host: str, **fields: Any) -> tuple[int, bytes, dict[str, str]]:
@@ -104,6 +90,15 @@ def test_times_come_where_they_are_asked_for(host: str) -> None:
     data = json.loads(ask(host, "POST", "/v1/audio/speech/batch", {"items": items})[1])["data"]
     assert data[0]["pieces"][0]["words"] == piece["words"]
     assert "pieces" not in data[1]
+
+
+def test_a_voice_of_openai_is_the_first_one_here_and_the_answer_says_so(host: str) -> None:
+    status, _, headers = speech(host, voice="alloy")
+    assert (status, headers["x-voice"]) == (200, "f1")
+    assert "x-voice" not in speech(host, voice="m1")[2]
+    items = [{"input": TEXT, "voice": {"id": "nova"}}, {"input": TEXT}]
+    data = json.loads(ask(host, "POST", "/v1/audio/speech/batch", {"items": items})[1])["data"]
+    assert (data[0]["voice"], "voice" in data[1]) == ("f1", False)
 
 
 def test_a_text_is_shown_without_being_spoken(host: str) -> None:

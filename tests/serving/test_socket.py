@@ -88,16 +88,18 @@ def test_an_interruption_frees_the_studio(host: str, studio: FakeStudio) -> None
         ('{"type": "start", "format": "wma"}', "no format `wma`"),
         ('{"type": "start", "voice": "zz"}', "no voice `zz`"),
         ('{"type": "start", "speed": 1e400}', "`speed`"),
+        ('{"type": "start", "response_format": "mp3"}', "unknown field `response_format`"),
+        (b"\x00\xff", "is binary"),
     ],
 )
 def test_wrong_messages_are_told_and_the_line_stays_open(
-    host: str, message: str, words: str
+    host: str, message: str | bytes, words: str
 ) -> None:
     with connected(host) as socket:
         socket.send(message)
         assert words in until(socket, "error")[1]["message"]
-        socket.send(json.dumps({"type": "start"}))
-        until(socket, "started")
+        socket.send(json.dumps({"type": "start", "voice": "alloy"}))
+        assert until(socket, "started")[1]["voice"] == "f1"
 
 
 def test_a_key_may_stand_in_the_address() -> None:

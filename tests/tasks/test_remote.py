@@ -45,6 +45,10 @@ def test_the_sound_of_the_server_becomes_a_file_with_subtitles(host: str, tmp_pa
     assert (tmp_path / "a.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,000\nTen signs.\n\n"
 
 
+def test_a_voice_that_stands_in_is_told(host: str, tmp_path: Path) -> None:
+    assert synth_remote(recipe(host, tmp_path, voice="alloy")).voice == "f1"
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
@@ -54,7 +58,11 @@ def test_the_sound_of_the_server_becomes_a_file_with_subtitles(host: str, tmp_pa
         ({"greedy": True}, UsageError, "--greedy"),
         ({"settings": ("pitch=1",)}, UsageError, "`--set`"),
         ({"server": "ftp://a"}, UsageError, "no address"),
-        ({"server": "127.0.0.1:9"}, ServerError, "no server answers"),
+        (
+            {"server": "127.0.0.1:9"},
+            ServerError,
+            "no server answers at http://127.0.0.1:9: connection refused",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_as_here(

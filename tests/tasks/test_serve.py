@@ -17,9 +17,10 @@ from tests.command import python
 
 pytest.importorskip("uvicorn")
 
-from mamtra_cli.errors import OutputError, UsageError
+from mamtra_cli.errors import AudioError, OutputError, UsageError
 from mamtra_cli.recipes.serve import ServeRecipe
-from mamtra_cli.tasks.serve import serve
+from mamtra_cli.recipes.voice import VoiceAddRecipe
+from mamtra_cli.tasks.serve import _new_voice, serve
 
 
 def test_other_machines_need_a_key() -> None:
@@ -34,6 +35,15 @@ def test_a_taken_port_is_told_before_anything_is_loaded() -> None:
         port = line.getsockname()[1]
         with pytest.raises(OutputError, match=f"127.0.0.1:{port}"):
             serve(ServeRecipe(model="nowhere", port=port))
+
+
+def test_a_refused_recording_is_not_called_by_its_place_on_the_server() -> None:
+    def refuse(asked: VoiceAddRecipe) -> Any:
+        assert asked.clip.read_bytes() == b"bytes"
+        raise AudioError(f"`{asked.clip}` is clipped")
+
+    with pytest.raises(AudioError, match=r"^the recording is clipped"):
+        _new_voice(refuse, ServeRecipe(), "ann", b"bytes", "", "Ann agreed.")
 
 
 @contextlib.contextmanager

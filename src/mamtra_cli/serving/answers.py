@@ -1,6 +1,10 @@
-"""Errors as answers: a status, JSON with a message and a hint, and when to come back."""
+"""What answers hold: errors as a status and JSON, pieces as they are told, batches as archives."""
 
+import base64
+import io
+import json
 import logging
+import zipfile
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -77,7 +81,21 @@ def piece_words(event: Spoken) -> dict[str, Any]:
         "tokens": event.tokens,
         "attempts": event.attempts,
         "rejected": list(event.rejected),
+        "cut": event.cut,
     }
+
+
+def zipped(entries: list[dict[str, Any]]) -> bytes:
+    """The sounds of a batch as files named by their number, and what was said of each."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
+        for entry in entries:
+            if "audio" in entry:
+                name = f"{entry['index']:05d}.{entry['format']}"
+                archive.writestr(name, base64.b64decode(entry.pop("audio")))
+                entry["file"] = name
+        archive.writestr("results.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
+    return memory.getvalue()
 
 
 def told(error: Exception) -> JSONResponse:

@@ -7,9 +7,7 @@ a caller that leaves is forgotten at once. Every error is JSON with a message an
 import asyncio
 import base64
 import hmac
-import io
 import json
-import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,9 +17,11 @@ from typing import Any
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import Message
 
 from mamtra_cli import __version__
 from mamtra_cli.config import to_dict
@@ -35,6 +35,7 @@ from mamtra_cli.serving.answers import (
     error_words,
     piece_words,
     told,
+    zipped,
 )
 from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
@@ -44,7 +45,7 @@ from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, re
 from mamtra_cli.serving.socket import speech_socket
 from mamtra_cli.sink import speech_tags
 
-OPEN = ("/healthz",)  # answered without a key
+MOST_FIELD = 64_000  # bytes of a field of a form, beside its recording
 AddVoice = Callable[[str, bytes, str, str], Awaitable[dict[str, Any]]]
 
 
@@ -98,7 +99,7 @@ def make_app(desk: Desk, metrics: Metrics, settings: Settings) -> Starlette:
         WebSocketRoute("/v1/audio/speech/stream", face.socket),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
-    for kind in (MamtraError, Exception, 404, 405):
+    for kind in (MamtraError, HTTPException, Exception):
         app.add_exception_handler(kind, face.failed)
     return app
 
@@ -157,24 +158,27 @@ class _Face:
                 "this server makes no voices",
                 "start it with --allow-voices",
             )
-        _announced(request, self.settings.max_clip)
-        form = await request.form(max_files=1, max_fields=8, max_part_size=self.settings.max_clip)
-        clip = form.get("audio_sample") or form.get("clip") or form.get("file")
-        if clip is None or isinstance(clip, str):
-            raise UsageError(
-                "the form has no recording", "curl -F audio_sample=@clip.wav -F name=NAME ..."
-            )
-        data = await clip.read(self.settings.max_clip + 1)
-        if len(data) > self.settings.max_clip:
-            raise TooLargeError(self.settings.max_clip)
-        words = {name: str(form.get(name) or "") for name in ("name", "ref_text", "consent")}
+        body = await _body(request, self.settings.max_clip)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        bounded = Request(request.scope, receive)  # forms are read to their end, however far
+        async with bounded.form(max_files=1, max_fields=8, max_part_size=MOST_FIELD) as form:
+            clip = form.get("audio_sample") or form.get("clip") or form.get("file")
+            if clip is None or isinstance(clip, str):
+                raise UsageError(
+                    "the form has no recording", "curl -F audio_sample=@clip.wav -F name=NAME ..."
+                )
+            data = await clip.read()
+            words = {name: str(form.get(name) or "") for name in ("name", "ref_text", "consent")}
         made = await make(words["name"], data, words["ref_text"], words["consent"])
         return JSONResponse(made, status_code=201)
 
     async def speech(self, request: Request) -> Response:
         """Speak a text, as bytes while they are made or as events."""
         self._check_key(request)
-        asked = read_speech(read_json(await self._body(request)), most=self.settings.max_characters)
+        asked = read_speech(await self._json(request), most=self.settings.max_characters)
         encoder, rate = await self._encoder(asked)
         try:
             visit = await self.desk.visit(asked.order)
@@ -196,13 +200,15 @@ class _Face:
         made = _sse(visit, first, events, encoder) if sse else _bytes(visit, first, events, encoder)
         self.metrics.answered("speech", 200)
         headers = {"X-Sample-Rate": str(rate), "Cache-Control": "no-store"}
+        if visit.order.voice != asked.order.voice:
+            headers["X-Voice"] = visit.order.voice
         media = "text/event-stream" if sse else MEDIA[asked.format]
         return SoundResponse(made, media_type=media, headers=headers)
 
     async def reading(self, request: Request) -> Response:
         """The words and phones that would be said for a text."""
         self._check_key(request)
-        asked = read_speech(read_json(await self._body(request)), most=self.settings.max_characters)
+        asked = read_speech(await self._json(request), most=self.settings.max_characters)
         found = await self.desk.ask(lambda studio: studio.read(asked.order))
         self.metrics.answered("reading", 200)
         return JSONResponse(to_dict(found))
@@ -210,7 +216,7 @@ class _Face:
     async def batch(self, request: Request) -> Response:
         """Speak many texts: JSON with the sounds in base64, or a zip where it is accepted."""
         self._check_key(request)
-        items = read_batch(read_json(await self._body(request)), most=self.settings.max_characters)
+        items = read_batch(await self._json(request), most=self.settings.max_characters)
         results = [await self._item(number, item) for number, item in enumerate(items)]
         # All are under way together.
         try:
@@ -221,7 +227,7 @@ class _Face:
         self.metrics.answered("batch", 200)
         if "application/zip" not in request.headers.get("accept", ""):
             return JSONResponse({"object": "list", "data": entries})
-        packed = await run_in_threadpool(_zipped, entries)
+        packed = await run_in_threadpool(zipped, entries)
         return Response(packed, media_type="application/zip")
 
     async def socket(self, socket: Any) -> None:
@@ -264,9 +270,11 @@ class _Face:
 
         async def spoken() -> dict[str, Any]:
             parts, pieces, seconds = [], [], 0.0
+            skipped: list[str] = []
             try:
                 async for event in visit:
                     seconds = event.seconds
+                    skipped += event.skipped
                     if event.text is not None:
                         pieces.append(piece_words(event))
                     if event.audio is not None:
@@ -281,6 +289,10 @@ class _Face:
             facts: dict[str, Any] = {"seconds": round(seconds, 3), "sample_rate": rate}
             if wanted.order.words:
                 facts["pieces"] = pieces
+            if skipped:
+                facts["skipped"] = skipped
+            if visit.order.voice != wanted.order.voice:
+                facts["voice"] = visit.order.voice
             return {"index": number, "format": wanted.format, **facts, "audio": audio}
 
         return spoken
@@ -296,17 +308,8 @@ class _Face:
         tags = speech_tags(name, asked.order.voice, asked.order.seed)
         return open_encoder(asked.format, rate, tags), rate
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, never more of it than is allowed."""
-        most = self.settings.max_body
-        _announced(request, most)
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > most:
-                raise TooLargeError(most)
-            parts.append(part)
-        return b"".join(parts)
+    async def _json(self, request: Request) -> Any:
+        return read_json(await _body(request, self.settings.max_body))
 
     def _check_key(self, request: Request) -> None:
         if not self._allowed(request.headers.get("authorization", "")):
@@ -317,11 +320,18 @@ class _Face:
         return not key or hmac.compare_digest(header.encode(), f"Bearer {key}".encode())
 
 
-def _announced(request: Request, most: int) -> None:
-    """Refuse a body that says it is too large before any of it is read."""
+async def _body(request: Request, most: int) -> bytes:
+    """The body, never more of it than is allowed; one that says it is larger is not read."""
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise TooLargeError(most)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise TooLargeError(most)
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def _bytes(
@@ -376,16 +386,3 @@ async def _audio(first: Spoken, events: AsyncIterator[Spoken]) -> AsyncIterator[
 
 def _event(**fields: Any) -> str:
     return f"data: {json.dumps(fields)}\n\n"
-
-
-def _zipped(entries: list[dict[str, Any]]) -> bytes:
-    """The sounds of a batch as files named by their number, and what was said of each."""
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
-        for entry in entries:
-            if "audio" in entry:
-                name = f"{entry['index']:05d}.{entry['format']}"
-                archive.writestr(name, base64.b64decode(entry.pop("audio")))
-                entry["file"] = name
-        archive.writestr("results.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
-    return memory.getvalue()

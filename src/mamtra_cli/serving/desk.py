@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from mamtra_cli.engine.speaking.studio import Order, Spoken, Studio
 from mamtra_cli.errors import MamtraError
 from mamtra_cli.serving.metrics import Metrics
+from mamtra_cli.serving.requests import placed
 
 log = logging.getLogger(__name__)
 IDLE_TICK = 0.25  # seconds between looks at the clock of a studio with nothing to do
@@ -153,7 +154,7 @@ class Desk:
         self._refuse_when_full()
         checked = await self.ask(lambda studio: _checked(studio, order))
         assert isinstance(checked, tuple)
-        expected, need = checked
+        order, expected, need = checked
         loop = asyncio.get_running_loop()
         visit = Visit(desk=self, order=order, expected=expected, need=need, loop=loop)
         with self._lock:
@@ -373,9 +374,10 @@ class Desk:
         return True
 
 
-def _checked(studio: Studio, order: Order) -> tuple[float, int]:
+def _checked(studio: Studio, order: Order) -> tuple[Order, float, int]:
+    order = placed(order, studio.voices())
     expected = studio.check(order)
-    return expected, studio.bytes_of(expected)
+    return order, expected, studio.bytes_of(expected)
 
 
 def _internal(error: Exception) -> MamtraError:

@@ -5,15 +5,16 @@ what a text may ask for: `tags`, `lexicon`, `on_unreadable`, `timestamps`, `whol
 Nothing in a body is ever used as a path.
 """
 
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from mamtra_cli.config import nearest
 from mamtra_cli.engine.speaking.studio import Order
 from mamtra_cli.errors import DataError, UsageError
 from mamtra_cli.serving.encoding import MEDIA
+from mamtra_cli.text.encoding import parse_unbroken
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.signs import OnUnreadable
 
@@ -33,6 +34,10 @@ FIELDS = {
     "timestamps": bool,
     "whole": bool,
 }
+STAND_INS = frozenset(
+    "alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split()
+)
+"""Voices of OpenAI, which many clients ask for and cannot be told otherwise."""
 STREAM_FORMATS = ("audio", "sse")
 MOST_ITEMS = 256
 MOST_WORDS = 2000  # of a lexicon
@@ -63,7 +68,7 @@ def read_json(body: bytes) -> Any:
         UsageError: it is none, or nested beyond reason.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        return parse_unbroken(body.decode("utf-8"), parse_constant=_no_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UsageError(
             "the body is no JSON in UTF-8",
@@ -147,6 +152,13 @@ def order_fields(given: dict[str, Any], where: str) -> dict[str, Any]:
         "words": given.get("timestamps", False),
         "whole": given.get("whole", False),
     }
+
+
+def placed(order: Order, voices: Sequence[str]) -> Order:
+    """The order by a voice that is here, where it asks for one of OpenAI's that is not."""
+    if not voices or order.voice not in STAND_INS or order.voice in voices:
+        return order
+    return replace(order, voice=voices[0])
 
 
 def _lexicon(value: str | dict[str, Any] | None, where: str) -> Respelling | None:

@@ -19,6 +19,10 @@ from mamtra_cli.serving.requests import FIELDS, check_kind, order_fields, read_j
 
 POLICY, TOO_BIG = 1008, 1009
 MOST_MESSAGE = 65_536
+OWN = ("type", "format")
+SPOKEN = tuple(
+    name for name in FIELDS if name not in ("model", "input", "response_format", "stream_format")
+)
 STREAMED = ("pcm", "wav", "mp3", "opus", "flac", "aac")
 
 
@@ -57,8 +61,11 @@ async def _utterance(socket: WebSocket, desk: Desk, most: int) -> bool:
             if kind == "start" and visit is None:
                 visit, encoder = await _begin(desk, message)
                 rate: Any = await desk.ask(lambda studio: studio.sample_rate)
-                facts = {"type": "started", "sample_rate": rate}
-                await socket.send_json({**facts, "format": message.get("format", "pcm")})
+                facts: dict[str, Any] = {"type": "started", "sample_rate": rate}
+                facts |= {"format": message.get("format", "pcm")}
+                if visit.order.voice != message.get("voice", ""):
+                    facts |= {"voice": visit.order.voice}
+                await socket.send_json(facts)
                 speaking = asyncio.create_task(_speak(socket, visit, encoder))
             elif kind == "text" and visit is not None:
                 text = message.get("text")
@@ -93,7 +100,12 @@ async def _utterance(socket: WebSocket, desk: Desk, most: int) -> bool:
 
 async def _message(socket: WebSocket) -> dict[str, Any]:
     """The next message as an object."""
-    text = await socket.receive_text()
+    received = await socket.receive()
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(received["code"], received.get("reason"))
+    text = received.get("text")
+    if text is None:
+        raise UsageError("a message is binary", 'send text: {"type": "start"}')
     if len(text) > MOST_MESSAGE:
         raise UsageError(f"a message of {len(text):,} characters", f"at most {MOST_MESSAGE:,}")
     value = read_json(text.encode("utf-8", "surrogatepass"))
@@ -107,9 +119,13 @@ async def _begin(desk: Desk, message: dict[str, Any]) -> tuple[Visit, StreamEnco
     format = message.get("format", "pcm")
     if format not in STREAMED or format not in MEDIA:
         raise UsageError(f"no format `{str(format)[:40]}`", f"one of: {', '.join(STREAMED)}")
-    given = {name: message[name] for name in FIELDS if message.get(name) is not None}
+    given = {name: value for name, value in message.items() if name not in OWN}
     for name, value in given.items():
+        if name not in SPOKEN:
+            known = ", ".join(("format", *SPOKEN))
+            raise UsageError(f"the start has an unknown field `{name[:40]}`", f"known: {known}")
         check_kind(name, value, "the start")
+    given = {name: value for name, value in given.items() if value is not None}
     rate: Any = await desk.ask(lambda studio: studio.sample_rate)
     check_stream_format(format, rate)
     visit = await desk.visit(Order(text=None, **order_fields(given, "the start")))

@@ -18,10 +18,11 @@ from urllib.request import ProxyHandler, Request, build_opener
 import numpy as np
 
 from mamtra_cli import errors
+from mamtra_cli.config import reason
 from mamtra_cli.errors import MamtraError, ServerError, UsageError
-from mamtra_cli.events import Note, Report, Stage, ignore
+from mamtra_cli.events import Note, Report, Stage, ignore, remembering
 from mamtra_cli.recipes.knob import check_bounds, check_heeded
-from mamtra_cli.recipes.synth import SynthRecipe, SynthResult
+from mamtra_cli.recipes.synth import SynthRecipe, SynthResult, cut_words
 from mamtra_cli.recipes.times import TimedPiece, TimedWord
 from mamtra_cli.sink import check_files, check_source, sound_sink, text_of, write_subtitles
 from mamtra_cli.text.encoding import read_text
@@ -43,6 +44,7 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         MamtraError: what the server refused, as if it had been refused here.
     """
     check(recipe)
+    report, warnings = remembering(report)
     text = text_of(recipe)
     format = check_files(recipe)
     server = Server(recipe.server)
@@ -52,7 +54,8 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
     voice = recipe.voice or (voices[0]["name"] if voices else "")
     report(Stage(name="speaking", detail=recipe.server))
     events = server.speak(_order(recipe, text))
-    rate = next(events)["rate"]
+    begun = next(events)
+    rate, voice = begun["rate"], begun["voice"] or voice
     first: float | None = None
     samples = 0
     spoken: list[TimedPiece] = []
@@ -67,6 +70,8 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
                 samples += len(sound)
             elif event["type"] == "speech.piece":
                 made.append(event)
+                if event.get("cut"):
+                    report(Note(text=cut_words(event["text"], event["tokens"]), warning=True))
                 spoken.append(_piece(event))
             elif event["type"] == "speech.skipped":
                 skipped += event["signs"]
@@ -93,6 +98,7 @@ def synth_remote(recipe: SynthRecipe, report: Report = ignore) -> SynthResult:
         rtf=(ended - started) / seconds if seconds else 0.0,
         rejected=tuple(cause for piece in made for cause in piece["rejected"]),
         skipped=tuple({"sign": sign, "name": "", "sentence": ""} for sign in skipped),
+        warnings=tuple(warnings),
         device=recipe.server,
         spoken=tuple(spoken),
     )
@@ -159,9 +165,10 @@ class Server:
             return json.load(answer)
 
     def speak(self, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The rate as the first event, then those of the speech."""
+        """The rate, and the voice if it is another, in a first event; then those of the speech."""
         with self._request("/v1/audio/speech", json.dumps(order).encode()) as answer:
-            yield {"rate": int(answer.headers["X-Sample-Rate"])}
+            told = answer.headers
+            yield {"rate": int(told["X-Sample-Rate"]), "voice": told.get("X-Voice", "")}
             for line in answer:
                 if line.startswith(b"data: "):
                     yield json.loads(line[6:])
@@ -176,7 +183,7 @@ class Server:
             raise self._refused(error.code, told) from None
         except (OSError, HTTPException, ValueError) as error:
             raise ServerError(
-                f"no server answers at {self._url}: {getattr(error, 'reason', error)}",
+                f"no server answers at {self._url}: {_cause(error)}",
                 "start one: mamtra serve",
             ) from error
 
@@ -185,6 +192,12 @@ class Server:
             return _error(json.loads(told)["error"])
         except (ValueError, KeyError, TypeError):
             return ServerError(f"{self._url} answers {status}, not as a server of mamtra does")
+
+
+def _cause(error: Exception) -> str:
+    """Why a request failed, in a few words."""
+    inner = getattr(error, "reason", error)
+    return reason(inner) if isinstance(inner, Exception) else str(inner)
 
 
 def _error(told: dict[str, Any]) -> MamtraError:

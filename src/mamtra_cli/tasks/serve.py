@@ -15,7 +15,7 @@ from mamtra_cli.engine.loading.light import Wishes
 from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.many import EngineStudio
 from mamtra_cli.engine.speaking.workshop import sound_threads
-from mamtra_cli.errors import MissingDependencyError, OutputError, UsageError
+from mamtra_cli.errors import AudioError, MissingDependencyError, OutputError, UsageError
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.serve import LOOPBACK, ServeRecipe, ServeResult, ServeStart
@@ -24,6 +24,7 @@ from mamtra_cli.recipes.voice import VoiceAddRecipe, VoiceAddResult
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+SENT = "the recording"
 MakeVoice = Callable[[VoiceAddRecipe], VoiceAddResult]
 
 
@@ -178,15 +179,18 @@ def _new_voice(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip"
         path.write_bytes(clip)
-        made = make(
-            VoiceAddRecipe(
-                name=name,
-                clip=path,
-                text=transcript,
-                consent=consent,
-                model=recipe.model,
-                voices=recipe.voices,
-                device=recipe.device,
-            )
+        asked = VoiceAddRecipe(
+            name=name,
+            clip=path,
+            text=transcript,
+            consent=consent,
+            model=recipe.model,
+            voices=recipe.voices,
+            device=recipe.device,
         )
-    return {"id": made.voice.name, "name": made.voice.name, "advice": list(made.advice)}
+        try:
+            made = make(asked)
+        except AudioError as error:  # its file here is no business of a caller
+            raise AudioError(error.message.replace(f"`{path}`", SENT), error.hint) from error
+    advice = [line.replace(f"`{path}`", SENT) for line in made.advice]
+    return {"id": made.voice.name, "name": made.voice.name, "advice": advice}

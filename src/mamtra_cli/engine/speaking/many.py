@@ -275,6 +275,7 @@ class EngineStudio:
             tokens=piece.tokens,
             attempts=piece.attempts,
             rejected=piece.rejected,
+            cut=piece.cut,
         )
 
     def _last(self, id: int, error: MamtraError | None) -> Spoken:

@@ -62,7 +62,7 @@ class Spoken:
         words: of that piece, with their seconds in the whole utterance; none where nobody asked or
             the model cannot tell.
         start: seconds in the whole utterance at which that piece begins, after its pause.
-        tokens, attempts, rejected: how that piece was made.
+        tokens, attempts, rejected, cut: how that piece was made; see `pieces.PieceReport`.
         seconds: of speech so far.
         skipped: signs that could not be read.
         done: nothing follows.
@@ -77,6 +77,7 @@ class Spoken:
     tokens: int = 0
     attempts: int = 0
     rejected: Sequence[str] = ()
+    cut: bool = False
     seconds: float = 0.0
     skipped: Sequence[str] = ()
     done: bool = False
