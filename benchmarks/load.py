@@ -2,7 +2,9 @@
 
 Starts `mamtra serve` on a free port of this machine, speaks to it one caller at a time, then with
 many at once: sentences of mixed lengths, some callers that hang up in the middle, some that send
-rubbish. Nothing may fail but requests refused with 429 or 503. Prints JSON, then Markdown.
+rubbish. Nothing may fail but requests refused with 429 or 503. Memory is that of the last minute
+over that of the first (of thirds of the time, where it is shorter). Prints JSON, then Markdown; the
+exit code is 1 where a goal below was missed.
 
     python benchmarks/load.py --clients 32 --seconds 180
 """
@@ -32,6 +34,9 @@ PROTOCOL = (
     "`mamtra serve` on loopback, sentences of mixed lengths, one caller at a time and then many at "
     "once, some of whom hang up or send rubbish."
 )
+GAIN, GROWTH, FREED = 2.5, 0.05, 0.3
+"""Goals: sound a second over that of one at a time, growth of memory, seconds to a free row."""
+LOOK = 2.0  # seconds between looks at the memory
 GARBAGE = (b"{", b"[]", b'{"input": 3}', b'{"input": "a", "speed": 99}', b"\xff" * 50)
 
 
@@ -135,7 +140,7 @@ def run(host: str, clients: int, seconds: float, wild: bool) -> tuple[Tally, flo
     return tally, time.monotonic() - start
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--clients", type=int, default=32)
@@ -168,7 +173,7 @@ def main() -> None:
         over = threading.Event()
 
         def watch() -> None:
-            while not over.wait(2.0):
+            while not over.wait(LOOK):
                 memory.append(resident(server.pid))
 
         watcher = threading.Thread(target=watch)
@@ -179,8 +184,8 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait(60)
-    third = max(1, len(memory) // 3)
-    early, late = statistics.median(memory[:third]), statistics.median(memory[-third:])
+    span = max(1, min(len(memory) // 3, round(60 / LOOK)))
+    early, late = statistics.median(memory[:span]), statistics.median(memory[-span:])
     speed = {"alone": alone.audio / alone_seconds, "together": many.audio / many_seconds}
     quantiles = statistics.quantiles(many.first, n=20) if len(many.first) > 1 else [0.0] * 19
     result = {
@@ -197,9 +202,16 @@ def main() -> None:
         "cancel_to_free_row_p50": round(statistics.median(freed or [0.0]), 3),
         "cancel_to_free_row_most": round(max(freed, default=0.0), 3),
         "failures": Counter(many.failures),
-        "memory_first_third": early,
-        "memory_last_third": late,
+        "memory_span_seconds": round(span * LOOK),
+        "memory_first": early,
+        "memory_last": late,
         "memory_growth": round(late / early - 1, 4) if early else 0.0,
+    }
+    goals = {
+        "nothing fails but 429 and 503": not many.failures,
+        f"{GAIN} times the sound of one at a time": result["gain"] >= GAIN,
+        f"memory within {GROWTH:.0%}": abs(result["memory_growth"]) <= GROWTH,
+        f"a free row within {FREED} s": result["cancel_to_free_row_most"] < FREED,
     }
     first = [result["first_audio_alone"], quantiles[9]]
     table = [
@@ -208,15 +220,24 @@ def main() -> None:
         ["first sound, 95th, s", None, quantiles[18]],
         ["hung up to free row, median, s", statistics.median(freed or [0.0]), None],
         ["hung up to free row, most, s", max(freed, default=0.0), None],
-        ["memory, last third over first, %", None, 100 * result["memory_growth"]],
+        [f"memory, last {span * LOOK:.0f} s over first, %", None, 100 * result["memory_growth"]],
+        ["sound over that of one at a time", None, result["gain"]],
         ["failures", None, len(many.failures)],
+        ["answered, refused, hung up", None, told(many)],
     ]
-    publish(
-        record("load", PROTOCOL, **result),
-        markdown(["", "alone", "together"], table),
-        options.out,
+    text = markdown(["", "alone", "together"], table)
+    text += "\n\n" + "\n".join(
+        f"- {goal}: {'met' if met else 'MISSED'}" for goal, met in goals.items()
     )
+    publish(record("load", PROTOCOL, goals=goals, **result), text, options.out)
+    return 0 if all(goals.values()) else 1
+
+
+def told(tally: Tally) -> str:
+    """What became of the requests, by status."""
+    by_status = ", ".join(f"{status}: {count}" for status, count in sorted(tally.statuses.items()))
+    return f"{by_status}, hung up: {tally.hung_up}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
