@@ -4,6 +4,7 @@ MP3 and Opus go out as they are made. FLAC is held back until it is whole: its h
 it is, and readers that trust it fail on a stream. Knows no HTTP.
 """
 
+import contextlib
 import io
 import shutil
 import subprocess
@@ -188,13 +189,17 @@ class _Ffmpeg:
     def finish(self) -> bytes:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._reader.join()
-        self._process.wait()
+        self._end()
         return self._new()
 
     def abandon(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        self._reader.join()
+        with contextlib.suppress(BrokenPipeError), self._process:
+            pass  # waits, and closes the pipes
 
     def _new(self) -> bytes:
         parts = []
