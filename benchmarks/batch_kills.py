@@ -1,12 +1,13 @@
 """A file of many lines killed again and again: is every line spoken once, and as in one go?
 
-    python -m benchmarks.batch_kills --lines 10000 --kills 10
+    python -m benchmarks.batch_kills --lines 10000 --kills 10 --work work/kills
 
 One run of `mamtra synth --jsonl` is left alone, another is killed with signal 9 at random places
 and started again each time. Both must hold a record and a file for every line, and the same bytes.
 The claim is about the machinery of batches, not about a model: this one is tiny and random, with
 the cheaper vocoder (`tests/tiny_model.py`), and a line is one number. Its noise is refused more
-often than speech: new attempts are tried as well.
+often than speech: new attempts are tried as well. The same command with the same `--work` goes on
+where it was stopped.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,9 +59,12 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, help="folder to keep; thrown away without it")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = campaign(Path(folder), asked.lines, asked.kills, asked.seed)
+    with tempfile.TemporaryDirectory() as thrown_away:
+        folder = asked.work or Path(thrown_away)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = campaign(folder, asked.lines, asked.kills, asked.seed)
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
     return 0 if found.once == found.equal == found.lines else 1
 
@@ -67,7 +72,7 @@ def main() -> int:
 def campaign(
     folder: Path, lines: int, kills: int, seed: int, python: Sequence[str] = (sys.executable,)
 ) -> Found:
-    """Run one file of lines whole and killed, in a folder, and compare.
+    """Run one file of lines whole and killed, in a folder, and compare; goes on where it was.
 
     Args:
         folder: where the runs write.
@@ -76,8 +81,10 @@ def campaign(
         seed: of the lines and of the moments of the kills.
         python: the words that start a `python`.
     """
-    source = folder / "lines.jsonl"
-    model = write_tiny_model(folder / "model", layers=2, source_filter=True)
+    source, model = folder / "lines.jsonl", folder / "model"
+    if not model.exists():
+        write_tiny_model(model, layers=2, source_filter=True)
+    progress = Progress(folder / "progress.json")
     source.write_text("".join(f"{json.dumps(line)}\n" for line in lines_of(lines, seed)))
     command = [*python, "-m", "mamtra_cli", "synth", "--quiet", "--jsonl", str(source)]
     command += [
@@ -91,27 +98,51 @@ def campaign(
         "1",
         "--output-dir",
     ]
-    started = time.monotonic()
-    to_the_end([*command, str(folder / "whole")])
-    whole = time.monotonic() - started
+    with progress.timed("whole_seconds"):
+        to_the_end([*command, str(folder / "whole")])
     draws = random.Random(seed)
     places = sorted(draws.sample(range(1, lines), kills))
-    started = time.monotonic()
-    hit = sum(killed_at([*command, str(folder / "killed")], place, draws) for place in places)
-    to_the_end([*command, str(folder / "killed")])
-    took = time.monotonic() - started
+    for place in places[int(progress.told["tries"]) :]:
+        with progress.timed("killed_seconds"):
+            hit = killed_at([*command, str(folder / "killed")], place, draws)
+        progress.add(tries=1, kills=int(hit))
+    with progress.timed("killed_seconds"):
+        to_the_end([*command, str(folder / "killed")])
     one, many = records(folder / "whole"), records(folder / "killed")
     once = [id for id, found in many.items() if len(found) == 1]
     equal = [id for id in once if same(folder, one[id], many[id])]
     return Found(
         lines=lines,
-        kills=hit,
+        kills=int(progress.told["kills"]),
         once=len(once),
         equal=len(equal),
         differ=tuple(sorted(set(one) - set(equal))[:10]),
-        whole_seconds=round(whole, 1),
-        killed_seconds=round(took, 1),
+        whole_seconds=round(progress.told["whole_seconds"], 1),
+        killed_seconds=round(progress.told["killed_seconds"], 1),
     )
+
+
+class Progress:
+    """What was done so far, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told = dict.fromkeys(("whole_seconds", "killed_seconds", "tries", "kills"), 0.0)
+        if path.is_file():
+            self.told |= json.loads(path.read_text())
+
+    def add(self, **more: float) -> None:
+        """Add numbers, and keep them."""
+        for name, value in more.items():
+            self.told[name] += value
+        self.path.write_text(json.dumps(self.told))
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds of a block."""
+        started = time.monotonic()
+        yield
+        self.add(**{name: time.monotonic() - started})
 
 
 def lines_of(count: int, seed: int) -> Iterator[dict[str, object]]:

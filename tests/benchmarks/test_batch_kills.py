@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.batch_kills import campaign, lines_of
+from benchmarks.batch_kills import Progress, campaign, lines_of
 from tests.command import python
 
 
@@ -16,3 +16,12 @@ def test_lines_are_the_same_again_and_all_different_in_seed() -> None:
     lines = list(lines_of(50, 3))
     assert lines == list(lines_of(50, 3))
     assert len({line["seed"] for line in lines}) == 50
+
+
+def test_what_was_done_is_kept(tmp_path: Path) -> None:
+    first = Progress(tmp_path / "progress.json")
+    with first.timed("whole_seconds"):
+        first.add(tries=1, kills=1)
+    again = Progress(tmp_path / "progress.json")
+    assert again.told == first.told
+    assert (again.told["tries"], again.told["whole_seconds"] > 0) == (1, True)

@@ -330,6 +330,12 @@ def test_a_key_is_asked_for() -> None:
         assert status == 200
 
 
+def test_a_warm_server_has_spoken_before_the_first_caller() -> None:
+    studio = FakeStudio()
+    with served(studio, settings=Settings(warmup=True, patience=1.0)):
+        assert (studio.count, studio.inside) == (1, {})
+
+
 def test_an_idle_model_is_let_go_and_comes_back() -> None:
     with served(FakeStudio(), Limits(idle_unload=0.3)) as host:
         assert speech(host)[0] == 200
