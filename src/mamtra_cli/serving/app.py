@@ -41,7 +41,13 @@ from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.leaving import GONE, unless_gone
 from mamtra_cli.serving.metrics import Metrics
-from mamtra_cli.serving.requests import SpeechRequest, read_batch, read_json, read_speech
+from mamtra_cli.serving.requests import (
+    SpeechRequest,
+    placed,
+    read_batch,
+    read_json,
+    read_speech,
+)
 from mamtra_cli.serving.socket import speech_socket
 from mamtra_cli.sink import speech_tags
 
@@ -298,14 +304,16 @@ class _Face:
         return spoken
 
     async def _encoder(self, asked: SpeechRequest) -> tuple[StreamEncoder, int]:
-        facts: Any = await self.desk.ask(lambda studio: (studio.name, studio.sample_rate))
-        name, rate = facts
+        facts: Any = await self.desk.ask(
+            lambda studio: (studio.name, studio.sample_rate, placed(asked.order, studio.voices))
+        )
+        name, rate, order = facts
         if asked.model not in ("", name, "tts-1", "tts-1-hd", "gpt-4o-mini-tts"):
             raise ModelNotFoundError(
                 f"no model `{asked.model[:60]}` here", f"this server speaks with `{name}`"
             )
         check_stream_format(asked.format, rate)
-        tags = speech_tags(name, asked.order.voice, asked.order.seed)
+        tags = speech_tags(name, order.voice, order.seed)
         return open_encoder(asked.format, rate, tags), rate
 
     async def _json(self, request: Request) -> Any:

@@ -375,7 +375,7 @@ class Desk:
 
 
 def _checked(studio: Studio, order: Order) -> tuple[Order, float, int]:
-    order = placed(order, studio.voices())
+    order = placed(order, studio.voices)
     expected = studio.check(order)
     return order, expected, studio.bytes_of(expected)
 

@@ -6,7 +6,7 @@ Nothing in a body is ever used as a path.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -154,11 +154,10 @@ def order_fields(given: dict[str, Any], where: str) -> dict[str, Any]:
     }
 
 
-def placed(order: Order, voices: Sequence[str]) -> Order:
+def placed(order: Order, voices: Callable[[], Sequence[str]]) -> Order:
     """The order by a voice that is here, where it asks for one of OpenAI's that is not."""
-    if not voices or order.voice not in STAND_INS or order.voice in voices:
-        return order
-    return replace(order, voice=voices[0])
+    known = voices() if order.voice in STAND_INS else ()
+    return replace(order, voice=known[0]) if known and order.voice not in known else order
 
 
 def _lexicon(value: str | dict[str, Any] | None, where: str) -> Respelling | None:
