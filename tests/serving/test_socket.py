@@ -1,5 +1,6 @@
 """Speech over a WebSocket by a real client."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.serving.server import served
 from websockets.sync import client
 
 from mamtra_cli.serving.app import Settings
+from mamtra_cli.serving.socket import _Mail
 
 PATH = "/v1/audio/speech/stream"
 PATIENCE = 300  # seconds until what does not come is taken for lost, on a busy machine too
@@ -76,6 +78,21 @@ def test_an_interruption_frees_the_studio(host: str, studio: FakeStudio) -> None
     while studio.inside and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not studio.inside
+
+
+def test_a_message_that_comes_while_an_utterance_ends_is_the_first_of_the_next() -> None:
+    class Line:
+        async def receive(self) -> dict[str, str]:
+            return {"type": "websocket.receive", "text": '{"type": "start"}'}
+
+    async def two_utterances() -> None:
+        mail = _Mail(Line())  # type: ignore[arg-type]
+        await mail.coming()  # and the utterance ends here
+        assert await mail.take() == {"type": "start"}
+        mail.coming()
+        mail.close()
+
+    asyncio.run(two_utterances())
 
 
 @pytest.mark.parametrize(

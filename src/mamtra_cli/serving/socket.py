@@ -32,31 +32,57 @@ async def speech_socket(socket: WebSocket, desk: Desk, *, allowed: bool, most: i
         await socket.close(POLICY)
         return
     await socket.accept()
+    mail = _Mail(socket)
     try:
-        while await _utterance(socket, desk, most):
+        while await _utterance(socket, mail, desk, most):
             pass
     except WebSocketDisconnect:
         return
+    finally:
+        mail.close()
     if socket.client_state is WebSocketState.CONNECTED:
         await socket.close()
 
 
-async def _utterance(socket: WebSocket, desk: Desk, most: int) -> bool:
+class _Mail:
+    """The messages of a caller, one at a time; one that comes while an utterance ends is kept."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._next: asyncio.Future[dict[str, Any]] | None = None
+
+    def coming(self) -> "asyncio.Future[dict[str, Any]]":
+        """The next message, which stays the next until it is taken."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(_message(self._socket))
+        return self._next
+
+    async def take(self) -> dict[str, Any]:
+        """The next message."""
+        coming, self._next = self.coming(), None
+        return await coming
+
+    def close(self) -> None:
+        """Wait for no more."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next.add_done_callback(lambda last: last.cancelled() or last.exception())
+
+
+async def _utterance(socket: WebSocket, mail: _Mail, desk: Desk, most: int) -> bool:
     """One utterance; says whether another may follow."""
     visit: Visit | None = None
     speaking: asyncio.Task[None] | None = None
     heard = 0
     try:
         while True:
-            receiving = asyncio.ensure_future(_message(socket))
-            waiting = {receiving} if speaking is None else {receiving, speaking}
+            coming: set[asyncio.Future[Any]] = {mail.coming()}
+            waiting = coming if speaking is None else coming | {speaking}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if speaking is not None and speaking.done():
-                receiving.cancel()
-                await asyncio.gather(receiving, return_exceptions=True)
                 await speaking
                 return True
-            message = await receiving
+            message = await mail.take()
             kind = message.get("type")
             if kind == "start" and visit is None:
                 visit, encoder = await _begin(desk, message)
