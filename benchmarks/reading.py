@@ -52,7 +52,8 @@ def mamtra() -> tuple[Read, Callable[[str], list[str]], Callable[[str, str], lis
     front = PhoneFrontEnd.load(LEXICON)
 
     def read(text: str) -> str:
-        return normalise(Sieve(unreadable).take(text), front.lexicon.__contains__)
+        sieve = Sieve(unreadable)
+        return normalise(sieve.take(text) + sieve.finish(), front.lexicon.__contains__)
 
     def phones(text: str, word: str) -> list[str]:
         return [" ".join(found) for token, found in front.words(text) if token == word]

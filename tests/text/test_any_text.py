@@ -26,7 +26,8 @@ def test_signs_of_every_trade(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_characters(text: str) -> None:
-    clear = Sieve(unreadable).take(text)
+    sieve = Sieve(unreadable)
+    clear = sieve.take(text) + sieve.finish()
     assert SPOKEN.fullmatch(said(clear)), said(clear)
     written_out(text)
     assert " ".join(sentences(text)).split() == text.split()

@@ -1,7 +1,7 @@
 """Speak a text into a file or a pipe, chunk by chunk."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +114,7 @@ def synth(
     ) as write:
         if recipe.text_stream:
             parts = [text] if arriving is None else arriving
-            clear = (_sieved(part, sieve, report) for part in parts)
+            clear = _sieved(parts, sieve, report)
             chunks = speak_arriving(engine, clear, voice, options, report, reader)
         else:
             rows = _rows(engine, recipe)
@@ -210,11 +210,15 @@ def show(recipe: SynthRecipe, report: Report = ignore) -> Reading:
     return reading_of(engine, script, sieve.skipped())
 
 
-def _sieved(text: str, sieve: Sieve, report: Report) -> str:
-    """A part of a text without its unreadable signs, each of which is told."""
-    clear = sieve.take(text)
+def _sieved(parts: Iterable[str], sieve: Sieve, report: Report) -> Iterator[str]:
+    """Parts of a text without its unreadable signs, each of which is told."""
+    for part in parts:
+        clear = sieve.take(part)
+        _tell(sieve, report)
+        yield clear
+    clear = sieve.finish()
     _tell(sieve, report)
-    return clear
+    yield clear
 
 
 def _tell(sieve: Sieve, report: Report) -> None:

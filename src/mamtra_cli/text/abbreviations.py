@@ -6,7 +6,7 @@ stop ends anything.
 
 import re
 
-from mamtra_cli.text.rules import HIDDEN, Rule, after, said, show
+from mamtra_cli.text.rules import HIDDEN, Rule, after, before, said, show
 
 TITLES = {
     "dr": "doctor", "mr": "mister", "mrs": "mrs", "ms": "ms", "prof": "professor",
@@ -43,7 +43,7 @@ NUMBERED = {
     "vols": "volumes", "ch": "chapter", "sec": "section", "p": "page", "pp": "pages",
     "eq": "equation", "art": "article", "par": "paragraph", "para": "paragraph",
     "apt": "apartment", "ext": "extension", "ep": "episode", "chap": "chapter", "ste": "suite",
-    "rte": "route",
+    "rte": "route", "rm": "room", "bldg": "building", "pg": "page", "lvl": "level",
 }  # fmt: skip
 DOTTED = {"e.g": "for example", "i.e": "that is", "a.k.a": "also known as", "ph.d": "^p ^h ^d"}
 NEVER_LAST = (
@@ -96,6 +96,12 @@ def _numbered(match: re.Match[str]) -> str:
     return said(NUMBERED[match[1].lower()])
 
 
+def _featuring(match: re.Match[str]) -> str | None:
+    """`Drake ft. Rihanna`: a name on both sides."""
+    named = before(match)[-1:]
+    return said("featuring") if named and named[0][:1].isupper() else None
+
+
 def _counted(match: re.Match[str]) -> str:
     return said(SHORT[(match[1] or match[2]).lower()])
 
@@ -136,6 +142,13 @@ RULES = (
     Rule(r"(?<![\w/])w/\s?(?=[a-z\d])", lambda m: said("with"), "/"),
     Rule(r"\b(?i:(e\.g|i\.e|a\.k\.a|ph\.d))\b\.?,?", _dotted, "."),
     Rule(r"\bet al\b\.?", lambda m: said("et al"), "."),
+    Rule(r"(?<=[A-Za-z]\s)\(?(?:ft|feat)\b\.?(?=\s[A-Z])", _featuring, "f"),
+    Rule(
+        rf"\b((?i:{_alternatives(word for word in NUMBERED if word != 'p')}))\."
+        r"\s?(?=[IVXL]+\b(?!\.\S))",
+        _numbered,
+        "IVXL",
+    ),
     Rule(r"(?<=[a-z])\.?-(?=[A-Z][a-z]{2}\.)", _month_range, "-"),
     Rule(
         rf"(?P<name>(?P<house>[{HIDDEN}]\s+(?:[A-Z][a-z']*\s)*)?\b(?:[A-Z][a-z]+(?:'s)?|\d+(?:st|nd|rd|th)))\s"

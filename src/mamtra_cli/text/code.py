@@ -17,7 +17,7 @@ _OPERATORS = {
     "<<": "shifted left by", ">>": "shifted right by", "**": "to the power of",
     "×": "times", "÷": "divided by", "±": "plus or minus", "≈": "approximately",
     "√": "square root of",
-    "::": "colon colon", "Ω": "ohms", "µ": "micro",
+    "::": "colon colon",
 }  # fmt: skip
 _ELEMENTS = frozenset(
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As "
@@ -131,6 +131,7 @@ RULES = (
     Rule(r"#(?=[A-Za-z])", lambda m: said("hashtag"), "#"),
     Rule(r"\bObjective-C\b", lambda m: said("objective ^c"), "-"),
     Rule(r"√\s?", _root, "√"),
+    Rule(r"(?<=[\d)]|\b[A-Za-z])\*\*(?=-?\d|[a-z]\b)", lambda m: "^", "*"),
     Rule(r"\+/-\s?", lambda m: said("plus or minus"), "+"),
     Rule(
         r"(?P<ten>(?<=[×x*]10)|(?<=[×x*]\s10))?(?<=[\w)\]])\^\(?(?P<sign>[-+])?(?P<n>\d+|[a-z](?![a-z]))\)?(?!\w|\^)(?<!m\^2)(?<!m\^3)"
@@ -171,7 +172,11 @@ NAMES = (
 LAST = (
     Rule(r"\^(?P<n>[23])", lambda m: said(_POWERS[m["n"]]), "^"),
     Rule(rf"(?<=[{HIDDEN}]\s)\s*[×x]\s*(?=\s[{HIDDEN}])", lambda m: said("times"), "×x"),
-    Rule(r"[×±√Ωµ]", _operator, "×±√Ωµ"),
+    Rule(r"[×±√]", _operator, "×±√"),
+    Rule(rf"(?<=[\d{HIDDEN}])\s*Ω", lambda m: said("ohms"), "Ω"),
+    Rule(r"Ω", lambda m: said("omega"), "Ω"),
+    Rule(r"µ(?=[A-Za-z])", lambda m: said("micro"), "µ"),
+    Rule(r"µ", lambda m: said("mu"), "µ"),
     Rule(
         r"(?<=[a-z]s)/(?=(?:second|minute|hour|day|night|week|month|year|person)\b)",
         lambda m: said("per"),

@@ -38,7 +38,7 @@ _SHORT_WORDS = frozenset(
     saw shy sly sub ton urn vow wed woe yam yum via thy ham led met sum duo dim dub hut jug lit nan
     bin bum cod ebb fad hub lag lax lot pug rum rye sag tot tux vat""".split()
 )
-_WEAK = frozenset("it who ups ira doe dot am act sat us led or".split())
+_WEAK = frozenset("it who ups ira doe dot am act sat us led or add".split())
 # Longer ones, and short ones that are read as words where capitals are a shout.
 _SPELLED = frozenset(
     """cia fbi bbc nba nfl nhl mlb cnn nbc abc cbs html http https url usb api sql css xml php pdf
@@ -159,7 +159,7 @@ def _in_shout(match: re.Match[str]) -> bool:
 
 def _cased(word: str, known: Known, shouting: bool, match: re.Match[str] | None = None) -> str:
     if word[0] == "^" or word.islower():
-        return word
+        return spell(word) if _voiceless(word, known) else word
     if re.fullmatch(r"[A-Z]'s", word):
         return f"^{word.lower()}"
     low = word.lower()
@@ -179,6 +179,12 @@ def _cased(word: str, known: Known, shouting: bool, match: re.Match[str] | None 
     if len(parts) < 2:
         return low
     return " ".join(_cased(part, known, False) if len(part) > 1 else spell(part) for part in parts)
+
+
+def _voiceless(word: str, known: Known) -> bool:
+    """Whether a small word has no vowel and is none that people say: `ls`, `btw`; not `brr`."""
+    lone = re.fullmatch(r"[bcdfghjklmnpqrstvwxz]{2,5}", word) is not None
+    return lone and not known(word) and not re.search(r"(.)\1", word)
 
 
 def _is_word(low: str, known: Known, shouting: bool, match: re.Match[str] | None) -> bool:
@@ -207,7 +213,7 @@ def _is_name(low: str, match: re.Match[str]) -> bool:
     if low in ("us", "ups", "ira", "doe"):
         return True
     if low == "it":
-        in_it = previous in ("in", "for", "of", "and", "from") and not following.islower()
+        in_it = previous in ("in", "for", "of", "and", "from", "to", "by", "with") and not following.islower()
         return given or following.lower() in _WORK or in_it
     if low == "who":
         return given or (following != "" and following not in _AUXILIARIES and following.islower())

@@ -14,6 +14,10 @@ _SCORED = frozenset(
 _FASTER = frozenset(
     "faster slower more less better worse the as larger smaller bigger cheaper".split()
 )
+_OFTEN = frozenset(
+    "a an per each every daily hourly nightly weekly biweekly fortnightly monthly yearly "
+    "annually".split()
+)
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -83,9 +87,9 @@ def _by(match: re.Match[str]) -> str:
 
 
 def _fold(match: re.Match[str]) -> str:
-    """`2x faster`, `a 10x gain`."""
-    following = word_after(match).lower()
-    return f"{match[1]}{said('times' if following in _FASTER or match[2] == '×' else '^x')}"
+    """`2x faster`, `3x a day`, `a 10x gain`."""
+    times = match[2] == "×" or word_after(match).lower() in _FASTER | _OFTEN
+    return f"{match[1]}{said('times' if times else '^x')}"
 
 
 def _verse(match: re.Match[str]) -> str:

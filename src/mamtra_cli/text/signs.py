@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.text import greek
 
 OnUnreadable = Literal["skip", "spell", "refuse"]
 KEPT = frozenset("£€¥₹₩₽₺₪₫₴₦₱฿°¢–×÷±≈≠≤≥√µΩ→←⇒")
@@ -35,7 +36,7 @@ _FOLDED = {
     "∂": " partial ", "∴": " therefore ", "∵": " because ", "∅": " empty set ",
     "™": " trademark", "®": " registered trademark", "©": " copyright ", "§": " section ",
     "¶": " paragraph ", "№": " number ", "‰": " per mille ", "º": "°", "℃": "°C", "℉": "°F",
-    "†": ", ", "‡": ", ",
+    "†": ", ", "‡": ", ", "♭": " flat ", "♯": " sharp ", "♮": " natural ", "∆": " delta ",
 }  # fmt: skip
 _SOFT = frozenset("½¼¾⅓⅔⅛⅜⅝⅞⅕‐‑‒−⁄∕″′№℃℉μ\u2126")
 _DOTS = "·⋅"  # between the factors of a product
@@ -204,7 +205,8 @@ def policy_of(word: str) -> OnUnreadable:
 class Sieve:
     """Takes the signs out of a text that a front end cannot read, and remembers them.
 
-    Works on a text that comes in parts: what a part gives does not depend on the others.
+    Works on a text that comes in parts: how it is parted makes no difference. Greek letters at the
+    end of a part wait for what follows them: alone they are read by name, in a word of Greek not.
 
     Args:
         cannot: whether the front end has no reading for a character.
@@ -218,6 +220,7 @@ class Sieve:
         self._found: list[tuple[int, str]] = []
         self._length = 0
         self._told = 0
+        self._held = ""
 
     def take(self, text: str) -> str:
         """The readable form of a part of the text.
@@ -225,13 +228,32 @@ class Sieve:
         Raises:
             TextError: an unreadable sign, with the policy `refuse`; it names all of this part.
         """
-        text = unicodedata.normalize("NFC", text)
+        text = unicodedata.normalize("NFC", self._held + text)
+        cut = greek.ends_at(text)
+        text, self._held = text[:cut], text[cut:]
+        return self._read(text)
+
+    def finish(self) -> str:
+        """The text has ended: the readable form of what waits.
+
+        Raises:
+            TextError: as `take`.
+        """
+        held, self._held = self._held, ""
+        return self._read(held)
+
+    def _read(self, text: str) -> str:
         kept: list[str] = []
         lost: list[tuple[int, str]] = []
         strange: list[str] = []
+        greeks = greek.named(text) if self._cannot("α") else {}
         for place, character in enumerate(text):
-            if not self._cannot(character):
+            name = greeks.get(place)
+            if name != "" and not self._cannot(character):
                 kept.append(character)
+                continue
+            if name:
+                kept.append(name)
                 continue
             strange.append(character)
             if self._policy == "spell" and unicodedata.category(character)[0] not in "CM":

@@ -3,7 +3,7 @@
 import re
 
 from mamtra_cli.text.number_words import cardinal, two_digits
-from mamtra_cli.text.rules import HIDDEN, Rule, said
+from mamtra_cli.text.rules import HIDDEN, Rule, after, said
 
 _HALF = rf"(?i:[ap])(?:\.m\.(?=\s+[a-z0-9]|,|\s*[-–{HIDDEN}])|\.?\s?(?i:m)\b)"
 _HOUR = r"1[0-2]|0?[1-9]"
@@ -29,6 +29,16 @@ def _clock(match: re.Match[str]) -> str:
 
 def _hours(match: re.Match[str]) -> str:
     return said(f"{cardinal(match[1])} to {cardinal(match[2])}{_half(match[3])}")
+
+
+def _military(match: re.Match[str]) -> str | None:
+    """`at 1630 hours`; `2000 hours of work` is a length."""
+    hour, minute = match["h"], match["m"]
+    if minute == "00" and (hour[0] != "0" and match["at"] == "by" or after(match)[:4] == " of "):
+        return None
+    zero = "zero " if hour[0] == "0" and hour != "00" else ""
+    minutes = "hundred" if minute == "00" else two_digits(minute)
+    return f"{match['at']} {said(f'{zero}{cardinal(hour)} {minutes} hours')}"
 
 
 def _length(match: re.Match[str]) -> str:
@@ -67,6 +77,11 @@ RULES = (
         rf"(?:\s?(?P<half>{_HALF}))?",
         _clock,
         ":",
+    ),
+    Rule(
+        r"\b(?P<at>at|by|from|until|till|around)\s(?P<h>[01]\d|2[0-3])(?P<m>[0-5]\d)\s(?:hours|hrs)\b",
+        _military,
+        "0",
     ),
     Rule(rf"(?<![\w.,$£€-])({_HOUR})\s?[-–]\s?({_HOUR})\s?({_HALF})", _hours, "-–"),
     Rule(

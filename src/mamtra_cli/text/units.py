@@ -9,7 +9,7 @@ import re
 
 from mamtra_cli.text.number_words import NUMBER, cardinal, number
 from mamtra_cli.text.ratios import fraction
-from mamtra_cli.text.rules import NEAR, Rule, after, compiled, said, word_after, word_before
+from mamtra_cli.text.rules import HIDDEN, NEAR, Rule, after, compiled, said, word_after, word_before
 from mamtra_cli.text.rules import before as words_before
 
 _PREFIXES = {
@@ -35,7 +35,7 @@ _IRREGULAR = {"foot": "feet", "inch": "inches", "henry": "henries"}
 _UNITS = {
     "mi": "mile", "ft": "foot", "in": "inch", "yd": "yard", "yds": "yard", "lb": "pound",
     "lbs": "pound", "oz": "ounce", "gal": "gallon", "gals": "gallon", "qt": "quart", "qts": "quart",
-    "pt": "pint", "tsp": "teaspoon", "tbsp": "tablespoon", "Tbsp": "tablespoon",
+    "pt": "pint", "pts": "point", "tsp": "teaspoon", "tbsp": "tablespoon", "Tbsp": "tablespoon",
     "cc": "cubic centimeter",
     "sec": "second", "secs": "second", "min": "minute", "mins": "minute", "h": "hour",
     "hr": "hour", "hrs": "hour", "wk": "week", "wks": "week", "mo": "month", "mos": "month",
@@ -80,7 +80,9 @@ _NO_NOUN = frozenset(
     "into onto across apart above below more less it he she they we you i who which there here "
     "then so because before after until since during between through around about left right "
     "total altogether only just also too again north south east west today yesterday tomorrow "
-    "against along toward towards behind near via plus minus times equals and/or".split()
+    "against along toward towards behind near via plus minus times equals and/or heavier lighter "
+    "bigger smaller faster slower hotter colder warmer cooler nearer farther further closer "
+    "longer shorter taller wider higher lower deeper thicker".split()
 )
 # What is named by its measure, with an article or without: `9 V battery`, `15 lb. bags`.
 _MEASURED = frozenset(
@@ -92,6 +94,11 @@ _MEASURED = frozenset(
 _DETERMINERS = frozenset(
     "a an the this that his her my our their your its each every any another one no same".split()
 )
+# Directly before a measure they count what it describes: `two 500 GB drives`.
+_COUNTS = frozenset(
+    "two three four five six seven eight nine ten twelve several many few these those".split()
+)
+_CONTRACTED = frozenset("it's he's she's that's there's what's here's who's let's".split())
 
 
 def unit_words(symbol: str) -> tuple[str, str] | None:
@@ -205,6 +212,9 @@ def is_adjective(match: re.Match[str]) -> bool:
     if _is_measured(word_after(match)):
         return True
     near = [word.lower().strip("\"'(") for word in words_before(match)[-3:]]
+    owner = bool(near) and near[-1] not in _CONTRACTED and near[-1].endswith(("'s", "s'"))
+    if owner or (near and near[-1] in _COUNTS):
+        return True
     for word in reversed(near):
         if word in _DETERMINERS:
             return True
@@ -215,7 +225,8 @@ def is_adjective(match: re.Match[str]) -> bool:
 
 def _amount(match: re.Match[str]) -> str:
     first = number(match["a"])
-    return f"{first} to {number(match['b'])}" if match["b"] else first
+    amount = f"{first} to {number(match['b'])}" if match["b"] else first
+    return f"{amount} plus" if match["plus"] else amount
 
 
 def _measure(match: re.Match[str]) -> str | None:
@@ -296,6 +307,24 @@ def _inches(match: re.Match[str]) -> str | None:
     return said(f"{number(match['a'])} {one if single else many}")
 
 
+def _bearing(match: re.Match[str]) -> str | None:
+    """`40°42'46" N`: minutes and seconds of an angle, and the quarter of the sky."""
+    if match["minutes"] is None and match["side"] is None:
+        return None
+    words = [number(match["a"]), "degree" if match["a"] == "1" else "degrees"]
+    for name in ("minutes", "seconds"):
+        if count := match[name]:
+            words += [number(count), name.removesuffix("s") if count == "1" else name]
+    words += [_SIDES_OF_SKY[match["side"]]] if match["side"] else []
+    return said(" ".join(words))
+
+
+def _under(match: re.Match[str]) -> str | None:
+    """`12 g CO2/km`: what a measure is for has been said between."""
+    words = unit_words(f"g/{match[1]}")
+    return None if words is None else said(words[0].removeprefix("gram "))
+
+
 def _tall(match: re.Match[str]) -> str:
     return said(f"{cardinal(match[1])} foot {number(match[2])}")
 
@@ -305,6 +334,7 @@ def _lone(match: re.Match[str]) -> str | None:
     return None if words is None else said(words[1])
 
 
+_SIDES_OF_SKY = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _AREA = r"(?:(?:sq|cu|fl)\.?\s?|(?:square|cubic)\s)?"
 _SYMBOL = r"[°%¢A-Za-zµμΩΩ](?:[A-Za-zΩΩ]*)(?:\^-?[23]|(?<=[cmk]m)[23]|(?<=m)[23])?"
 UNIT = rf"{_AREA}{_SYMBOL}(?:/[A-Za-z]+(?:\^?[23])?)?"
@@ -329,6 +359,12 @@ RULES = (
         _part,
         "/",
     ),
+    Rule(
+        r"(?<![\w.])(?P<a>\d{1,3}(?:\.\d+)?)°\s?(?:(?P<minutes>\d{1,2}(?:\.\d+)?)'\s?"
+        r"(?:(?P<seconds>\d{1,2}(?:\.\d+)?)(?:\"|''))?\s?)?(?P<side>[NSEW](?!\w))?",
+        _bearing,
+        "°",
+    ),
     Rule(r"\b(\d)'\s?(\d{1,2})(?:\"|''|\b(?!'))", _tall, "'"),
     Rule(rf"(?<![\w.])(?P<a>{NUMBER})(?P<quote>[\"'])(?![\w])", _inches, "\"'"),
     Rule(
@@ -338,12 +374,13 @@ RULES = (
         "0",
     ),
     Rule(
-        rf"(?<![\w./])(?P<a>{NUMBER})(?:\s?(?:[-–]|to)\s?(?P<b>{NUMBER}))?(?P<gap>[ -]?)(?P<uni"
-        rf"t>{UNIT})"
+        rf"(?<![\w./])(?P<a>{NUMBER})(?:\s?(?:[-–]|to)\s?(?P<b>{NUMBER}))?(?P<plus>\+)?"
+        rf"(?P<gap>[ -]?)(?P<unit>{UNIT})"
         r"(?![\w^])(?P<stop>\.(?!\w))?",
         _measure,
         "0",
     ),
+    Rule(rf"(?<=[{HIDDEN}] )/([A-Za-z]+)\b", _under, "/"),
 )
 LONE = (
     Rule(

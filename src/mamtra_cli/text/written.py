@@ -37,7 +37,9 @@ def readable(script: Script, sieve: Sieve) -> Script:
     Raises:
         TextError: they are to be refused, or most letters are of a script that the model lacks.
     """
-    segments = tuple(replace(part, text=sieve.take(part.text)) for part in script.segments)
+    segments = tuple(
+        replace(part, text=sieve.take(part.text) + sieve.finish()) for part in script.segments
+    )
     lost = [letter for found in sieve.skipped() for letter in found.sign if letter.isalpha()]
     kept = "".join(part.text for part in segments)
     if len(lost) > sum(map(str.isalpha, kept)):

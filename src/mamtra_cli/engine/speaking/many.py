@@ -162,6 +162,7 @@ class EngineStudio:
         caller = self._callers.get(id)
         if caller is None or caller.closed:
             return
+        self._take(id, caller.sentences.push(caller.sieve.finish()))
         self._take(id, caller.sentences.finish())
         caller.closed = True
         if caller.some:
