@@ -14,6 +14,7 @@ from mamtra_cli.errors import OutputError
 from mamtra_cli.ownership import MARK, Kind, read_mark
 from mamtra_cli.publish import (
     NewFolder,
+    apart,
     beside,
     check_free,
     heal,
@@ -310,3 +311,10 @@ def test_leftover_of_a_file_goes_with_the_next_writing(tmp_path: Path) -> None:
     beside(tmp_path / "a.txt").write_text("half, by a process that had our number")
     write_whole(tmp_path / "a.txt", "whole")
     assert tree(tmp_path) == {"a.txt": "whole"}
+
+
+@pytest.mark.parametrize("pair", [(9_100_000, 9_099_000), (2 * 10**9, 10**9), (5, 4), (2**41, 7)])
+def test_what_is_needed_and_what_is_free_are_told_apart(pair: tuple[int, int]) -> None:
+    needed, free = apart(*pair)
+    assert needed != free
+    assert needed.split()[-1] in ("GB", "MB", "kB", "bytes")

@@ -261,10 +261,20 @@ def check_space(target: Path, wanted: int) -> None:
     """Fail where the disk of `target` has no room for so many bytes."""
     free = shutil.disk_usage(standing(target)).free
     if wanted > free:
+        needed, there = apart(wanted, free)
         raise OutputError(
-            f"`{target}` needs {wanted / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there",
+            f"`{target}` needs {needed}, and {there} are free there",
             "choose a folder on another disk, or a smaller `--dtype`",
         )
+
+
+def apart(more: int, less: int) -> tuple[str, str]:
+    """Two numbers of bytes in words that differ, `12.31 GB` and `12.30 GB`."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        words = [f"{count / unit:.2f} {name}" for count in (more, less)]
+        if more >= unit and words[0] != words[1]:
+            return words[0], words[1]
+    return f"{more:,} bytes", f"{less:,}"
 
 
 def standing(target: Path) -> Path:

@@ -344,3 +344,19 @@ def test_stdout_by_its_name_takes_the_sound(model: Path, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert len(read_audio(tmp_path / "o.wav", 24_000)) > 1000
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["prepare {} -o p", "synth -i {} -o o.wav", "convert {} -o s", "distill {} -o s",
+     "synth Hi. -m {} -o o.wav", "voice list --voices {}", "synth Hi. -o {}.wav",
+     "prepare --check {}", "distill mini --data {} -o s", "push {} a/b", "eval mini --texts {}"],
+)  # fmt: skip
+def test_a_name_too_long_for_a_path_is_told(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run([word.format("a" * 400) for word in line.split()]) in (1, 2)
+    said = capsys.readouterr().err
+    assert "error: " in said
+    assert "bug in mamtra" not in said

@@ -7,6 +7,7 @@ ends in `__exit__`. Exit codes: 0 done, 1 failed for a stated reason, 2 wrong co
 other programs of a pipe).
 """
 
+import errno
 import json
 import logging
 import math
@@ -24,7 +25,7 @@ import typer
 from mamtra_cli import __version__
 from mamtra_cli.cli.progress import Progress
 from mamtra_cli.config import reason, to_dict
-from mamtra_cli.errors import MamtraError, OutOfMemoryError, OutputError
+from mamtra_cli.errors import MamtraError, OutOfMemoryError, OutputError, UsageError
 from mamtra_cli.events import Event
 
 REPORT = "this is a bug in mamtra: please report it with the lines above"
@@ -161,6 +162,8 @@ def recognise(error: BaseException) -> MamtraError | None:
             f"out of memory: {first[:1].lower()}{first[1:]}",
             "try a shorter text, `--dtype bfloat16`, or `--device cpu`",
         )
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return UsageError(f"`{error.filename}` is no path: {reason(error)}", "check what was named")
     return None
 
 

@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 _RUN = re.compile("[\u0370-\u03ff\u1f00-\u1fff]+")
+_LAST = re.compile(_RUN.pattern + r"\Z")
 _NAME = re.compile(r"GREEK (?:(?:SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)|(?:LUNATE )?(\w+) SYMBOL)")
 _CLUB = 3  # letters of a name of capitals, such as that of a fraternity
 
@@ -39,10 +40,8 @@ def named(text: str) -> dict[int, str]:
 
 def ends_at(text: str) -> int:
     """Where the Greek letters begin that a text ends with: they may be the start of a word."""
-    last = None
-    for last in _RUN.finditer(text):
-        pass
-    return last.start() if last is not None and last.end() == len(text) else len(text)
+    last = _LAST.search(text)
+    return len(text) if last is None else last.start()
 
 
 def _letter_or_digit(sign: str) -> bool:

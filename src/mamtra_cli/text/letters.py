@@ -213,7 +213,10 @@ def _is_name(low: str, match: re.Match[str]) -> bool:
     if low in ("us", "ups", "ira", "doe"):
         return True
     if low == "it":
-        in_it = previous in ("in", "for", "of", "and", "from", "to", "by", "with") and not following.islower()
+        in_it = (
+            previous in ("in", "for", "of", "and", "from", "to", "by", "with")
+            and not following.islower()
+        )
         return given or following.lower() in _WORK or in_it
     if low == "who":
         return given or (following != "" and following not in _AUXILIARIES and following.islower())

@@ -34,7 +34,7 @@ def _hours(match: re.Match[str]) -> str:
 def _military(match: re.Match[str]) -> str | None:
     """`at 1630 hours`; `2000 hours of work` is a length."""
     hour, minute = match["h"], match["m"]
-    if minute == "00" and (hour[0] != "0" and match["at"] == "by" or after(match)[:4] == " of "):
+    if minute == "00" and ((hour[0] != "0" and match["at"] == "by") or after(match)[:4] == " of "):
         return None
     zero = "zero " if hour[0] == "0" and hour != "00" else ""
     minutes = "hundred" if minute == "00" else two_digits(minute)

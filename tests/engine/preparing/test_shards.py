@@ -13,9 +13,10 @@ from tests.families.cosyvoice2.tiny import write_random_checkpoint
 from mamtra_cli.checkpoint import sha256
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.preparing import shards
+from mamtra_cli.engine.preparing.prepared import load_known
 from mamtra_cli.engine.preparing.shard_writer import Row, ShardWriter, write_shard
 from mamtra_cli.engine.preparing.shards import ShardHeader
-from mamtra_cli.engine.preparing.statistics import statistics
+from mamtra_cli.engine.preparing.statistics import find_problems, statistics
 from mamtra_cli.errors import DataError, OutputError
 from mamtra_cli.hub import BUILT_IN
 
@@ -210,3 +211,41 @@ def test_hashes_of_a_published_folder_are_of_its_onnx_and_bpe_files(tmp_path: Pa
     hashes = shards.model_hashes(Engine.load(str(folder), device="cpu"))
     assert hashes.speech_tokenizer == sha256(folder / "speech_tokenizer_v2.onnx")
     assert hashes.front_end == bare.front_end != ""
+
+
+ROWS = 3
+WRONG = {
+    "strings": ("speech_tokens", pa.array([["a"]] * ROWS)),
+    "missing ids": ("speech_tokens", pa.array([[1, None]] * ROWS, pa.list_(pa.int32()))),
+    "a missing row": ("text_ids", pa.array([[1], None, [2]], pa.list_(pa.int32()))),
+    "nested": ("text_ids", pa.array([[[1]]] * ROWS)),
+    "no hash": ("sha256", pa.array(["zz"] * ROWS)),
+    "missing hashes": ("sha256", pa.array([None] * ROWS, pa.string())),
+    "words": ("seconds", pa.array(["long"] * ROWS)),
+    "not finite": ("seconds", pa.array([float("nan")] * ROWS, pa.float32())),
+    "no column": ("text_ids", None),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_columns_that_are_not_those_of_a_shard_are_told_with_its_name(
+    tmp_path: Path, what: str
+) -> None:
+    path = write(tmp_path, ROWS)[0]
+    name, values = WRONG[what]
+    whole = pq.read_table(path)
+    table = whole.drop_columns([name])
+    table = table if values is None else table.append_column(name, values)
+    pq.write_table(table.replace_schema_metadata(whole.schema.metadata), path)
+    told = rf"`{name}`.*{path.name}|{path.name}.*`{name}`"
+    with pytest.raises(DataError, match=told):
+        list(shards.read_rows(path))
+    [problem] = find_problems(tmp_path)
+    assert f"`{name}`" in problem
+    if name in ("text_ids", "speech_tokens"):
+        with pytest.raises(DataError, match=told):
+            shards.read_folder(tmp_path, text_vocab=20, speech_vocab=49)
+    else:
+        header = shards.read_header(path)
+        with pytest.raises(DataError, match=told):
+            load_known(tmp_path, header)

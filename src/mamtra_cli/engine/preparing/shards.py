@@ -7,6 +7,7 @@ shard_writer.py writes what is read here, both by pyarrow (extra `train`).
 Format: https://parquet.apache.org.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ FORMAT_VERSION = 2
 KEY = b"mamtra"
 SUFFIX = ".parquet"
 REDO = "prepare the data again with this model, `mamtra prepare INPUT -o DIR --model MODEL`"
+REMAKE = "delete it and run the same `mamtra prepare` again: only its rows are redone"
+HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +159,51 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
     with shard_errors(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=list(columns) if columns else None)
+            check_columns(table, columns or COLUMNS, path)
             arrays = {name: _values(table.column(name)) for name in table.column_names}
             for index in range(table.num_rows):
                 yield {name: values[index] for name, values in arrays.items()}
+
+
+COLUMNS = ("id", "text", "text_ids", "speech_tokens", "speaker", "seconds", "source", "sha256")
+
+
+def check_columns(table: Any, wanted: Sequence[str], path: Path) -> None:
+    """Refuse a table of a shard in which a column is missing, of another type, or not whole.
+
+    Raises:
+        DataError: it names the shard and the column.
+    """
+    arrow, _ = arrow_parts()
+    import pyarrow.compute as compute
+
+    for name in wanted:
+        if name not in table.column_names:
+            raise DataError(f"shard `{path}` has no column `{name}`", hint=REMAKE)
+        column = table[name]
+        if not _fits(name, column.type, arrow.types):
+            raise DataError(f"column `{name}` of shard `{path}` holds {column.type}", hint=REMAKE)
+        ids = name in ("text_ids", "speech_tokens")
+        missing = name != "speaker" and column.null_count > 0
+        if missing or (ids and compute.list_flatten(column).null_count):
+            raise DataError(f"column `{name}` of shard `{path}` lacks values", hint=REMAKE)
+        if name == "sha256" and not all(map(HASH.fullmatch, column.to_pylist())):
+            raise DataError(f"column `{name}` of shard `{path}` holds no hashes", hint=REMAKE)
+        if name == "seconds" and not np.isfinite(np.asarray(column, np.float64)).all():
+            raise DataError(f"column `{name}` of shard `{path}` is not finite", hint=REMAKE)
+
+
+def _fits(name: str, kind: Any, types: Any) -> bool:
+    """Whether an Arrow type is that of a column."""
+    listed = types.is_list(kind) or types.is_large_list(kind)
+    if name in ("text_ids", "speech_tokens"):
+        return bool(listed and types.is_integer(kind.value_type))
+    if name == "speaker":
+        fixed = types.is_fixed_size_list(kind)
+        return bool((listed or fixed) and types.is_floating(kind.value_type))
+    if name == "seconds":
+        return bool(types.is_floating(kind))
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def iterate_folder(
@@ -275,7 +320,7 @@ class shard_errors:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"shard `{self.path}` cannot be read: {first}",
-                hint="delete it and run the same `mamtra prepare` again: only its rows are redone",
+                hint=REMAKE,
             ) from error
 
 

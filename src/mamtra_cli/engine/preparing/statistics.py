@@ -17,6 +17,7 @@ from mamtra_cli.engine.preparing.prepared import PLOT
 from mamtra_cli.engine.preparing.shards import (
     ShardHeader,
     arrow_parts,
+    check_columns,
     list_shards,
     read_header,
     read_rows,
@@ -43,6 +44,7 @@ def read_columns(folder: Path) -> Columns:
         header = read_header(path)
         with shard_errors(path):
             table = parquet.read_table(path, columns=names)
+            check_columns(table, names, path)
             counted = {
                 "seconds": table["seconds"],
                 "tokens": compute.divide(
