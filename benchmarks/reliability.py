@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faults.files import hostile
+from faults.files import MADE, hostile
 from faults.forks import QUICK, Tally, mamtra, warm
 from faults.kills import SAID, full, kills, races, starved, writers
 from faults.lines import fuzzed
@@ -110,7 +110,8 @@ def campaign(arguments: argparse.Namespace, folder: Path, before: list[Tally]) -
         if wanted[option] > 0:
             yield from run(wanted[option])
     if wanted["files"] > 0 or (arguments.files == 0 and not before):
-        yield from hostile(model, published, max(wanted["files"], 0), seed, folder)
+        made = not any(tally.name == MADE for tally in before)
+        yield from hostile(model, published, max(wanted["files"], 0), seed, folder, made=made)
     if wanted["hub"] > 0:
         from faults.hubs import lying, store
         from tests.loopback_hub import loopback_hub

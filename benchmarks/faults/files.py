@@ -22,6 +22,8 @@ from faults.forks import Tally, fresh, mamtra
 from faults.model_files import DEEP, Case
 
 MEMORY = 1 << 30  # bytes by which a refusal may grow
+MADE, BROKEN = "hostile files", "files broken at random"
+ROUND = 50  # broken files of a tally
 
 
 def cases(model: Path, published: Path, seed: int = 0, rounds: int = 0) -> Iterator[Case]:
@@ -167,10 +169,18 @@ def recipes() -> Iterator[Case]:
     yield Case(name="recipe program", make=code, args=("eval", "-c", "r.toml"))
 
 
-def hostile(model: Path, published: Path, rounds: int, seed: int, folder: Path) -> Iterator[Tally]:
-    """Files that mean harm, or are broken at random."""
-    made, broken = Tally(name="hostile files"), Tally(name="files broken at random")
+def hostile(
+    model: Path, published: Path, rounds: int, seed: int, folder: Path, *, made: bool = True
+) -> Iterator[Tally]:
+    """Files that mean harm (unless not `made`), and files that are broken at random.
+
+    Tallies come in small rounds, so that what was tried is known however the campaign ends.
+    """
+    tallies = {name: Tally(name=name) for name in (MADE, BROKEN)}
     for case in cases(model, published, seed, rounds):
+        name = BROKEN if case.name.startswith("random") else MADE
+        if name == MADE and not made:
+            continue
         home = fresh(folder, "hostile")
         case.make(home)
         ran = mamtra(case.args, home)
@@ -183,8 +193,11 @@ def hostile(model: Path, published: Path, rounds: int, seed: int, folder: Path) 
             wrong = f"took {ran.grown >> 20} MB"
         if (home / "pwned").exists():
             wrong = "ran code"
-        tally = broken if case.name.startswith("random") else made
-        tally.add(wrong, f"{case.name}: {ran.said[-400:]}")
-    yield made
-    if broken.tried:
-        yield broken
+        tallies[name].add(wrong, f"{case.name}: {ran.said[-400:]}")
+        if name == BROKEN and tallies[name].tried == ROUND:
+            yield tallies[name]
+            tallies[name] = Tally(name=name)
+        elif name == BROKEN and tallies[MADE].tried:
+            yield tallies[MADE]
+            tallies[MADE] = Tally(name=MADE)
+    yield from (tally for tally in tallies.values() if tally.tried)

@@ -15,7 +15,7 @@ from faults.forks import Tally, fresh, start
 
 WARM = 100  # requests until its memory counts
 GROWTH = 0.02
-PATIENCE = 120.0
+PATIENCE = 600.0  # seconds for an answer, on a machine with much else to do
 
 
 def soak(count: int, model: Path, chance: random.Random, folder: Path) -> Iterator[Tally]:
