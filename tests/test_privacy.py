@@ -41,6 +41,7 @@ def test_plain_words_are_no_secret(text: str) -> None:
         ("cannot read `/home/ann/my models/big`: gone", "cannot read `big`: gone"),
         ("mamtra eval /root/m -o ~/x --data ../p.jsonl", "mamtra eval m -o x --data p.jsonl"),
         (r"C:\Users\ann\student is new", "student is new"),
+        ("of file:///home/ann/x.wav, file:/home/ann/y", "of x.wav, y"),
         ("POST /v1/audio/speech, and/or 1/3 </div>", "POST /v1/audio/speech, and/or 1/3 </div>"),
         ("![plot](plots/a.png) org/name https://x.org/home/y", None),
     ],

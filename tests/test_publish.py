@@ -1,6 +1,7 @@
 """Files and folders appear whole or not at all, and never in place of what nobody named."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from mamtra_cli import atomic, publish
 from mamtra_cli.errors import OutputError
-from mamtra_cli.ownership import MARK, Kind, read_mark
+from mamtra_cli.ownership import MARK, Kind, owned, read_mark
 from mamtra_cli.publish import (
     NewFolder,
     apart,
@@ -96,6 +97,12 @@ def write_while(target: Path, happens: Callable[[], object], *, force: bool = Fa
     with NewFolder(target, kind=KIND, force=force) as folder:
         (folder.path / "a").write_text("made")
         happens()
+
+
+@pytest.mark.parametrize("files", [5, "a", {"a": 1}])
+def test_mark_that_lists_nothing_is_no_mark(tmp_path: Path, files: object) -> None:
+    (tmp_path / MARK).write_text(json.dumps({"kind": KIND.name, "files": files}))
+    assert owned(tmp_path, KIND) is None
 
 
 def test_folder_filled_meanwhile_is_left_and_the_result_kept(tmp_path: Path) -> None:

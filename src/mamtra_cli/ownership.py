@@ -64,7 +64,8 @@ def read_mark(folder: Path) -> dict[str, Any] | None:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    known = isinstance(told, dict) and isinstance(told.get("files"), list | None)
+    return told if known else None
 
 
 def write_mark(folder: Path, kind: Kind, files: Sequence[str] | None) -> None:

@@ -70,7 +70,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     except OSError:
         here = []
     names = "|".join(re.escape(name) for name in sorted({*ROOTS, *here}))
-    start = rf"(?:/(?:{names})/|~[\w-]*/|\.\./|[A-Za-z]:\\|\\\\)"
+    start = rf"(?:file:/{{1,3}}[^/\s]*/|/(?:{names})/|~[\w-]*/|\.\./|[A-Za-z]:\\|\\\\)"
     quoted = re.compile(rf"([\"'`])({start}[^\"'`\n]*)\1")
     bare = re.compile(rf"(?<![\w/:.~<\\]){start}[^\s`\"'<>|()\[\]{{}},;*]*")
     return quoted, bare

@@ -45,8 +45,11 @@ def read_file(path: Path) -> bytes:
     Raises:
         AudioError: it is missing, or more than a clip can be.
     """
-    if path.is_dir() or not path.exists():
-        raise AudioError(f"there is no audio file `{path}`")
+    if path.is_dir():
+        raise AudioError(f"`{path}` is a folder", "name an audio file in it")
+    if not path.exists():
+        piped = "sound that comes through a pipe is /dev/stdin" if str(path) == "-" else None
+        raise AudioError(f"there is no audio file `{path}`", piped)
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
@@ -119,8 +122,10 @@ def _through_ffmpeg(data: bytes, name: str, cause: str, longest: float | None) -
         raise AudioError(wrong, known)
     program = shutil.which("ffmpeg")
     if program is None:
-        wav = shlex.quote(str(Path(name).with_suffix(".wav")))
-        raise AudioError(wrong, f"convert it first: ffmpeg -i {shlex.quote(name)} {wav}")
+        wav = Path(name).with_suffix(".wav")
+        wav = wav.with_stem(f"{wav.stem}-converted") if str(wav) == name else wav
+        command = f"ffmpeg -i {shlex.quote(name)} {shlex.quote(str(wav))}"
+        raise AudioError(wrong, f"convert it first: {command}")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "sound", Path(folder) / "sound.wav"
         source.write_bytes(data)

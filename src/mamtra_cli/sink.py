@@ -3,6 +3,7 @@
 A file or a pipe, the ears of who sits here, or both; whoever makes the sound.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from mamtra_cli import __version__
 from mamtra_cli.audio import RAW, AudioWriter, Samples, check_output, check_rate, choose_format
-from mamtra_cli.errors import TextError, UsageError
+from mamtra_cli.errors import OutputError, TextError, UsageError
 from mamtra_cli.playing import open_player
 from mamtra_cli.publish import write_whole
 from mamtra_cli.recipes.synth import SynthRecipe
@@ -49,6 +50,8 @@ def check_files(recipe: SynthRecipe) -> str:
         OutputError: one is there, or cannot be.
         UsageError: the format is unknown, or does not have the rate.
     """
+    if recipe.output.endswith(("/", os.sep)):
+        raise OutputError(f"output `{recipe.output}` is a folder", "name a file in it")
     format = RAW if recipe.raw else choose_format(recipe.format, recipe.output)
     output = Path(recipe.output) if recipe.output not in ("", STDOUT) else None
     for path in (output, recipe.srt, recipe.vtt):

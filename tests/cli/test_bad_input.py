@@ -360,3 +360,23 @@ def test_a_name_too_long_for_a_path_is_told(
     said = capsys.readouterr().err
     assert "error: " in said
     assert "bug in mamtra" not in said
+
+
+@pytest.mark.parametrize("output", ["spoken/", "a.wav/", "nul\0.wav"])
+def test_an_output_that_cannot_be_a_file_is_told(
+    output: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    got = said(capsys, "synth", "Hello.", "-m", model, "-o", output)
+    assert got["rc"] in (1, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sound_for_a_closed_stdout_is_no_success(model: Path) -> None:
+    line = shlex.join([*python(), "-m", "mamtra_cli", "synth", "Hi.", "-m", str(model), "-o", "-"])
+    done = subprocess.run(
+        ["sh", "-c", f"{line} >&-"], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "stdout is closed" in done.stderr

@@ -1,6 +1,7 @@
 """The phone front end: lexicon, forms of words, homographs, pieces, damaged files."""
 
 import lzma
+import os
 import shutil
 import time
 from pathlib import Path
@@ -199,3 +200,10 @@ def test_spans_name_the_word_of_every_id(front: PhoneFrontEnd) -> None:
     spans = front.spans(piece)
     assert [word for word, _ in spans if word][:4] == ["the", "cat", "doctor", "li's"]
     assert sum(size for _, size in spans) == len(front.ids(piece))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes with names are POSIX's")
+def test_a_pipe_in_the_place_of_a_lexicon_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lexicon.txt.xz")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        Lexicon.load(tmp_path / "lexicon.txt.xz")

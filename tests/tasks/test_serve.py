@@ -17,7 +17,7 @@ from tests.command import python
 
 pytest.importorskip("uvicorn")
 
-from mamtra_cli.errors import AudioError, OutputError, UsageError
+from mamtra_cli.errors import AudioError, ModelNotFoundError, OutputError, UsageError
 from mamtra_cli.recipes.serve import ServeRecipe
 from mamtra_cli.recipes.voice import VoiceAddRecipe
 from mamtra_cli.tasks.serve import _new_voice, serve
@@ -44,6 +44,14 @@ def test_a_refused_recording_is_not_called_by_its_place_on_the_server() -> None:
 
     with pytest.raises(AudioError, match=r"^the recording is clipped"):
         _new_voice(refuse, ServeRecipe(), "ann", b"bytes", "", "Ann agreed.")
+
+
+def test_a_model_that_cannot_speak_first_ends_the_server_with_its_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
+        serve(ServeRecipe(model="./nowhere", port=0, warmup=True))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @contextlib.contextmanager

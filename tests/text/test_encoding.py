@@ -18,8 +18,9 @@ TEXT = "Zoë said “no”.\n你好"
         TEXT.encode("utf-8-sig"),
         TEXT.encode("utf-16"),
         b"\xfe\xff" + TEXT.encode("utf-16-be"),
+        TEXT.encode("utf-32"),
     ],
-    ids=["utf-8", "mark", "utf-16", "big-endian"],
+    ids=["utf-8", "mark", "utf-16", "big-endian", "utf-32"],
 )
 def test_text_is_the_same_however_it_is_marked_and_cut(data: bytes, size: int) -> None:
     parts = [data[at : at + size] for at in range(0, len(data), size)]

@@ -51,3 +51,8 @@ def test_no_lexicon_makes_a_traceback(lines: str, text: str) -> None:
     except DataError:
         return
     respelling.apply(text, Given())
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(DataError, match="more than"):
+        Respelling.read(Path("/dev/zero"))

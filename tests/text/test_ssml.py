@@ -60,6 +60,8 @@ def test_phones_of_a_word() -> None:
         ("<speak>" + "<s>" * 60 + "</s>" * 60 + "</speak>", "nested"),
         ('<speak><!DOCTYPE x [<!ENTITY a "b">]>&a;</speak>', "DOCTYPE"),
         ("<speaker>x</speaker>", "begins with"),
+        ('<?xml version="1.0"?><!DOCTYPE speak [<!ENTITY a "b">]><speak>&a;</speak>', "DOCTYPE"),
+        ("<!DOCTYPE speak SYSTEM 'x.dtd'>\n<speak>a</speak>", "DOCTYPE"),
     ],
 )
 def test_what_is_not_in_the_subset_is_named(text: str, message: str) -> None:
@@ -79,3 +81,11 @@ def test_no_document_makes_a_traceback(parts: list[str]) -> None:
         parse(f"<speak>{''.join(parts)}</speak>")
     except TextError:
         return
+
+
+@pytest.mark.parametrize(
+    "head", ['<?xml version="1.0" encoding="UTF-8"?>\n', "<!-- a note -->\n", "\n "]
+)
+def test_a_document_may_say_first_that_it_is_xml(head: str) -> None:
+    script = parse(f"{head}<speak>one <break time='1s'/> two</speak>")
+    assert [part.text.strip() or part.pause for part in script.segments] == ["one", 1.0, "two"]

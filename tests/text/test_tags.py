@@ -40,6 +40,7 @@ def test_phones_stand_in_for_words() -> None:
         ("a\n[pause:soon]", "line 2.*no length"),
         ("[pause:90s]", "longer than 60"),
         ("[[  ]]", "no phones"),
+        ("a [pause:60s] b" * 31, "1860 s together"),
         ('<break strength="loud"/>', "no strength"),
     ],
 )

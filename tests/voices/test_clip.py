@@ -54,6 +54,20 @@ def test_channels_never_take_each_other_away(tmp_path: Path, other: float) -> No
     assert clip.facts.channels == 2
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("other", ["hum", "offset"])
+def test_an_input_without_a_microphone_costs_no_speech(
+    tmp_path: Path, other: str, first: bool
+) -> None:
+    time = np.arange(4 * RATE) / RATE
+    empty = 0.6 * np.sin(2 * np.pi * 50 * time) if other == "hum" else np.full(len(time), 0.9)
+    spoken = 0.5 * speech()
+    pair = (empty, spoken) if first else (spoken, empty)
+    clip = read_clip(write(tmp_path / "a.wav", np.stack(pair, axis=1).astype(np.float32)))
+    np.testing.assert_allclose(clip.samples, spoken, atol=1e-6)
+    assert clip.facts.channels == 2
+
+
 def test_a_long_file_is_refused_by_what_it_says_of_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

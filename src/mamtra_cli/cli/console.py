@@ -164,6 +164,8 @@ def recognise(error: BaseException) -> MamtraError | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return UsageError(f"`{error.filename}` is no path: {reason(error)}", "check what was named")
+    if isinstance(error, ValueError) and str(error).startswith("embedded null"):
+        return UsageError("a path holds a NUL character", "check what was named")
     return None
 
 

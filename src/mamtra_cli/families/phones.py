@@ -51,6 +51,8 @@ class Lexicon:
     @staticmethod
     def load(path: Path) -> "Lexicon":
         """Read `word TAB phones` lines from an xz file; homographs are written `word(v)`."""
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"lexicon `{path}` is no regular file")
         try:
             return _unpacked(path.read_bytes())
         except FileNotFoundError:

@@ -65,6 +65,7 @@ class Settings:
         max_characters: of one text.
         patience: seconds that speech under way is given when the server closes.
         warmup: speak a word before the first caller comes.
+        unready: hears of what kept it from that; `None` raises it.
         add_voice: makes a voice of a clip: name, bytes, transcript, consent; `None` where callers
             may not.
     """
@@ -75,6 +76,7 @@ class Settings:
     max_characters: int = 20_000
     patience: float = 30.0
     warmup: bool = False
+    unready: Callable[[MamtraError], object] | None = None
     add_voice: AddVoice | None = None
 
 
@@ -84,9 +86,14 @@ def make_app(desk: Desk, metrics: Metrics, settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
-        if settings.warmup:
-            async for _ in await desk.visit(read_speech({"input": "Ready."}, most=10).order):
-                pass
+        try:
+            if settings.warmup:
+                async for _ in await desk.visit(read_speech({"input": "Ready."}, most=10).order):
+                    pass
+        except MamtraError as error:
+            if settings.unready is None:
+                raise
+            settings.unready(error)
         yield
         await desk.close(settings.patience)
 

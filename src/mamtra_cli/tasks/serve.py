@@ -15,7 +15,13 @@ from mamtra_cli.engine.loading.light import Wishes
 from mamtra_cli.engine.loading.opening import open_talker
 from mamtra_cli.engine.speaking.many import EngineStudio
 from mamtra_cli.engine.speaking.workshop import sound_threads
-from mamtra_cli.errors import AudioError, MissingDependencyError, OutputError, UsageError
+from mamtra_cli.errors import (
+    AudioError,
+    MamtraError,
+    MissingDependencyError,
+    OutputError,
+    UsageError,
+)
 from mamtra_cli.events import Note, Report, ignore
 from mamtra_cli.ray_pool import Cluster
 from mamtra_cli.recipes.serve import LOOPBACK, ServeRecipe, ServeResult, ServeStart
@@ -45,6 +51,7 @@ def serve(
     Raises:
         UsageError: another machine could call, and there is no key.
         OutputError: the address is taken.
+        MamtraError: the model cannot speak, where it is to speak first (`warmup`).
         MissingDependencyError: the packages of the extra `serve` are not installed.
         KeyboardInterrupt: a second one came while callers were still spoken to, and cut them off.
     """
@@ -82,8 +89,14 @@ def serve(
                 ready=tell,
             )
     else:
+        failures: list[MamtraError] = []
+
+        def stop(error: MamtraError) -> None:
+            failures.append(error)
+            server.should_exit = True
+
         config = uvicorn.Config(
-            app_of(recipe, make_voice, report),
+            app_of(recipe, make_voice, report, unready=stop),
             log_level="warning",
             timeout_graceful_shutdown=round(recipe.patience) + 1,
         )
@@ -92,6 +105,8 @@ def serve(
         # uvicorn raises the interrupt again once everybody was served.
         with line, contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[line])
+        if failures:
+            raise failures[0]
         if server.force_exit:
             raise KeyboardInterrupt
     return ServeResult(
@@ -100,9 +115,12 @@ def serve(
 
 
 def app_of(
-    recipe: ServeRecipe, make_voice: MakeVoice | None = None, report: Report = ignore
+    recipe: ServeRecipe,
+    make_voice: MakeVoice | None = None,
+    report: Report = ignore,
+    unready: Callable[[MamtraError], object] | None = None,
 ) -> "Starlette":
-    """The application over a model that is loaded when the first caller comes."""
+    """The application over a model that is loaded when the first caller comes; see `Settings`."""
     from mamtra_cli.serving.app import Settings, make_app
     from mamtra_cli.serving.desk import Desk, Limits
     from mamtra_cli.serving.metrics import Metrics
@@ -134,6 +152,7 @@ def app_of(
         max_characters=recipe.max_characters,
         patience=recipe.patience,
         warmup=recipe.warmup,
+        unready=unready,
         add_voice=new_voice if recipe.allow_voices and make_voice else None,
     )
     return make_app(desk, metrics, settings)

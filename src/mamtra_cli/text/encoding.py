@@ -1,4 +1,4 @@
-"""Bytes of a file or a pipe as text: UTF-8, or UTF-16 that says so with its first two bytes.
+"""Bytes of a file or a pipe as text: UTF-8, or UTF-16 or UTF-32 that says so with its first bytes.
 
 Anything else is told with the command that converts it; a guess would be read aloud wrongly.
 """
@@ -13,7 +13,13 @@ from typing import Any
 from mamtra_cli.config import reason
 from mamtra_cli.errors import MamtraError, TextError, UsageError
 
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, which it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 LONGEST = max(map(len, MARKS))
 LARGEST = 64 << 20  # bytes of a text that is read at once
 
@@ -29,7 +35,7 @@ def read_text(
     Args:
         path: the file.
         absent: raised where it cannot be read.
-        foreign: raised where its encoding is neither of the two.
+        foreign: raised where its encoding is none of these.
     """
     try:
         with path.open("rb") as file:
@@ -77,7 +83,7 @@ def decode(
         parts: the bytes, in any pieces.
         name: of the file, or `stdin`.
 
-        foreign: raised where the encoding is neither of the two.
+        foreign: raised where the encoding is none of these.
     """
     head, decoder = b"", None
     for part in parts:

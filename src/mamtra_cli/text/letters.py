@@ -159,7 +159,7 @@ def _in_shout(match: re.Match[str]) -> bool:
 
 def _cased(word: str, known: Known, shouting: bool, match: re.Match[str] | None = None) -> str:
     if word[0] == "^" or word.islower():
-        return spell(word) if _voiceless(word, known) else word
+        return word
     if re.fullmatch(r"[A-Z]'s", word):
         return f"^{word.lower()}"
     low = word.lower()
@@ -179,12 +179,6 @@ def _cased(word: str, known: Known, shouting: bool, match: re.Match[str] | None 
     if len(parts) < 2:
         return low
     return " ".join(_cased(part, known, False) if len(part) > 1 else spell(part) for part in parts)
-
-
-def _voiceless(word: str, known: Known) -> bool:
-    """Whether a small word has no vowel and is none that people say: `ls`, `btw`; not `brr`."""
-    lone = re.fullmatch(r"[bcdfghjklmnpqrstvwxz]{2,5}", word) is not None
-    return lone and not known(word) and not re.search(r"(.)\1", word)
 
 
 def _is_word(low: str, known: Known, shouting: bool, match: re.Match[str] | None) -> bool:

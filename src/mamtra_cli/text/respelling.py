@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mamtra_cli.config import reason
 from mamtra_cli.errors import DataError
+from mamtra_cli.text.encoding import read_text
 from mamtra_cli.text.segments import Given
 
 LONGEST = 200  # characters of a word or of what is said for it
@@ -34,12 +34,8 @@ class Respelling:
         Raises:
             DataError: it cannot be read, or a line is no entry; the line is named.
         """
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            cause = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else reason(error)
-            raise DataError(f"cannot read the lexicon `{path}`: {cause}") from error
-        return cls.parse(text, str(path))
+        text = read_text(path, absent=DataError, foreign=DataError)
+        return cls.parse(text.removeprefix("\ufeff"), str(path))
 
     @classmethod
     def parse(cls, text: str, name: str = "lexicon") -> "Respelling":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from mamtra_cli.errors import TextError
 
 LONGEST_PAUSE = 60.0  # seconds
+LONGEST_SILENCE = 1800.0  # seconds of all pauses of a text
 STRENGTHS = {
     "none": 0.0,
     "x-weak": 0.1,
@@ -124,7 +125,11 @@ def stand_in(number: int) -> str:
 
 
 def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Segments with neighbours of one manner put together, and empty ones left out."""
+    """Segments with neighbours of one manner put together, and empty ones left out.
+
+    Raises:
+        TextError: all pauses together are longer than half an hour.
+    """
     result: list[Segment] = []
     for segment in segments:
         if segment.pause:
@@ -135,6 +140,12 @@ def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
             result[-1] = replace(result[-1], text=f"{result[-1].text}{segment.text}")
         elif not blank:
             result.append(segment)
+    silence = sum(segment.pause for segment in result)
+    if silence > LONGEST_SILENCE:
+        raise TextError(
+            f"the pauses of the text are {silence:g} s together, more than {LONGEST_SILENCE:g} s",
+            "speak it in parts",
+        )
     return tuple(result)
 
 

@@ -1,6 +1,7 @@
 """Tags in a plain text: `[pause:1.5s]`, `[voice:NAME]`, `[[ phones ]]`, `<break time="1s"/>`.
 
-Anything else in brackets is text. A text that begins with `<speak` is SSML (`ssml.py`).
+Anything else in brackets is text. A text that begins with `<speak`, or as XML with it, is SSML
+(`ssml.py`).
 """
 
 import re
@@ -16,6 +17,15 @@ _TAG = re.compile(
     r"|\[(?P<word>[^\[\]\n]{1,100})\]\(/(?P<sound>[^()\n]{0,200})/\)"
 )
 _SHORT_PAUSE = "0.5s"
+_HEAD = 2000  # characters within which a document says what it is
+
+
+def is_ssml(text: str) -> bool:
+    """Whether a text is an SSML document; a declaration, a comment or a type may come first."""
+    head = text[:_HEAD].lstrip("\ufeff \t\r\n")
+    if head[:2] not in ("<?", "<!"):
+        return head[:6].lower() == "<speak"
+    return re.match(r"(?is)(?:<\?xml\b|<!--|<!doctype\s+speak\b).*<speak\b", head) is not None
 
 
 def parse(text: str, voice: str = "") -> Script:
@@ -29,9 +39,10 @@ def parse(text: str, voice: str = "") -> Script:
         voice: who speaks until a tag says otherwise.
 
     Raises:
-        TextError: a tag that cannot be, with its line and what it was.
+        TextError: a tag that cannot be, with its line and what it was; more pauses than
+            `LONGEST_SILENCE`.
     """
-    if text.lstrip()[:6].lower() == "<speak":
+    if is_ssml(text):
         from mamtra_cli.text.ssml import parse_ssml
 
         return parse_ssml(text)

@@ -8,7 +8,7 @@ advice in words.
 import hashlib
 import math
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,10 @@ def read_clip(path: Path, limits: ClipLimits | None = None) -> Clip:
     samples, rate = decode(data, str(path), longest=limits.max_seconds)
     # Floats beyond full scale are loud, not clipped.
     samples = (samples / max(1.0, float(np.abs(samples).max()))).astype(np.float32)
+    channels = samples.shape[1]
+    samples = spoken_channels(samples, rate, limits)
     facts = measure(samples, rate, hashlib.sha256(data).hexdigest())
+    facts = replace(facts, channels=channels)
     refuse(facts, limits, f"`{path}`")
     level = centred(samples)
     found = measure_activity(level, rate)
@@ -64,6 +67,26 @@ def read_clip(path: Path, limits: ClipLimits | None = None) -> Clip:
             f"copied too; {limits.good_snr:g} dB or more work best",
         )
     return Clip(samples=mix_down(samples), rate=rate, facts=facts, advice=advice)
+
+
+def spoken_channels(
+    samples: NDArray[np.float32], rate: int, limits: ClipLimits
+) -> NDArray[np.float32]:
+    """Channels (S, C) without constant ones, or the one that has the speech where the mix has none.
+
+    An input without a microphone hums, or stands at an offset, beside one that has it.
+    """
+    moving = samples[:, np.ptp(samples, axis=0) > 0] if len(samples) else samples
+    if moving.shape[1] < 2 or not np.isfinite(moving).all():
+        return moving if moving.shape[1] else samples
+    loudest = np.argsort(-moving.var(axis=0, dtype=np.float64))
+    for some in (moving, *(moving[:, [place]] for place in loudest)):
+        level = centred(some)
+        if level.any() and has_speech(
+            measure_activity(level, rate), network_share(level, rate), limits
+        ):
+            return some
+    return moving
 
 
 def centred(samples: NDArray[np.float32]) -> Samples:
@@ -139,22 +162,28 @@ def refuse(facts: ClipFacts, limits: ClipLimits, what: str) -> None:
 def refuse_other_sounds(
     found: Activity, network: float | None, limits: ClipLimits, what: str
 ) -> None:
-    """Raise `AudioError` where a clip holds noise, hum or tones and no speech.
-
-    Args:
-        found: what was measured.
-        network: what the network of the extra `vad` heard, in place of the rule; `None` without.
-        limits, what: as in `refuse`.
-    """
-    least = limits.min_movement if found.voiced >= limits.min_voiced else limits.unvoiced_movement
-    still = found.movement < least or found.purity > limits.max_purity
-    if not (still if network is None else network < limits.min_network):
+    """Raise `AudioError` where a clip holds noise, hum or tones and no speech; see `has_speech`."""
+    if has_speech(found, network, limits):
         return
     tone = found.purity > limits.max_purity or found.voiced > 0.5
     raise AudioError(
         f"no speech is heard in {what}: it sounds like {'tones or hum' if tone else 'noise'}",
         "give a recording in which one person speaks",
     )
+
+
+def has_speech(found: Activity, network: float | None, limits: ClipLimits) -> bool:
+    """Whether sound is speech.
+
+    Args:
+        found: what was measured.
+        network: what the network of the extra `vad` heard, in place of the rule; `None` without.
+        limits: where noise, hum and tones begin.
+    """
+    if network is not None:
+        return network >= limits.min_network
+    least = limits.min_movement if found.voiced >= limits.min_voiced else limits.unvoiced_movement
+    return found.movement >= least and found.purity <= limits.max_purity
 
 
 def advise(facts: ClipFacts, limits: ClipLimits) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from mamtra_cli.events import Report, Stage, ignore
 from mamtra_cli.text.respelling import Respelling
 from mamtra_cli.text.segments import Script
 from mamtra_cli.text.signs import Sieve
+from mamtra_cli.text.tags import is_ssml
 from mamtra_cli.text.written import read_written, readable
 from mamtra_cli.voices.voice import Manner, Voice
 
@@ -75,7 +76,7 @@ class Reader:
         Raises:
             TextError: it cannot be spoken, or is SSML, which is read as a whole.
         """
-        if self._tags and text.lstrip()[:6].lower() == "<speak":
+        if self._tags and is_ssml(text):
             raise TextError("SSML is read as a whole", "send the whole document at once")
         script = read_written(text, tags=self._tags, lexicon=self._lexicon, voice=self._voice)
         pieces = self.pieces(script)
