@@ -360,8 +360,7 @@ async def _bytes(
         yield encoder.finish()
     finally:
         visit.leave()
-        if not visit.over:
-            encoder.abandon()
+        encoder.abandon()
 
 
 async def _sse(
@@ -389,6 +388,7 @@ async def _sse(
         yield _event(type="speech.audio.done", seconds=round(seconds, 3))
     finally:
         visit.leave()
+        encoder.abandon()
 
 
 async def _audio(first: Spoken, events: AsyncIterator[Spoken]) -> AsyncIterator[Any]:

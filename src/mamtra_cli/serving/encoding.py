@@ -41,7 +41,7 @@ class StreamEncoder(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Let go of everything; nothing more is wanted."""
+        """Let go of everything; nothing more is wanted. May follow `finish`."""
         ...
 
 

@@ -161,14 +161,17 @@ async def _begin(desk: Desk, message: dict[str, Any]) -> tuple[Visit, StreamEnco
 async def _speak(socket: WebSocket, visit: Visit, encoder: StreamEncoder) -> None:
     """Send what is spoken until it ends."""
     seconds = 0.0
-    async for event in visit:
-        seconds = event.seconds
-        if event.audio is not None and (encoded := encoder.push(event.audio)):
-            await socket.send_bytes(encoded)
-        for sign in event.skipped:
-            await socket.send_json({"type": "skipped", "sign": sign})
-        if event.text is not None:
-            await socket.send_json({"type": "piece", **piece_words(event)})
-    if rest := encoder.finish():
-        await socket.send_bytes(rest)
+    try:
+        async for event in visit:
+            seconds = event.seconds
+            if event.audio is not None and (encoded := encoder.push(event.audio)):
+                await socket.send_bytes(encoded)
+            for sign in event.skipped:
+                await socket.send_json({"type": "skipped", "sign": sign})
+            if event.text is not None:
+                await socket.send_json({"type": "piece", **piece_words(event)})
+        if rest := encoder.finish():
+            await socket.send_bytes(rest)
+    finally:
+        encoder.abandon()
     await socket.send_json({"type": "done", "seconds": round(seconds, 3)})
