@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset import Corpus, Sentence
+from loop import trained
 from rich.progress import track
-from sources import SOURCES
+from sources import SOURCES, add_source
 from train_flow import FlowTrainer, speaker_features
 
 
@@ -21,12 +22,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
+    add_source(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     corpus = Corpus(args.out)
     model = FlowTrainer()
-    model.load_state_dict(torch.load(args.out / "flow.pt", weights_only=True)["model"])
+    model.load_state_dict(trained(args.out, "flow"))
     model.eval()
     groups: dict[Path, list[Sentence]] = {}
     for s in corpus.sentences:

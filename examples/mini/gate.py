@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from dataset import Corpus, Sentence
 from judge import span, word_errors
-from loop import begin
+from loop import begin, trained
 from sizes import SOURCE_FILTER
-from sources import SOURCES, Source
+from sources import SOURCES, Source, add_source
 from torch import Tensor
 from train_flow import FlowTrainer, speaker_features
-from train_tokenizer import TokenizerTrainer, plain
+from train_tokenizer import plain, trained_tokenizer
 
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.engine.judging.bootstrap import interval
@@ -38,16 +38,9 @@ class Copies:
 
     def __init__(self, corpus: Corpus, source: Source) -> None:
         self.corpus, self.source = corpus, source
-
-        def saved(name: str) -> dict[str, Tensor]:
-            return dict(torch.load(corpus.folder / f"{name}.pt", weights_only=True)["model"])
-
-        state = saved("tokenizer")
-        phones, speakers = len(state["phone.2.bias"]), len(state["voice.weight"])
-        self.tokenizer = TokenizerTrainer(phones, speakers).eval()
-        self.tokenizer.load_state_dict(state)
+        self.tokenizer = trained_tokenizer(corpus.folder).eval()
         self.flow = FlowTrainer().eval()
-        self.flow.load_state_dict(saved("flow"))
+        self.flow.load_state_dict(trained(corpus.folder, "flow"))
         self.clips = {s.voice: s for s in source.tested}
 
     def true(self, s: Sentence) -> Tensor:
@@ -77,7 +70,7 @@ def main() -> None:
     """Print the table, and write what was heard."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
-    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
+    add_source(parser)
     parser.add_argument("--vocoder", metavar="MODEL", help="packed model whose vocoder speaks")
     parser.add_argument("--limit", type=int, default=100, help="sentences")
     args = parser.parse_args()
@@ -89,7 +82,7 @@ def main() -> None:
     if args.vocoder:
         begin(args.vocoder, {"source_filter": vocoder})
     else:
-        vocoder.load_state_dict(torch.load(args.out / "vocoder2.pt", weights_only=True)["model"])
+        vocoder.load_state_dict(trained(args.out, "vocoder2"))
 
     def through(mel: Tensor) -> np.ndarray:
         return vocoder(mel, generator=torch.Generator().manual_seed(0))[0].numpy()

@@ -32,6 +32,11 @@ def begin(model: str | None, parts: dict[str, nn.Module]) -> None:
             part.load_state_dict(packed.part(name).state_dict())
 
 
+def trained(out: Path, name: str) -> dict[str, Tensor]:
+    """Return the weights that a stage left in `out/name.pt`."""
+    return dict(torch.load(out / f"{name}.pt", weights_only=True)["model"])
+
+
 def train(
     name: str,
     model: nn.Module,

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 from dataset import Corpus
+from loop import trained
 from sizes import SOURCE_FILTER, mini
-from sources import SOURCES
+from sources import SOURCES, add_source
 from train_flow import FlowTrainer, speaker_features
 from train_lm import LMTrainer
-from train_tokenizer import TokenizerTrainer
+from train_tokenizer import trained_tokenizer
 
 from mamtra_cli import config as configs
 from mamtra_cli.checkpoint import FolderWriter
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
     parser.add_argument("--front-end", type=Path, required=True, help="folder of its three files")
     parser.add_argument("--target", type=Path, help="folder to write, default OUT/mini")
-    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
+    add_source(parser)
     parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -43,26 +44,19 @@ def main() -> None:
     config = mini(table, zero_shot=source.natural)
     symbols = json.loads((args.front_end / "symbols.json").read_text())
 
-    def weights(name: str) -> dict[str, torch.Tensor]:
-        saved = torch.load(args.out / f"{name}.pt", weights_only=True)
-        return dict(saved["model"])
-
     lm = LMTrainer(config.lm, len(symbols))
-    lm.load_state_dict(weights("lm"))
+    lm.load_state_dict(trained(args.out, "lm"))
     flow = FlowTrainer()
-    flow.load_state_dict(weights("flow"))
+    flow.load_state_dict(trained(args.out, "flow"))
     flow.eval()
     vocoder = SourceFilter(SOURCE_FILTER)
-    vocoder.load_state_dict(weights("vocoder2"))
-    saved = weights("tokenizer")
-    tokenizer = TokenizerTrainer(len(saved["phone.2.bias"]), len(saved["voice.weight"]))
-    tokenizer.load_state_dict(saved)
+    vocoder.load_state_dict(trained(args.out, "vocoder2"))
     parts = {
         "lm": lm.folded(),
         "flow": flow.flow,
         "source_filter": vocoder,
         "speaker_encoder": flow.speaker,
-        "speech_tokenizer": tokenizer.tokenizer,
+        "speech_tokenizer": trained_tokenizer(args.out).tokenizer,
     }
     with FolderWriter(args.target or args.out / "mini", force=True) as writer:
         for name, part in parts.items():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from dataset import Corpus
+from loop import trained
 from train_conditioner import KINDS, REFERENCE_FRAMES, Recordings, sizes
 
 from mamtra_cli import config as configs
@@ -64,7 +65,7 @@ def main() -> None:
     rows = recordings.usable(*KINDS)
     config = sizes(recordings, rows, args.preset)
     model = Conditioner(config).eval().requires_grad_(False)
-    model.load_state_dict(torch.load(args.out / f"{args.name}.pt", weights_only=True)["model"])
+    model.load_state_dict(trained(args.out, args.name))
     mini = engine.config
     whole = MVCConfig(
         conditioner=config,

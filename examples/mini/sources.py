@@ -107,7 +107,12 @@ def in_turns(rows: list[Sentence]) -> list[Sentence]:
 SOURCES: dict[str, Callable[[Corpus], Source]] = {"synthesizers": synthesizers, "natural": natural}
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a source."""
+    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every lesson is asked: its source, and what it starts from."""
-    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
+    add_source(parser)
     parser.add_argument("--begin", metavar="MODEL", help="packed model whose weights to start from")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset import SILENCES, Corpus, Sentence, draw
-from loop import Losses, begin, bf16_is_fast, train
+from loop import Losses, begin, bf16_is_fast, train, trained
 from sizes import TOKENIZER
 from sources import SOURCES, add_options
 from torch import Tensor, nn
@@ -62,6 +62,14 @@ class TokenizerTrainer(nn.Module):
         """Rebuild the normalised mel, (B, N, D) and (B,) to (B, 2N, 80)."""
         x = self.read(digits.transpose(1, 2)) + self.voice(voice)[:, :, None]
         return self.write(self.fast(self.grow(self.slow(x)))).transpose(1, 2)
+
+
+def trained_tokenizer(out: Path) -> TokenizerTrainer:
+    """Return what this lesson left in `out/tokenizer.pt`, of the sizes written there."""
+    state = trained(out, "tokenizer")
+    model = TokenizerTrainer(len(state["phone.2.bias"]), len(state["voice.weight"]))
+    model.load_state_dict(state)
+    return model
 
 
 def main() -> None:
@@ -154,10 +162,7 @@ def main() -> None:
             lr=1.5e-3,
             validate=validate,
         )
-    saved = torch.load(args.out / "tokenizer.pt", weights_only=True)
-    model.load_state_dict(saved["model"])
-    model.eval()
-    write_codes(model.tokenizer, corpus)
+    write_codes(trained_tokenizer(args.out).eval().tokenizer, corpus)
 
 
 def plain(rebuilt: Tensor) -> Tensor:
