@@ -22,6 +22,9 @@ CONTRIB = "com.microsoft"
 OPSET, IR_VERSION = 21, 10
 ACCURACY = 4  # MatMulNBits: int8 activations, int32 sums
 EXACT = 32
+END = (1 << 63) - 1  # where a slice that goes to the end stops
+LAST = [0, 2, 1]  # the last two of three axes exchanged
+PERM = [0, 2, 1, 3]  # tokens before heads, or heads before tokens
 KINDS = {
     "F32": TensorProto.FLOAT,
     "F16": TensorProto.FLOAT16,

@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from mamtra_cli.backbone.decoding.onnx_graph import CONTRIB, Graph, Quantisation
+from mamtra_cli.backbone.decoding.onnx_graph import CONTRIB, LAST, PERM, Graph, Quantisation
 from mamtra_cli.backbone.decoding.onnx_step import FREQUENCIES, WINDOW
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.backbone.hybrid import Block, HybridStack
@@ -27,8 +27,6 @@ from mamtra_cli.layers.mlp import SwiGLU
 from mamtra_cli.layers.native_mamba2 import NativeMamba2Layer
 from mamtra_cli.layers.recurrence import DepthwiseTaps
 from mamtra_cli.layers.rotary import rope_frequencies
-
-PERM = [0, 2, 1, 3]  # tokens before heads, or heads before tokens
 
 Held = tuple[str, str]
 """A state's names in a graph: as it goes in ("" for zeros), and as it comes out ("" where nobody
@@ -161,7 +159,7 @@ def _convolved(graph: Graph, channels: str, conv: DepthwiseTaps, act: str, held:
     weight = graph.op("Unsqueeze", graph.constant(conv.weight), graph.constant([1]))
     y = graph.ops(
         "CausalConvWithState",
-        graph.op("Transpose", channels, perm=[0, 2, 1]),
+        graph.op("Transpose", channels, perm=LAST),
         weight,
         graph.constant(conv.bias),
         held[0],
@@ -169,7 +167,7 @@ def _convolved(graph: Graph, channels: str, conv: DepthwiseTaps, act: str, held:
         domain=CONTRIB,
         activation="silu" if act == "silu" else "none",
     )[0]
-    return graph.op("Transpose", y, perm=[0, 2, 1])
+    return graph.op("Transpose", y, perm=LAST)
 
 
 def _features(graph: Graph, x: str, kind: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from mamtra_cli.backbone.decoding.onnx_graph import Graph
+from mamtra_cli.backbone.decoding.onnx_graph import END, LAST, PERM, Graph
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.codecs.flow_hift.context_conv import Block, ContextConv
 from mamtra_cli.codecs.flow_hift.flow import Flow
@@ -25,11 +25,9 @@ from mamtra_cli.codecs.flow_hift.flow_estimator import (
     TimeMLP,
     TransformerBlock,
 )
+from mamtra_cli.codecs.flow_hift.hift import HiFT
+from mamtra_cli.codecs.flow_hift.hift_graph import hift_graph
 from mamtra_cli.codecs.flow_hift.source_filter import MEL_MEAN, MEL_SCALE, SourceFilter
-
-HEADS_FIRST = [0, 2, 1, 3]
-LAST = [0, 2, 1]
-END = (1 << 63) - 1
 
 
 def flow_encoder(flow: Flow, stored: StoredWeights | None = None) -> onnx.ModelProto:
@@ -131,7 +129,7 @@ def _encoder_block(graph: Graph, x: str, block: nn.Module, places: str, seen: st
     h = graph.norm(x, block.norm_mha)
     qkv = graph.joined(h, [core.linear_q, core.linear_k, core.linear_v])
     q, k, v = (
-        graph.op("Transpose", graph.shaped(part, 0, 0, heads, width), perm=HEADS_FIRST)
+        graph.op("Transpose", graph.shaped(part, 0, 0, heads, width), perm=PERM)
         for part in graph.split(qkv, [heads * width] * 3)
     )
     p = graph.op(
@@ -152,7 +150,7 @@ def _encoder_block(graph: Graph, x: str, block: nn.Module, places: str, seen: st
         "Add", scores, _aligned(graph, graph.op("MatMul", place, p), graph.size(x, 1))
     )
     read = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), v)
-    read = graph.shaped(graph.op("Transpose", read, perm=HEADS_FIRST), 0, 0, heads * width)
+    read = graph.shaped(graph.op("Transpose", read, perm=PERM), 0, 0, heads * width)
     x = graph.op("Add", x, _linear(graph, read, core.linear_out))
     h = _linear(graph, graph.norm(x, block.norm_ff), block.feed_forward.w_1)
     h = _linear(graph, graph.op("Mul", h, graph.op("Sigmoid", h)), block.feed_forward.w_2)
@@ -265,13 +263,13 @@ def _transformer(graph: Graph, x: str, block: TransformerBlock, seen: str) -> st
     width = inner // core.heads
     qkv = graph.joined(graph.norm(x, block.norm1), [core.to_q, core.to_k, core.to_v])
     q, k, v = (
-        graph.op("Transpose", graph.shaped(part, 0, 0, core.heads, width), perm=HEADS_FIRST)
+        graph.op("Transpose", graph.shaped(part, 0, 0, core.heads, width), perm=PERM)
         for part in graph.split(qkv, [inner] * 3)
     )
     q = graph.op("Mul", q, graph.constant(torch.tensor([width**-0.5])))
     scores = graph.op("MatMul", q, graph.op("Transpose", k, perm=[0, 1, 3, 2]))
     shares = graph.op("Softmax", graph.op("Add", scores, seen), axis=-1)
-    read = graph.op("Transpose", graph.op("MatMul", shares, v), perm=HEADS_FIRST)
+    read = graph.op("Transpose", graph.op("MatMul", shares, v), perm=PERM)
     out = core.to_out[0]
     assert isinstance(out, nn.Linear)
     x = graph.op("Add", x, _linear(graph, graph.shaped(read, 0, 0, inner), out))
@@ -280,6 +278,15 @@ def _transformer(graph: Graph, x: str, block: TransformerBlock, seen: str) -> st
     assert isinstance(down, nn.Linear)
     h = graph.op("Gelu", _linear(graph, graph.norm(x, block.norm3), proj))
     return graph.op("Add", x, _linear(graph, h, down))
+
+
+def vocoder_graph(
+    vocoder: HiFT | SourceFilter, stored: StoredWeights | None = None
+) -> onnx.ModelProto:
+    """The graph of the vocoder that a model has; see `light.light_vocoder`."""
+    if isinstance(vocoder, HiFT):
+        return hift_graph(vocoder, stored)
+    return source_filter(vocoder, stored)
 
 
 def source_filter(vocoder: SourceFilter, stored: StoredWeights | None = None) -> onnx.ModelProto:
@@ -318,7 +325,7 @@ def source_filter(vocoder: SourceFilter, stored: StoredWeights | None = None) ->
     pitch_first = graph.op("Gather", every, graph.constant([1, 0]), axis=1)
     x = graph.op("Concat", x, graph.cut(pitch_first, graph.constant([0]), used, 2), axis=1)
     x = _linear(graph, graph.op("Transpose", x, perm=LAST), vocoder.refine)
-    x = graph.op("Transpose", graph.shaped(x, 0, 0, config.width, config.rate), perm=HEADS_FIRST)
+    x = graph.op("Transpose", graph.shaped(x, 0, 0, config.width, config.rate), perm=PERM)
     x = graph.shaped(x, 0, config.width, -1)
     for block in vocoder.fine_blocks:
         x = _frame_block(graph, x, block)

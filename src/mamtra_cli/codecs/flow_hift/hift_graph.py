@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from mamtra_cli.backbone.decoding.onnx_graph import Graph
+from mamtra_cli.backbone.decoding.onnx_graph import END, LAST, Graph
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.codecs.flow_hift.config import HiFTConfig
 from mamtra_cli.codecs.flow_hift.hift import (
@@ -25,9 +25,6 @@ from mamtra_cli.codecs.flow_hift.hift import (
     ResBlock,
     Snake,
 )
-
-LAST = [0, 2, 1]
-END = (1 << 63) - 1
 
 
 def hift_graph(vocoder: HiFT, stored: StoredWeights | None = None) -> onnx.ModelProto:

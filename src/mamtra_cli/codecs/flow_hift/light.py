@@ -18,8 +18,10 @@ from mamtra_cli.codecs.flow_hift import source
 from mamtra_cli.codecs.flow_hift.config import (
     SOURCE_FILTER_PIECE,
     FlowConfig,
+    HiFTConfig,
     SourceFilterConfig,
 )
+from mamtra_cli.codecs.flow_hift.light_hift import LightHiFT
 from mamtra_cli.codecs.flow_hift.noise import fixed_noise, frame_noise
 from mamtra_cli.codecs.flow_hift.windows import StreamState, WaveOptions, Windows
 
@@ -326,6 +328,15 @@ class LightSourceFilter:
             skip=state.skip - skip,
         )
         return state, out[skip:]
+
+
+def light_vocoder(
+    hift: HiFTConfig, source_filter: SourceFilterConfig | None, session: Any
+) -> LightVocoder:
+    """The vocoder that a model has, around its graph: HiFT where there is no other."""
+    if source_filter is None:
+        return LightHiFT(hift, session)
+    return LightSourceFilter(source_filter, session)
 
 
 def with_neighbours(waiting: Array | None, x: Array, *, final: bool) -> tuple[Array | None, Array]:

@@ -11,9 +11,8 @@ from mamtra_cli.backbone.decoding.onnx_layers import build, obstacle
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.checkpoint import SUFFIX
 from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.graphs import flow_encoder, flow_estimator, source_filter
+from mamtra_cli.codecs.flow_hift.graphs import flow_encoder, flow_estimator, vocoder_graph
 from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.hift_graph import hift_graph
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import PlanError
 from mamtra_cli.families.cosyvoice2.lm import SpeechLM
@@ -47,7 +46,4 @@ def made_graphs(
     weights = stored("flow")
     yield "flow_encoder", flow_encoder(flow, weights)
     yield "flow_estimator", flow_estimator(flow, weights)
-    if isinstance(vocoder, HiFT):
-        yield name, hift_graph(vocoder, stored(name))
-    else:
-        yield name, source_filter(vocoder, stored(name))
+    yield name, vocoder_graph(vocoder, stored(name))

@@ -15,8 +15,7 @@ from mamtra_cli.backbone.costs import Head
 from mamtra_cli.backbone.decoding.onnx_step import OnnxStack
 from mamtra_cli.backbone.decoding.stored_weights import StoredTable
 from mamtra_cli.codecs.flow_hift.codec import FlowCodec
-from mamtra_cli.codecs.flow_hift.light import ArrayPrompt, LightSourceFilter, LightWave
-from mamtra_cli.codecs.flow_hift.light_hift import LightHiFT
+from mamtra_cli.codecs.flow_hift.light import ArrayPrompt, LightWave, light_vocoder
 from mamtra_cli.errors import CheckpointError
 from mamtra_cli.families.base import Facts, Learned
 from mamtra_cli.families.cosyvoice2.array_tokens import ArrayTokens
@@ -153,11 +152,11 @@ class LightSpeaker(TextSpeaker):
     def codec(self) -> FlowCodec:
         """Tokens to sound."""
         config = self.config
-        session, sizes = self.light.session(config.vocoder_part), config.source_filter
+        session = self.light.session(config.vocoder_part)
         road = LightWave(
             config.flow,
             {name: self.light.session(name) for name in FLOW_GRAPHS},
-            LightHiFT(config.hift, session) if sizes is None else LightSourceFilter(sizes, session),
+            light_vocoder(config.hift, config.source_filter, session),
             wave_options(config, "cpu"),
         )
         return FlowCodec(road, sample_rate=config.mel.sample_rate, frame_rate=TOKENS_PER_SECOND)

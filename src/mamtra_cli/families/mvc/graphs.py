@@ -13,14 +13,13 @@ import onnx
 from onnx import TensorProto
 from torch import nn
 
-from mamtra_cli.backbone.decoding.onnx_graph import Graph
-from mamtra_cli.backbone.decoding.onnx_layers import PERM, Held, Scan, native, native_scan
+from mamtra_cli.backbone.decoding.onnx_graph import END, LAST, PERM, Graph
+from mamtra_cli.backbone.decoding.onnx_layers import Held, Scan, native, native_scan
 from mamtra_cli.backbone.decoding.stored_weights import StoredWeights
 from mamtra_cli.checkpoint import SUFFIX
 from mamtra_cli.codecs.flow_hift.flow import Flow
-from mamtra_cli.codecs.flow_hift.graphs import END, LAST, flow_estimator, source_filter
+from mamtra_cli.codecs.flow_hift.graphs import flow_estimator, vocoder_graph
 from mamtra_cli.codecs.flow_hift.hift import HiFT
-from mamtra_cli.codecs.flow_hift.hift_graph import hift_graph
 from mamtra_cli.codecs.flow_hift.source_filter import SourceFilter
 from mamtra_cli.errors import PlanError
 from mamtra_cli.families.mvc.conditioner import PLACES, Conditioner
@@ -59,10 +58,7 @@ def made_graphs(
     yield "flow_estimator", flow_estimator(cast(Flow, parts.part("flow")), stored("flow"))
     name = parts.config.vocoder_part
     vocoder = cast(HiFT | SourceFilter, parts.part(name))
-    if isinstance(vocoder, HiFT):
-        yield name, hift_graph(vocoder, stored(name))
-    else:
-        yield name, source_filter(vocoder, stored(name))
+    yield name, vocoder_graph(vocoder, stored(name))
 
 
 def conditioner_graphs(

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from mamtra_cli.backbone.decoding.stored_weights import StoredTable
 from mamtra_cli.checkpoint import find_file, sha256_once
-from mamtra_cli.codecs.flow_hift.light import ArrayPrompt, LightSourceFilter
-from mamtra_cli.codecs.flow_hift.light_hift import LightHiFT
+from mamtra_cli.codecs.flow_hift.light import ArrayPrompt, light_vocoder
 from mamtra_cli.codecs.flow_hift.mu import LightMuWave, MuCodec
 from mamtra_cli.families.base import Facts, Learned
 from mamtra_cli.families.front_end import FrontEnd
@@ -201,11 +200,10 @@ class LightSpeaker(TextSpeaker):
     def codec(self) -> MuCodec:
         """Frames of mu to sound."""
         config, session, flow = self.config, self.light.session, self.light.weights("flow")
-        vocoder, sizes = session(config.vocoder_part), config.source_filter
         road = LightMuWave(
             config.flow,
             {"flow_estimator": session("flow_estimator")},
-            LightHiFT(config.hift, vocoder) if sizes is None else LightSourceFilter(sizes, vocoder),
+            light_vocoder(config.hift, config.source_filter, session(config.vocoder_part)),
             wave_options(config, "cpu"),
             (
                 StoredTable(flow, f"{FLOW_SPEAKER}.weight")[:],
