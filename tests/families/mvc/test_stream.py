@@ -6,8 +6,8 @@ from tests.families.mvc.tiny import tiny_conditioner
 from torch import Tensor
 
 from mamtra_cli.families.mvc.conditioner import Conditioner
-from mamtra_cli.families.mvc.stream import push
-from mamtra_cli.families.mvc.windows import WHOLE, FrameChunk, TextState, Windows
+from mamtra_cli.families.mvc.stream import ModuleReader
+from mamtra_cli.families.mvc.windows import WHOLE, FrameChunk, TextState, Windows, pushed
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def text(count: int, seed: int = 2) -> list[int]:
 
 
 def spoken(model: Conditioner, ids: list[int], windows: Windows = WHOLE) -> list[FrameChunk]:
-    return push(model, begin(model, windows), ids, last=True)[1]
+    return pushed(ModuleReader(model), begin(model, windows), ids, last=True)[1]
 
 
 def mu(chunks: list[FrameChunk]) -> Tensor:
@@ -73,11 +73,11 @@ def test_how_the_text_arrives_does_not_matter(model: Conditioner) -> None:
     windows, ids = Windows(commit=8, ahead=4), text(37)
     state, chunks = begin(model, windows), []
     for number, index in enumerate(ids):
-        state, made = push(model, state, [index])
+        state, made = pushed(ModuleReader(model), state, [index])
         chunks += made
         # The first sound needs C + L phones, never more.
         assert bool(chunks) == (number + 1 >= 12)
-    chunks += push(model, state, [], last=True)[1]
+    chunks += pushed(ModuleReader(model), state, [], last=True)[1]
     assert torch.equal(mu(chunks), mu(spoken(model, ids, windows)))
 
 
@@ -97,7 +97,7 @@ def test_state_is_of_constant_size(model: Conditioner) -> None:
     sizes = set()
     state = begin(model, Windows(commit=8, ahead=4))
     for _ in range(5):
-        state, _ = push(model, state, text(40))
+        state, _ = pushed(ModuleReader(model), state, text(40))
         sizes.add(state.nbytes)
     assert len(sizes) == 1
 
@@ -112,6 +112,6 @@ def test_frames_in_blocks_equal_frames_at_once(model: Conditioner) -> None:
 
 
 def test_text_after_the_end_is_refused(model: Conditioner) -> None:
-    state, _ = push(model, begin(model), text(3), last=True)
+    state, _ = pushed(ModuleReader(model), begin(model), text(3), last=True)
     with pytest.raises(ValueError, match="after its end"):
-        push(model, state, [1])
+        pushed(ModuleReader(model), state, [1])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mamtra_cli.families.mvc.conditioner import Conditioner, Style, TokenCarry
 from mamtra_cli.families.mvc.manner import Steering
-from mamtra_cli.families.mvc.windows import FrameChunk, FrameFeatures, TextState, pushed
+from mamtra_cli.families.mvc.windows import FrameFeatures
 from mamtra_cli.layers.state import MambaState
 
 
@@ -44,10 +44,3 @@ class ModuleReader:
         found, after = self.model.frames(x, style, states, steering=steering)
         told = {name: value.cpu() for name, value in vars(found).items()}
         return FrameFeatures(**told), after
-
-
-def push(
-    model: Conditioner, state: TextState, ids: Sequence[int], *, last: bool = False
-) -> tuple[TextState, list[FrameChunk]]:
-    """See `windows.pushed`."""
-    return pushed(ModuleReader(model), state, ids, last=last)
