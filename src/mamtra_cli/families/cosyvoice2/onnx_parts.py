@@ -156,16 +156,14 @@ def _fits(shape: tuple[Any, ...], wanted: tuple[int | None, ...]) -> bool:
 
 def _open(path: Path) -> Any:
     """A session on the CPU, with as many threads as torch has."""
-    try:
-        import onnxruntime as onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"`{path.name}` needs onnxruntime", "install it with `pip install 'mamtra-cli[onnx]'`"
-        ) from error
     if not path.is_file():
         raise CheckpointError(f"`{path.name}` is missing from `{path.parent}`", PUBLISHED)
     try:
         return open_session(path, torch.get_num_threads(), fused=True)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"`{path.name}` needs onnxruntime", "install it with `pip install 'mamtra-cli[onnx]'`"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"`{path.name}` is damaged: {str(error).splitlines()[0]}", PUBLISHED
