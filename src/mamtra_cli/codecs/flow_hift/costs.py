@@ -41,3 +41,17 @@ def heard_token_bytes(
     rows = 2 if (config.cfg_rate if guidance is None else guidance) else 1
     layers = (2 + estimator.mid_blocks) * estimator.n_blocks * (steps or config.steps)
     return rows * layers * config.encoder.upsample * estimator.channels * width
+
+
+def heard_tokens(config: FlowConfig, prompt: int, *, grid: int, limit: int, each: int) -> int:
+    """How many tokens of a prompt of `prompt` tokens are kept: whole chunks, up to a bound.
+
+    Args:
+        config: of the flow.
+        prompt: tokens of it.
+        grid: tokens of whole chunks.
+        limit: bytes to keep at most.
+        each: bytes of a token; see `heard_token_bytes`.
+    """
+    ready = max(0, prompt - config.encoder.lookahead)
+    return min(ready, limit // each) // grid * grid

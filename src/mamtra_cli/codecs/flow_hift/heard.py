@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mamtra_cli.codecs.flow_hift.costs import heard_token_bytes
+from mamtra_cli.codecs.flow_hift.costs import heard_token_bytes, heard_tokens
 from mamtra_cli.codecs.flow_hift.flow import Flow, fixed_noise
 from mamtra_cli.codecs.flow_hift.past import Heard, Recording
 
@@ -80,9 +80,8 @@ class HeardPrompts:
         """How many tokens of a prompt of `heard` are kept."""
         config = self.flow.config
         width = self.flow.decoder.estimator.final_proj.weight.element_size()
-        fit = self.limit // heard_token_bytes(config, steps=steps, guidance=guidance, width=width)
-        ready = max(0, heard - config.encoder.lookahead)
-        return min(ready, fit) // self.grid * self.grid
+        each = heard_token_bytes(config, steps=steps, guidance=guidance, width=width)
+        return heard_tokens(config, heard, grid=self.grid, limit=self.limit, each=each)
 
     def of(
         self, prompt: "VoicePrompt", *, steps: int | None = None, guidance: float | None = None

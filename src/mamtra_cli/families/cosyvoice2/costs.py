@@ -20,6 +20,7 @@ from mamtra_cli.codecs.flow_hift.config import (
 )
 from mamtra_cli.codecs.flow_hift.costs import (
     heard_token_bytes,
+    heard_tokens,
     source_filter_parameters,
     source_filter_scratch,
 )
@@ -224,8 +225,8 @@ def needs(config: CosyVoice2Config, request: Request) -> Needs:
 def prompt_bytes(config: FlowConfig, prompt: int) -> int:
     """Bytes kept of a voice's prompt of so many tokens: whole chunks of it, up to a bound."""
     each, grid = heard_token_bytes(config), config.encoder.chunk
-    ready = min(max(0, prompt - config.encoder.lookahead), WaveOptions().prompt_bytes // each)
-    return ready // grid * grid * each
+    limit = WaveOptions().prompt_bytes
+    return each * heard_tokens(config, prompt, grid=grid, limit=limit, each=each)
 
 
 def savings(
