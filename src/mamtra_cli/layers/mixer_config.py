@@ -168,6 +168,7 @@ PRESETS: dict[str, MixerConfig] = {
 
 
 _WITHOUT = {"mamba2": ("window",), "gdn": ("window",), "swa": ("gate", "state"), "swa+ssm": ()}
+"""Choices that a preset may be given and layers of each mixer do not have."""
 
 
 def preset(name: str, *, gate: str = "", state: str = "", window: int = 0) -> MixerConfig:
