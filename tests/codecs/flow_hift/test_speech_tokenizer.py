@@ -1,7 +1,6 @@
 """The speech tokenizer against its published port; FSQ digits; padding and long speech."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mamtra_cli.codecs.flow_hift.speech_tokenizer import (
     WINDOW_FRAMES,
     SpeechTokenizer,
     code_count,
+    codes_to_digits,
     digits_to_codes,
 )
 
@@ -93,11 +93,12 @@ def test_padding_does_not_change_codes() -> None:
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_digits_count_through_all_codes(levels: tuple[int, ...]) -> None:
-    places = [math.prod(levels[:i]) for i in range(len(levels))]
+def test_codes_and_digits_are_inverse(levels: tuple[int, ...]) -> None:
     codes = torch.arange(SpeechTokenizerConfig(levels=levels).codebook_size)
-    digits = torch.stack([codes // place % n for place, n in zip(places, levels, strict=True)], -1)
+    digits = codes_to_digits(codes, levels)
     assert torch.equal(digits_to_codes(digits, levels), codes)
+    assert digits.amin(0).tolist() == [0] * len(levels)
+    assert digits.amax(0).tolist() == [level - 1 for level in levels]
 
 
 def test_first_digit_is_the_least_significant() -> None:

@@ -272,6 +272,13 @@ def digits_to_codes(digits: Tensor, levels: Sequence[int]) -> Tensor:
     return (digits.long() * _places(levels, digits.device)).sum(-1)
 
 
+def codes_to_digits(codes: Tensor, levels: Sequence[int]) -> Tensor:
+    """Split codes: (...) into digits: (..., K) int64."""
+    counts = torch.tensor(tuple(levels), device=codes.device)
+    places = _places(levels, codes.device)
+    return torch.div(codes.long()[..., None], places, rounding_mode="floor") % counts
+
+
 def _places(levels: Sequence[int], device: torch.device) -> Tensor:
     """Return the place value of each digit: (K,) int64."""
     return torch.tensor([math.prod(levels[:i]) for i in range(len(levels))], device=device)
