@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def small(ran: Ran, megabytes: int = 300) -> str:
 
 
 @contextmanager
-def settings(**values: str) -> Any:
+def settings(**values: str) -> Iterator[None]:
     """Variables of the environment for a while."""
     before = dict(os.environ)
     os.environ.update(values)
@@ -132,5 +132,4 @@ def settings(**values: str) -> Any:
 
 def place_for(id: str, common: Place) -> Place:
     """A new folder for a case."""
-    home = fresh(common.work, "case-" + id.lower())
-    return Place(**{**common.__dict__, "home": home})
+    return replace(common, home=fresh(common.work, "case-" + id.lower()))

@@ -9,7 +9,7 @@ import time
 from faults.forks import QUICK, digest, fresh, leftovers, mamtra, touches
 from faults.kills import make_old
 
-from cases.case import TRIES, Place, case, first, told, untouched
+from cases.case import TRIES, Place, case, first, settings, told, untouched
 
 
 @case("R01", "loss-6")
@@ -80,16 +80,12 @@ def leftovers_go_with_the_next_run(place: Place) -> str:
         ["synth", "Hi there.", "-m", str(place.model), *TRIES, "-o", "a.wav"],
         ["push", str(place.model), "me/it", "--dry-run"],
     )
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(temporary)
-    try:
+    with settings(TMPDIR=str(temporary)):
         for line in lines:
             moments = touches(line, fresh(place.work, "r06"))
             for moment in range(1, moments + 1, max(1, moments // 4)):
                 mamtra(line, place.home, kill_at=moment)
             mamtra(line, place.home)
-    finally:
-        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
     left = [*leftovers(place.home), *(path.name for path in temporary.iterdir())]
     return f"left: {left}" if left else ""
 

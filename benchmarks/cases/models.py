@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def refused(place: Place, *made: Case, megabytes: int = 300) -> str:
         home = place.home / str(number)
         home.mkdir()
         one.make(home)
-        ran = Place(**{**place.__dict__, "home": home}).run(*one.args)
+        ran = replace(place, home=home).run(*one.args)
         wrong = first(told(ran, code=(1, 2)), small(ran, megabytes))
         if not wrong and (home / "pwned").exists():
             wrong = "ran code"
