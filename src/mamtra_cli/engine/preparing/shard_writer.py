@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.preparing.shards import KEY, SUFFIX, ShardHeader, arrow_parts
+from mamtra_cli.engine.preparing.shards import COLUMNS, KEY, SUFFIX, ShardHeader, arrow_parts
 from mamtra_cli.publish import flush, output_errors, written_whole
 
 GROUP_ROWS = 1024
@@ -111,12 +111,9 @@ class ShardWriter:
 def write_shard(path: Path, rows: Sequence[Row], header: ShardHeader) -> None:
     """Write a shard whole or not at all, replacing one of that name."""
     arrow, parquet = arrow_parts()
-    columns = {
-        name: [getattr(row, name) for row in rows]
-        for name in ("id", "text", "text_ids", "speech_tokens", "seconds", "source", "sha256")
-    }
-    speakers = [None if row.speaker is None else row.speaker.tolist() for row in rows]
-    table = arrow.table({**columns, "speaker": speakers}, schema=schema(header))
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    columns["speaker"] = [None if row.speaker is None else row.speaker.tolist() for row in rows]
+    table = arrow.table(columns, schema=schema(header))
     with written_whole(path) as partial:
         parquet.write_table(
             table,

@@ -28,6 +28,7 @@ SUFFIX = ".parquet"
 REDO = "prepare the data again with this model, `mamtra prepare INPUT -o DIR --model MODEL`"
 REMAKE = "delete it and run the same `mamtra prepare` again: only its rows are redone"
 HASH = re.compile("[0-9a-f]{64}")
+COLUMNS = ("id", "text", "text_ids", "speech_tokens", "speaker", "seconds", "source", "sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +164,6 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
             arrays = {name: _values(table.column(name)) for name in table.column_names}
             for index in range(table.num_rows):
                 yield {name: values[index] for name, values in arrays.items()}
-
-
-COLUMNS = ("id", "text", "text_ids", "speech_tokens", "speaker", "seconds", "source", "sha256")
 
 
 def check_columns(table: Any, wanted: Sequence[str], path: Path) -> None:
