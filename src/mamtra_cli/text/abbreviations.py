@@ -98,8 +98,8 @@ def _numbered(match: re.Match[str]) -> str:
 
 def _featuring(match: re.Match[str]) -> str | None:
     """`Drake ft. Rihanna`: a name on both sides."""
-    named = before(match)[-1:]
-    return said("featuring") if named and named[0][:1].isupper() else None
+    named = before(match)
+    return said("featuring") if named and named[-1][0].isupper() else None
 
 
 def _counted(match: re.Match[str]) -> str:

@@ -82,7 +82,6 @@ def decode(
     Args:
         parts: the bytes, in any pieces.
         name: of the file, or `stdin`.
-
         foreign: raised where the encoding is none of these.
     """
     head, decoder = b"", None

@@ -8,7 +8,6 @@ import re
 import unicodedata
 
 _RUN = re.compile("[\u0370-\u03ff\u1f00-\u1fff]+")
-_LAST = re.compile(_RUN.pattern + r"\Z")
 _NAME = re.compile(r"GREEK (?:(?:SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)|(?:LUNATE )?(\w+) SYMBOL)")
 _CLUB = 3  # letters of a name of capitals, such as that of a fraternity
 
@@ -32,7 +31,7 @@ def named(text: str) -> dict[int, str]:
         names = [name(letter) for letter in run]
         alone = all(names) and (len(run) == 1 or club or (len(run) == 2 and run[0] == run[1]))
         for place, word in enumerate(names, match.start()):
-            before, after = text[:place][-1:], text[place + 1 : place + 2]
+            before, after = text[place - 1 : place], text[place + 1 : place + 2]
             left, right = (" " if _letter_or_digit(sign) else "" for sign in (before, after))
             found[place] = f"{left}{word}{right}" if alone else ""
     return found
@@ -40,8 +39,8 @@ def named(text: str) -> dict[int, str]:
 
 def ends_at(text: str) -> int:
     """Where the Greek letters begin that a text ends with: they may be the start of a word."""
-    last = _LAST.search(text)
-    return len(text) if last is None else last.start()
+    last = _RUN.match(text[::-1])
+    return len(text) - (last.end() if last else 0)
 
 
 def _letter_or_digit(sign: str) -> bool:

@@ -34,8 +34,7 @@ class Respelling:
         Raises:
             DataError: it cannot be read, or a line is no entry; the line is named.
         """
-        text = read_text(path, absent=DataError, foreign=DataError)
-        return cls.parse(text.removeprefix("\ufeff"), str(path))
+        return cls.parse(read_text(path, absent=DataError, foreign=DataError), str(path))
 
     @classmethod
     def parse(cls, text: str, name: str = "lexicon") -> "Respelling":

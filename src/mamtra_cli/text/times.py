@@ -3,7 +3,7 @@
 import re
 
 from mamtra_cli.text.number_words import cardinal, two_digits
-from mamtra_cli.text.rules import HIDDEN, Rule, after, said
+from mamtra_cli.text.rules import HIDDEN, Rule, said, word_after
 
 _HALF = rf"(?i:[ap])(?:\.m\.(?=\s+[a-z0-9]|,|\s*[-–{HIDDEN}])|\.?\s?(?i:m)\b)"
 _HOUR = r"1[0-2]|0?[1-9]"
@@ -34,7 +34,7 @@ def _hours(match: re.Match[str]) -> str:
 def _military(match: re.Match[str]) -> str | None:
     """`at 1630 hours`; `2000 hours of work` is a length."""
     hour, minute = match["h"], match["m"]
-    if minute == "00" and ((hour[0] != "0" and match["at"] == "by") or after(match)[:4] == " of "):
+    if minute == "00" and ((hour[0] != "0" and match["at"] == "by") or word_after(match) == "of"):
         return None
     zero = "zero " if hour[0] == "0" and hour != "00" else ""
     minutes = "hundred" if minute == "00" else two_digits(minute)
