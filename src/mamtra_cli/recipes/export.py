@@ -29,8 +29,7 @@ class ExportResult:
     graphs: dict[str, int]  # bytes by file name
     bytes: int  # of the whole folder
     quant: str
-    scores: float  # largest difference of log-probabilities between graphs and modules, or of
-    # what the flow is given where no tokens are drawn
+    scores: float  # largest difference of log-probabilities, or of frames where none are drawn
     kl: float  # mean over the steps, of what graphs say from what modules say
     top1: float  # share of steps whose likeliest token is the same
     samples: float  # largest difference of samples; full scale is 1

@@ -79,7 +79,7 @@ def test_rows_of_a_table_are_lines_and_columns_its_fields(tmp_path: Path) -> Non
         ("t.csv", "text,speed\na,nan\n", "text", DataError, "out of range"),
         ("t.csv", "text,id\na,1\nb,1\n", "text", DataError, "repeats the id"),
         ("t.csv", 'text\n"' + "a" * 200_000, "text", DataError, "cannot read"),
-        ("t.txt", "Hello.", "said", UsageError, "`--column` is one of a table"),
+        ("t.txt", "Hello.", "said", UsageError, "`--column` needs a table"),
         ("none/x.md", "", "text", UsageError, "holds no .txt"),
     ],
 )

@@ -115,7 +115,7 @@ def _given(recipe: SynthRecipe, format: str) -> Iterator[tuple[str, str, Any]]:
         else:
             yield _file(path, Path(path.name), format)
     if not tables and recipe.column != SynthRecipe.column:
-        raise UsageError("`--column` is one of a table", "name it: -i table.csv")
+        raise UsageError("`--column` needs a table", "name one: -i table.csv")
 
 
 def _file(path: Path, name: Path, format: str) -> tuple[str, str, dict[str, Any]]:
