@@ -41,13 +41,7 @@ from mamtra_cli.serving.desk import Desk, Visit
 from mamtra_cli.serving.encoding import MEDIA, StreamEncoder, check_stream_format, open_encoder
 from mamtra_cli.serving.leaving import GONE, unless_gone
 from mamtra_cli.serving.metrics import Metrics
-from mamtra_cli.serving.requests import (
-    SpeechRequest,
-    placed,
-    read_batch,
-    read_json,
-    read_speech,
-)
+from mamtra_cli.serving.requests import SpeechRequest, placed, read_batch, read_json, read_speech
 from mamtra_cli.serving.socket import speech_socket
 from mamtra_cli.sink import speech_tags
 
@@ -294,10 +288,10 @@ class _Face:
                         parts.append(opened.push(event.audio))
                 parts.append(opened.finish())
             except MamtraError as error:
-                opened.abandon()
                 return {"index": number, "error": error_words(error)}
             finally:
                 visit.leave()
+                opened.abandon()
             audio = base64.b64encode(b"".join(parts)).decode()
             facts: dict[str, Any] = {"seconds": round(seconds, 3), "sample_rate": rate}
             if wanted.order.words:
