@@ -78,7 +78,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spoken(models: Path, output: Path, **knobs: Any) -> np.ndarray:
     recipe = SynthRecipe(
         text="It was late.",
-        output=output,
+        output=str(output),
         model=str(models / "hybrid"),
         voices=models / "voices",
         retries=9,

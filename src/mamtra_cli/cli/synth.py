@@ -59,7 +59,7 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
         )
     if recipe.output == STDOUT and console.as_json:
         raise UsageError("`-o -` and `--json` both want stdout", "write the audio to a file")
-    if recipe.output == STDOUT and sys.stdout.name == os.devnull:
+    if recipe.output == STDOUT and getattr(sys.stdout, "name", "") == os.devnull:
         raise UsageError("stdout is closed", "name a file, `-o out.wav`")
     if recipe.output == STDOUT and sys.stdout.isatty():
         raise UsageError("audio does not belong on a terminal", "use a file or a pipe")
