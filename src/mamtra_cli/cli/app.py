@@ -41,7 +41,7 @@ MODULES = {"eval": "evaluate"}  # of commands whose name cannot be a module's
 
 
 COLLECT_AFTER = 50_000
-"""New objects between looks for garbage: importing makes as many, which all stay."""
+"""New objects before the first look for garbage: importing makes as many, which all stay."""
 
 
 class Commands(Mapping[str, Any]):
@@ -128,7 +128,7 @@ def root(
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
     open_missing_streams()
-    gc.set_threshold(COLLECT_AFTER)
+    start_without_looks()
     be_polite()
     code = run(sys.argv[1:])
     try:
@@ -137,6 +137,25 @@ def main() -> None:
         silence_stdout()
         code = code or (UNREAD if isinstance(error, BrokenPipeError) else 1)
     sys.exit(code)
+
+
+def start_without_looks() -> None:
+    """Look for garbage once `COLLECT_AFTER` objects are there, and from then on as Python does.
+
+    What was imported by then is looked at no more. A server needs the usual looks: callers who hang
+    up leave circles of tasks and tracebacks that hold sound.
+    """
+    usual = gc.get_threshold()
+
+    def started(phase: str, info: Mapping[str, int]) -> None:
+        del info
+        if phase == "stop":
+            gc.callbacks.remove(started)
+            gc.freeze()
+            gc.set_threshold(*usual)
+
+    gc.callbacks.append(started)
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def be_polite() -> None:
