@@ -171,8 +171,8 @@ def test_refusal_is_told_as_what_it_is(
 
 def test_silent_hub_is_told_within_seconds(hub: Hub, worker: Worker, outside: Path) -> None:
     started = time.monotonic()
-    said = told(fetch(hub, worker, outside, Lie("/revision/", silent=14.0)))
-    assert time.monotonic() - started < 13
+    said = told(fetch(hub, worker, outside, Lie("/revision/", silent=60.0)))
+    assert time.monotonic() - started < 50
     assert "has not answered for 4 s" in said
     assert "cannot be reached" in said
 
