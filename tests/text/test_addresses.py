@@ -14,6 +14,10 @@ from tests.text.said import said
         ("bob@mail.org", "bob at mail dot org ."),
         ("song.mp3", "song dot ^m ^p three ."),
         ("It was late.Then", "it was late . then ."),
+        (
+            "C:\\Users\\me\\file.txt",
+            "^c colon backslash users backslash me backslash file dot ^t ^x ^t .",
+        ),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -29,6 +29,19 @@ from mamtra_cli.text.rules import apply
         ("a B-52", "a ^b fifty two ."),
         ("he/she", "he she ."),
         ("/usr/bin", "slash usr slash bin ."),
+        (
+            "order #B77, #A-1034 and #fun",
+            "order number ^b seventy seven , number ^a ten thirty four and hashtag fun .",
+        ),
+        (
+            "the Boeing 747-8, a 737-800",
+            "the boeing seven forty seven eight , a seven thirty seven eight hundred .",
+        ),
+        ("H.264, 0x1F and 0b10", "^h two sixty four , zero ^x one ^f and zero ^b one zero ."),
+        ("x³, m³, E = mc²", "x cubed , cubic meters , ^e equals ^m ^c squared ."),
+        ("c = a / b", "c equals a divided by b ."),
+        ("f'(x) = 2x - 3", "f prime x equals two ^x minus three ."),
+        ("∓2", "minus or plus two ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

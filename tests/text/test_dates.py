@@ -33,6 +33,9 @@ from tests.text.said import said
         ("AD 79 and 44 BC", "^a ^d seventy nine and forty four ^b ^c ."),
         ("the class of '05", "the class of oh five ."),
         ("the 1800s", "the eighteen hundreds ."),
+        ("FY2021/22", "^f ^y twenty twenty one to twenty two ."),
+        ("the '00s, under-21s", "the two thousands , under twenty ones ."),
+        ("Sat 14 Dec, by 15/06", "saturday the fourteenth of december , by june fifteenth ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -20,6 +20,10 @@ from tests.text.said import said
             "4111 1111 1111 1111",
             "four one one one , one one one one , one one one one , one one one one .",
         ),
+        ("Dial 911 or 112.", "dial nine one one or one one two ."),
+        ("(020) 7946 0000", "zero two zero , seven nine four six , zero zero zero zero ."),
+        ("030/123456", "zero three zero , one two three four five six ."),
+        ("NY, NY 10001", "^n ^y , new york one zero zero zero one ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

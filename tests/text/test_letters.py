@@ -22,6 +22,7 @@ from tests.text.said import said
             "^g ^a ^t ^t ^a ^c ^a ^g ^a ^t ^t ^a ^c ^a ^g ^a ^t ^t ^a ^c ^a ^g ^a ^t ^t ^a ^c "
             "^a ^g ^a ^t ^t ^a ^c ^a .",
         ),
+        ("He met C. S. Lewis.", "he met ^c ^s lewis ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

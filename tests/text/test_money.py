@@ -22,6 +22,12 @@ from tests.text.said import said
         ("$5/month", "five dollars per month ."),
         ("£5/kg", "five pounds per kilogram ."),
         ("50¢-75¢", "fifty cents to seventy five cents ."),
+        ("a $3.5-billion deal", "a three point five billion dollar deal ."),
+        ("£5 notes", "five pound notes ."),
+        (
+            "3.000,50 €, 12'000 CHF",
+            "three thousand euros and fifty cents , twelve thousand swiss francs .",
+        ),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -16,6 +16,16 @@ from tests.text.said import said
         ("the mid-20th century", "the mid twentieth century ."),
         ("In 1984 it rained", "in nineteen eighty four it rained ."),
         ("100's of them", "one hundreds of them ."),
+        (
+            "1.000.000 or 192.168.100.200",
+            "one million or one nine two dot one six eight dot one zero zero dot two zero zero .",
+        ),
+        (
+            "He ran 5k, a 10k race, 18k gold, 10k men",
+            "he ran five ^k , a ten ^k race , eighteen karat gold , ten thousand men .",
+        ),
+        ("UTC-5, 4K", "^u ^t ^c minus five , four ^k ."),
+        ("an RTX 4090, 2M views", "an ^r ^t ^x forty ninety , two million views ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

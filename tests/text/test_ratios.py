@@ -23,6 +23,10 @@ from tests.text.said import said
         ("2×10³", "two times ten to the three ."),
         ("5th-7th grade", "fifth to seventh grade ."),
         ("1,000-2,000 steps", "one thousand to two thousand steps ."),
+        ("Genesis 1:1-2:3", "genesis one one to two three ."),
+        ("2 x 500 mg 3x/day", "two times five hundred milligrams three times per day ."),
+        ("a 6/8 time; 8/2 = 4", "a six eight time , eight divided by two equals four ."),
+        ("5! = 120", "five factorial equals one hundred twenty ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

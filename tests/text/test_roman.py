@@ -18,6 +18,10 @@ from tests.text.said import said
         ("an IV drip", "an ^i ^v drip ."),
         ("She and I left.", "she and i left ."),
         ("Chapter V", "chapter five ."),
+        ("section iii, page xii", "section three , page twelve ."),
+        ("as (i) one, (ii) two", "as , one , one , two , two ."),
+        ("the MMXX edition", "the twenty twenty edition ."),
+        ("part i like", "part i like ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

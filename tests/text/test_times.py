@@ -15,6 +15,11 @@ from tests.text.said import said
         ("1h 30m", "one hour thirty minutes ."),
         ("5m 30s", "five minutes thirty seconds ."),
         ("in 2:05:30", "in two oh five and thirty seconds ."),
+        ("at 3.15pm, 6.30 p.m.", "at three fifteen ^p ^m , six thirty ^p ^m ."),
+        (
+            "2m30s, 1010 AM, 24/7/365",
+            "two minutes thirty seconds , ten ten ^a ^m , twenty four seven three sixty five .",
+        ),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

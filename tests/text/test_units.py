@@ -33,6 +33,23 @@ from tests.text.said import said
         ("3 cups", "three cups ."),
         ("5 us", "five us ."),
         ("10 A students", "ten ^a students ."),
+        (
+            "a 5A fuse, 35 kts, 18kt gold",
+            "a five amp fuse , thirty five knots , eighteen ^k ^t gold .",
+        ),
+        ("in °F or °C", "in degrees fahrenheit or degrees celsius ."),
+        ("12st 4lb, the 21st", "twelve stone four pounds , the twenty first ."),
+        ('3/16", a 55" 4K TV', "three sixteenths inch , a fifty five inch four ^k ^t ^v ."),
+        (
+            "a 45-yo man, 140 mEq/L",
+            "a forty five year old man , one hundred forty milliequivalents per liter .",
+        ),
+        ("BP was 130/85", "^b ^p was one hundred thirty over eighty five ."),
+        (
+            "20Gb/s, 7.4 l/100 km",
+            "twenty gigabits per second , seven point four liters per one hundred kilometers .",
+        ),
+        ("the 4x100 m relay", "the four by one hundred meter relay ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

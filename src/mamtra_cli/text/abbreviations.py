@@ -6,7 +6,7 @@ stop ends anything.
 
 import re
 
-from mamtra_cli.text.rules import HIDDEN, Rule, after, before, said, show
+from mamtra_cli.text.rules import HIDDEN, Rule, after, before, compiled, said, show
 
 TITLES = {
     "dr": "doctor", "mr": "mister", "mrs": "mrs", "ms": "ms", "prof": "professor",
@@ -43,7 +43,8 @@ NUMBERED = {
     "vols": "volumes", "ch": "chapter", "sec": "section", "p": "page", "pp": "pages",
     "eq": "equation", "art": "article", "par": "paragraph", "para": "paragraph",
     "apt": "apartment", "ext": "extension", "ep": "episode", "chap": "chapter", "ste": "suite",
-    "rte": "route", "rm": "room", "bldg": "building", "pg": "page", "lvl": "level",
+    "rte": "route", "rm": "room", "bldg": "building", "pg": "page", "pgs": "pages",
+    "chs": "chapters", "eqs": "equations", "op": "opus", "lvl": "level",
 }  # fmt: skip
 DOTTED = {"e.g": "for example", "i.e": "that is", "a.k.a": "also known as", "ph.d": "^p ^h ^d"}
 NEVER_LAST = (
@@ -59,7 +60,42 @@ _SLASHED = {"w/o": "without", "w/": "with", "c/o": "care of", "b/c": "because",
             "w/in": "within"}  # fmt: skip
 
 
+# Met with a stop and without, and nothing else.
+_LOOSE = {
+    "yrs": "years", "hrs": "hours", "mins": "minutes", "secs": "seconds", "lbs": "pounds",
+    "wks": "weeks", "approx": "approximately", "mtg": "meeting", "appt": "appointment",
+    "pls": "please", "Pls": "please", "plz": "please", "thx": "thanks", "Thx": "thanks",
+    "Ctrl": "control", "ctrl": "control", "Cmd": "command", "acct": "account", "pkg": "package",
+    "qty": "quantity", "Qty": "quantity", "wknd": "weekend",
+}  # fmt: skip
+_MONTHS = "jan feb mar apr jun jul aug sep sept oct nov dec".split()
+_DAYS = "mon tue tues wed thu thurs fri sat sun".split()
+_CALENDAR = frozenset([*_MONTHS, *_DAYS, *(SHORT[name] for name in (*_MONTHS, *_DAYS))])
+_JOINERS = frozenset(["and", "or", "to", "&", ","])
+_CALENDAR_NAMES = "|".join(name.capitalize() for name in (*_MONTHS, *_DAYS))
+_NAMED = frozenset("Jan Mar Jun Sep Dec Mon Wed Sat Sun".split())  # words and names too
+_SEVERAL = "pp|vols|figs|chs|pgs|eqs"
+_LIVES = {"c": "circa", "b": "born", "d": "died", "fl": "flourished"}
+_RANKED = {"ed": "edition", "fl": "floor", "c": "century", "cent": "century"}
+_SIDES = {"N": "north", "S": "south", "E": "east", "W": "west"}
+# Of scripture, before chapter and verse.
+BOOKS = {
+    "Gen": "Genesis", "Ex": "Exodus", "Exod": "Exodus", "Lev": "Leviticus", "Num": "Numbers",
+    "Deut": "Deuteronomy", "Josh": "Joshua", "Judg": "Judges", "Sam": "Samuel", "Kgs": "Kings",
+    "Chr": "Chronicles", "Neh": "Nehemiah", "Ps": "Psalm", "Prov": "Proverbs",
+    "Eccl": "Ecclesiastes", "Isa": "Isaiah", "Jer": "Jeremiah", "Ezek": "Ezekiel",
+    "Dan": "Daniel", "Hos": "Hosea", "Mic": "Micah", "Zech": "Zechariah", "Mal": "Malachi",
+    "Matt": "Matthew", "Mt": "Matthew", "Mk": "Mark", "Lk": "Luke", "Jn": "John",
+    "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians", "Eph": "Ephesians",
+    "Phil": "Philippians", "Col": "Colossians", "Thess": "Thessalonians", "Tim": "Timothy",
+    "Heb": "Hebrews", "Jas": "James", "Pet": "Peter", "Rev": "Revelation",
+}  # fmt: skip
 _SMALL_TOO = frozenset({"dr", "mr", "mrs", "ms", "prof", "messrs", "ave", "blvd", "rd", "hwy"})
+
+
+def _begins(rest: str) -> bool:
+    """Whether a sentence may begin here, or none follows; the letter of `Ave. B` begins none."""
+    return not rest or (rest[0].isupper() and not re.match(r"[B-HJ-Z]\b(?!['.])", rest))
 
 
 def _street(match: re.Match[str]) -> str | None:
@@ -74,7 +110,7 @@ def _street(match: re.Match[str]) -> str | None:
         if not starts:
             return None
     rest = after(match).lstrip()
-    ends = bool(match["stop"]) and (not rest or rest[0].isupper() or rest[0] in "\"'")
+    ends = bool(match["stop"]) and (_begins(rest) or rest[0] in "\"'")
     return f"{match['name']} {said(STREETS[word])}" + (". " if ends else "")
 
 
@@ -83,7 +119,7 @@ def _ranked_street(match: re.Match[str]) -> str | None:
     if not show(match["name"]).rstrip().endswith(("st", "nd", "rd", "th")):
         return None
     rest = after(match).lstrip()
-    ends = bool(match["stop"]) and (not rest or rest[0].isupper())
+    ends = bool(match["stop"]) and _begins(rest)
     return f"{match['name']}{said(STREETS[match['word'].lower()])}" + (". " if ends else "")
 
 
@@ -102,8 +138,12 @@ def _featuring(match: re.Match[str]) -> str | None:
     return said("featuring") if named and named[-1][0].isupper() else None
 
 
-def _counted(match: re.Match[str]) -> str:
-    return said(SHORT[(match[1] or match[2]).lower()])
+def _counted(match: re.Match[str]) -> str | None:
+    """`max. 5`; after a number it is a unit, `22 min 14 s`, after a name one: `Pro Max 5`."""
+    words = before(match)
+    if words and (words[-1][-1:].isdigit() or (match[0] == "Max" and words[-1][0].isupper())):
+        return None
+    return said(SHORT[(match[1] or match[2] or match[3]).lower()])
 
 
 def _title(match: re.Match[str]) -> str:
@@ -119,7 +159,7 @@ def _short(match: re.Match[str]) -> str | None:
     if written.islower() and word not in SHORT and word not in _SMALL_TOO:
         return None
     words = SHORT.get(word) or TITLES.get(word) or STREETS.get(word)
-    ends = not rest or rest[0].isupper()
+    ends = _begins(rest)
     return said(str(words)) + (". " if ends and word not in NEVER_LAST else "")
 
 
@@ -129,7 +169,39 @@ def _month_range(match: re.Match[str]) -> str:
 
 def _side(match: re.Match[str]) -> str:
     """`12 N. Main St.`: the side of a town."""
-    return said({"N": "north", "S": "south", "E": "east", "W": "west"}[match[1]])
+    return said(_SIDES[match[1]])
+
+
+def _several(match: re.Match[str]) -> str:
+    """`30 pp.`; `$25 pp` is what each pays, `2.5pp` a difference of shares."""
+    amount = compiled(r"([$£€]?)(\d[\d.,]*)$").search(match.string[: match.start()][-20:])
+    if match[1].lower() == "pp" and amount and (amount[1] or "." in amount[2]):
+        return said("per person" if amount[1] else "percentage points")
+    return _numbered(match)
+
+
+def _book(match: re.Match[str]) -> str:
+    """`1 Cor. 13:4`: the name is left for the rule of verses."""
+    nth = {"1": "first", "2": "second", "3": "third"}.get(match["nth"] or "")
+    return (said(nth) if nth else "") + BOOKS[match["book"] or match["psalm"]] + " "
+
+
+def _listed(match: re.Match[str]) -> str | None:
+    """`Jan, Feb and Mar`, `in Oct`: months and days that are words too stand beside others."""
+    written = match[1]
+    if after(match)[:1] in ("-", "–"):
+        return None
+    if written in _NAMED:
+        sides = (list(reversed(before(match))), after(match).split())
+        near = [next((word for word in side if word not in _JOINERS), "") for side in sides]
+        names = compiled(r"[a-z]+").findall(" ".join(near).lower())
+        if not any(name in _CALENDAR for name in names):
+            return None
+    return said(SHORT[written.lower()])
+
+
+def _loose(match: re.Match[str]) -> str:
+    return said(_LOOSE[match[1]])
 
 
 def _alternatives(words: object) -> str:
@@ -139,7 +211,7 @@ def _alternatives(words: object) -> str:
 _STREET = rf"(?:{_alternatives(n.capitalize() for n in [*STREETS, *STREETS.values()])})"
 RULES = (
     Rule(r"(?<![\w/])(w/o|w/in|c/o|b/c|n/a)(?![\w/])", lambda m: said(_SLASHED[m[1]]), "/"),
-    Rule(r"(?<![\w/])w/\s?(?=[a-z\d])", lambda m: said("with"), "/"),
+    Rule(r"(?<![\w/])w/\s?(?=[a-z]{2}|a\s|\d)", lambda m: said("with"), "/"),
     Rule(r"\b(?i:(e\.g|i\.e|a\.k\.a|ph\.d))\b\.?,?", _dotted, "."),
     Rule(r"\bet al\b\.?", lambda m: said("et al"), "."),
     Rule(r"(?<=[A-Za-z]\s)\(?(?:ft|feat)\b\.?(?=\s[A-Z])", _featuring, "f"),
@@ -150,6 +222,7 @@ RULES = (
         "IVXL",
     ),
     Rule(r"(?<=[a-z])\.?-(?=[A-Z][a-z]{2}\.)", _month_range, "-"),
+    Rule(rf"\b([NSEW])\.(?=\s[A-Z][a-z]+\s{_STREET}\b)", _side, "NSEW"),
     Rule(
         rf"(?P<name>(?P<house>[{HIDDEN}]\s+(?:[A-Z][a-z']*\s)*)?\b(?:[A-Z][a-z]+(?:'s)?|\d+(?:st|nd|rd|th)))\s"
         rf"(?P<word>{_alternatives(name.capitalize() for name in STREETS)})\b(?P<stop>\.)?",
@@ -163,6 +236,7 @@ RULES = (
         "dtelywqxs",
     ),
     Rule(r"\bHwy\b\.?", lambda m: said("highway"), "H"),
+    Rule(rf"\b({_alternatives(_LOOSE)})\b\.?(?!')", _loose, "bcklmpqtz"),
     Rule(
         rf"\b(?:({_alternatives(name.capitalize() for name in TITLES)})\.|({_BARE_TITLES})\b)(?"
         rf"=\s[A-Z])",
@@ -174,17 +248,45 @@ RULES = (
         _short,
         ".",
     ),
+    Rule(
+        rf"\b({_CALENDAR_NAMES})\b(?!\.\w|')(?:/(?=(?:{_CALENDAR_NAMES})\b))?",
+        _listed,
+        "JFMASONDTW",
+    ),
 )
 BEFORE_NUMBERS = (
     Rule(
-        r"\b([Mm]ax|[Mm]in|[Aa]vg)\.?(?=\s[$£€]?\d)|\b([Cc]a|[Aa]pprox)\.(?=\s[$£€]?\d)",
+        r"\b([Mm]ax|[Mm]in|[Aa]vg)\.?(?=\s[$£€]?\d)|\b([Cc]a|[Aa]pprox)\.(?=\s[$£€]?\d)|\b(approx)(?=\s[$£€]?\d)",
         _counted,
         "0",
     ),
+    Rule(r"\b([NSEW])\.(?=\s\d+(?:st|nd|rd|th)\b)", _side, "NSEW"),
     Rule(rf"(?<=\d\s)([NSEW])\.?(?=\s(?:[A-Z][a-z]+|\d+[a-z]{{2}})\s{_STREET}\b)", _side, "NSEW"),
     Rule(r"\b[Ee]st\.(?=\s?(?:1[5-9]|20)\d\d\b(?![,.]\d))", lambda m: said("established"), "."),
     Rule(r"\b[Ee]st\.(?=\s?[$£€]?\d)", lambda m: said("estimated"), "."),
-    Rule(rf"\b((?i:{_alternatives(NUMBERED)}))\.\s?(?=\d)", _numbered, "."),
+    Rule(rf"\b((?i:{_alternatives(NUMBERED)}))\.\s?(?=\(?\d)", _numbered, "."),
+    Rule(rf"(?<=\d)\s?((?i:{_SEVERAL}))\b\.?", _several, "pvfcgPVFCG"),
+    Rule(
+        r"(?<![\w.'])(c|b|d|fl)\.\s?(?=[1-9]\d{2,3}s?\b(?![,.:]\d))",
+        lambda m: said(_LIVES[m[1]]),
+        "cbdf",
+    ),
+    Rule(
+        r"(?<=\d(?:st|nd|rd|th)\s)(ed|fl|c|cent)\b\.?(?!')",
+        lambda m: said(_RANKED[m[1]]),
+        "efc",
+    ),
+    Rule(
+        r"\b((?:I|US|SR|CR|Hwy|Route|Rte)[- ]\d+)\s([NSEW])\b(?!\.?\w)",
+        lambda m: f"{m[1]} {said(_SIDES[m[2]])}",
+        "NSEW",
+    ),
+    Rule(
+        rf"\b(?:(?P<nth>[1-3])\s)?(?P<book>{_alternatives(BOOKS)})\.?\s(?=\d+:\d)"
+        r"|\b(?P<psalm>Ps)\.\s(?=\d)",
+        _book,
+        ":P",
+    ),
     Rule(r"#(?=\d)", lambda m: said("number"), "#"),
 )
 DEGREES = (

@@ -13,6 +13,7 @@ _URL = (
     r"|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|org|net|edu|gov|io|ai|dev|co|uk|de|fr|eu|info|app|ca|tv)\b"
     r"(?![\w.-]*[(])(?:/[^\s\"<>]*)?)"
 )
+_PATH = r"(?<!\w)[A-Za-z]:(?:\\[\w.~-]*\w)+"
 _SPELLED_ENDS = (
     "pdf txt md html htm css js ts jsx tsx py rb rs cpp hpp cc hh sh csv tsv jpg jpeg png svg "
     "mp3 mp4 "
@@ -48,8 +49,9 @@ def read_addresses(text: str, known: Known) -> str:
         text: folded text.
         known: whether a word stands in the lexicon; other short ones are spelled.
     """
-    if "." not in text and "@" not in text and "//" not in text:
+    if not any(sign in text for sign in (".", "@", "//", ":\\")):
         return text
+    text = compiled(_PATH).sub(lambda m: _address(m, known), text)
     text = compiled(r"\.NET\b").sub(lambda m: said("dot net"), text)
     text = compiled(_EMAIL).sub(lambda m: _address(m, known), text)
     text = compiled(_URL).sub(lambda m: _address(m, known), text)

@@ -4,7 +4,7 @@
 import re
 
 from mamtra_cli.text.number_words import cardinal, digit_string, year
-from mamtra_cli.text.rules import HIDDEN, Rule, said
+from mamtra_cli.text.rules import HIDDEN, Rule, after, compiled, said, word_before
 
 _OPERATORS = {
     "===": "is equal to", "!==": "is not equal to", "==": "equals", "!=": "is not equal to",
@@ -15,8 +15,8 @@ _OPERATORS = {
     "+=": "plus equals",
     "-=": "minus equals", "*=": "times equals", "/=": "divided by equals", ":=": "is set to",
     "<<": "shifted left by", ">>": "shifted right by", "**": "to the power of",
-    "×": "times", "÷": "divided by", "±": "plus or minus", "≈": "approximately",
-    "√": "square root of",
+    "×": "times", "÷": "divided by", "±": "plus or minus", "∓": "minus or plus",
+    "≈": "approximately", "√": "square root of",
     "::": "colon colon",
 }  # fmt: skip
 _ELEMENTS = frozenset(
@@ -27,6 +27,10 @@ _ELEMENTS = frozenset(
     "Po At Rn Fr Ra Ac Th Pa U Np Pu".split()
 )
 _SALTS = r"NaCl|NaOH|HCl|KCl|KOH|HBr|AgCl|CaO|MgO|ZnO|CuO|FeO|SiC|GaN|GaAs|NaF|LiCl|KBr|NaBr"
+_NUMBERED_THINGS = frozenset(
+    "order ticket invoice case flight room part item model issue bug lot gate suite unit apt "
+    "apartment booking claim batch locker seat serial product account".split()
+)
 _POWERS = {"2": "squared", "3": "cubed"}
 
 
@@ -103,12 +107,34 @@ def _name(match: re.Match[str]) -> str | None:
     return "".join(out)
 
 
+def _figures(match: re.Match[str]) -> str:
+    """`0x1F`, `0b101`: figure by figure."""
+    return said(" ".join(cardinal(c) if c.isdigit() else f"^{c.lower()}" for c in match[0]))
+
+
+def _standard(match: re.Match[str]) -> str:
+    """`H.264`."""
+    return said(f"^{match[1].lower()} {_digits(match[2])}")
+
+
+def _aircraft(match: re.Match[str]) -> str:
+    """`747-8`, `737-800`: a type and its variant."""
+    return said(f"{_digits(match[1] or match[3])} {cardinal(match[2] or match[4])}")
+
+
 def _sharp(match: re.Match[str]) -> str:
     return said(f"^{match[1].lower()} sharp")
 
 
+def _hashtag(match: re.Match[str]) -> str:
+    """`#fun`; `#A-1034` and `order #B77` are numbers."""
+    code = compiled(r"[A-Z]{1,5}(-)?\d").match(after(match))
+    numbered = code and (code[1] or word_before(match) in _NUMBERED_THINGS)
+    return said("number" if numbered else "hashtag")
+
+
 def _call(match: re.Match[str]) -> str:
-    return f"{match[1]} {match[2]} "
+    return f"{match[1][0]} {'prime ' if match[1][1:] else ''}{match[2]} "
 
 
 def _root(match: re.Match[str]) -> str:
@@ -128,9 +154,14 @@ _SIGNS = "".join(sorted({sign for key in _OPERATORS for sign in key}))
 RULES = (
     Rule(r"(?<![\w^])\bC\+\+", lambda m: said("^c plus plus"), "+"),
     Rule(r"(?<![\w^])([A-GJXQ])#(?![\w#])", _sharp, "#"),
-    Rule(r"#(?=[A-Za-z])", lambda m: said("hashtag"), "#"),
+    Rule(r"#(?=[A-Za-z])", _hashtag, "#"),
     Rule(r"\bObjective-C\b", lambda m: said("objective ^c"), "-"),
     Rule(r"√\s?", _root, "√"),
+    Rule(r"(?<=\bBoeing )(7\d7)-(\d{1,3})\b|\b(7\d7)-(\d00)\b", _aircraft, "7"),
+    Rule(r"\b0(?:[xX][\da-fA-F]+|b[01]+)\b", _figures, "0"),
+    Rule(r"\b([A-Z])\.(\d{2,4})\b(?!\.\d)", _standard, "."),
+    Rule(r"(?<=\b[a-z]\s)/(?=\s[a-z]\b)", lambda m: said("divided by"), "/"),
+    Rule(r"\bmc\^2", lambda m: said("^m ^c squared"), "^"),
     Rule(r"(?<=[\d)]|\b[A-Za-z])\*\*(?=-?\d|[a-z]\b)", lambda m: "^", "*"),
     Rule(r"\+/-\s?", lambda m: said("plus or minus"), "+"),
     Rule(
@@ -141,7 +172,7 @@ RULES = (
     ),
     Rule(r"(?<=\bc)\^2(?!\d)|(?<=\b[a-ln-z])\^2(?!\d)", lambda m: said("squared"), "^"),
     Rule(r"(?<=[\w)])\^(?=[\w(-])(?![23]\b)", lambda m: said("to the power of"), "^"),
-    Rule(r"\b([a-z])\(([a-z])\)", _call, "("),
+    Rule(r"\b([a-z]'?)\(([a-z])\)", _call, "("),
     Rule(
         r"(?:===|!==|==|!=|<=|>=|->|=>|<-|&&|\|\||\+\+|[-+*/:]=|<<|>>|::)(?![=<>|&])",
         _operator,
@@ -161,7 +192,7 @@ RULES = (
 )
 NAMES = (
     Rule(
-        r"(?<=\bBoeing )\d{3}\b|\b7\d7(?=\s(?:MAX|Max|jets?|planes?|pilots?)\b)"
+        r"(?<=\b(?:Boeing|Airbus) )\d{3}\b|\b7\d7(?=\s(?:MAX|Max|jets?|planes?|pilots?)\b)"
         r"|(?<=\b[A-Z]-)\d{3}\b",
         lambda m: said(_digits(m[0])),
         "0",
@@ -172,7 +203,7 @@ NAMES = (
 LAST = (
     Rule(r"\^(?P<n>[23])", lambda m: said(_POWERS[m["n"]]), "^"),
     Rule(rf"(?<=[{HIDDEN}]\s)\s*[×x]\s*(?=\s[{HIDDEN}])", lambda m: said("times"), "×x"),
-    Rule(r"[×±√]", _operator, "×±√"),
+    Rule(r"[×±∓√]", _operator, "×±∓√"),
     Rule(rf"(?<=[\d{HIDDEN}])\s*Ω", lambda m: said("ohms"), "Ω"),
     Rule(r"Ω", lambda m: said("omega"), "Ω"),
     Rule(r"µ(?=[A-Za-z])", lambda m: said("micro"), "µ"),

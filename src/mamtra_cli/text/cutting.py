@@ -111,6 +111,8 @@ def is_abbreviation(text: str, stop: re.Match[str]) -> bool:
     if name in NEVER_LAST:
         street = name in ("st", "dr") and bool(before) and before[-1][0].isupper()
         return not (street and starts)
+    if last == "c":
+        return rest[:1].isdigit()  # circa
     if len(last) == 1 and last.isupper() and last != "I":
         if before and before[-1].lower() in _LETTERED:
             return goes_on

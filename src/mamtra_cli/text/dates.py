@@ -149,6 +149,8 @@ def _figures(match: re.Match[str]) -> str | None:
 def _dated(match: re.Match[str]) -> str | None:
     """`on 12/24`."""
     month, day = int(match[2]), match[3]
+    if month > 12 and int(day) <= 12:
+        month, day = int(day), match[2]
     if not 1 <= month <= 12 or not _is_day(day):
         return None
     return f"{match[1]}{said(f'{MONTHS[month - 1]} {ordinal(day)}')}"
@@ -170,7 +172,17 @@ def _before_year(match: re.Match[str]) -> str:
 
 def _decade(match: re.Match[str]) -> str:
     digits = match["digits"]
+    if digits == "00":
+        return said("two thousands")
     return said(plural(year(digits) if len(digits) == 4 else cardinal(digits)))
+
+
+def _season(match: re.Match[str]) -> str | None:
+    """`2021/22`: two years, one after the other."""
+    first, last = match[1], match[2]
+    if int(last) != (int(first) + 1) % 100:
+        return None
+    return said(f"{year(first)} to {two_digits(last)}")
 
 
 def _short_year(match: re.Match[str]) -> str | None:
@@ -195,6 +207,12 @@ SPANS = (
     Rule(rf"\b({_DAY}|{_FULL_DAY})\.?\s?[-–]\s?({_DAY}|{_FULL_DAY})\b\.?(?!\w)", _days, "-–"),
 )
 RULES = (
+    Rule(
+        rf"\b({_DAY})\b\.?(?=,?\s(?:\d|{_MONTH}\b\.?\s\d))",
+        lambda m: said(_DAY_OF[m[1][:3].lower()]),
+        "0",
+    ),
+    Rule(r"(?<!\d)(19\d\d|20\d\d)/(\d\d)(?![\d/]|\.\d)", _season, "/"),
     Rule(
         r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)[T ](?P<h>[01]\d|2[0-4]):(?P<min>[0-5]\d)"
         r"(?::(?P<s>[0-5]\d)(?:\.\d+)?)?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?\b",
@@ -238,11 +256,7 @@ RULES = (
         "0",
     ),
     Rule(r"\b(?:AD|A\.\s?D\.)\s?(?P<year>\d{1,4})\b", _before_year, "0"),
+    Rule(r"(?<=[a-z]-)([1-9]\d)s\b", lambda m: said(plural(cardinal(m[1]))), "0"),
     Rule(r"(?<!\w)'?(?P<digits>\d{3}0|\d0)'?s\b", _decade, "0"),
     Rule(r"(?<![\w'])'(\d\d)(?![\w'\"]|[.,]\d)", _short_year, "'"),
-    Rule(
-        rf"\b({_DAY})\b\.?(?=,?\s(?:\d|{_MONTH}\b\.?\s\d))",
-        lambda m: said(_DAY_OF[m[1][:3].lower()]),
-        "0",
-    ),
 )

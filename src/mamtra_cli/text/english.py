@@ -29,7 +29,7 @@ _SYMBOLS = {
     "₱": "peso", "฿": "baht",
 }  # fmt: skip
 
-_SPOKEN = frozenset("./&@%+=<>#*~|_$£€¥₹°¢₩₽₺₪₫₴₦₱฿–×÷±≈≠≤≥√Ω²³")
+_SPOKEN = frozenset("./&@%+=<>#*~|_$£€¥₹°¢₩₽₺₪₫₴₦₱฿–×÷±∓≈≠≤≥√Ω²³")
 _WORDED = "&%+=$£€¥₹°¢₩₽₺₪₫₴₦₱฿"  # signs that are never left for the model to guess
 
 
@@ -78,7 +78,7 @@ def _read_signs(text: str, known: Callable[[str], bool]) -> str:
         from mamtra_cli.text.dates import SPANS
 
         text = apply(SPANS, text)
-    if "/" in text or "^" in text:
+    if "/" in text or "^" in text or "°" in text:
         from mamtra_cli.text.units import LONE
 
         text = apply(LONE, text)
@@ -97,6 +97,7 @@ def _read_numbers(text: str) -> str:
     from mamtra_cli.text import dates, identifiers, money, numbers, ratios, times, units
 
     for rules in (
+        numbers.NOTATIONS,
         abbreviations.BEFORE_NUMBERS,
         times.LENGTHS,
         dates.RULES,

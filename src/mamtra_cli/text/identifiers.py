@@ -44,7 +44,9 @@ def _worded(match: re.Match[str]) -> str:
 
 def _called(match: re.Match[str]) -> str | None:
     """`Call 911 now`: digits; `call 300 people` counts."""
-    if word_before(match) not in _CALLING:
+    words = [word.lower() for word in before(match)[-3:]]
+    listed = words[-1:] in (["or"], ["and"]) and words[0] in _CALLING
+    if not (listed or word_before(match) in _CALLING):
         return None
     following = word_after(match)
     if following and following.lower() not in _GOES_ON and after(match)[:1] not in ".,;:!?":
@@ -78,7 +80,7 @@ def _thousands(match: re.Match[str]) -> str | None:
     return match[0].replace(" ", "")
 
 
-_PLACE = r"(?P<place>\b[A-Z][a-z]+)"
+_PLACE = r"(?P<place>\b[A-Z](?:[a-z]+|[A-Z]))"
 RULES = (
     Rule(r"(?<![\w.,])[1-9]\d{0,2}(?: \d{3})+(?![\w]|[.,]\d| \d)", _thousands, "0"),
     Rule(
@@ -96,6 +98,7 @@ RULES = (
         r"(?<![\w.,-])(?:"
         r"\+\d[\d ()-]{6,20}\d|"
         r"(?:\+?\d{1,2}[ -])?\(\d{3}\)\s?\d{3}[ -]\d{4}|"
+        r"\(0\d{2,4}\)\s?\d{3,4}(?:[ -]?\d{3,4})?|0\d{2,4}/\d{4,8}|"
         r"(?:\d{1,2}[ -])?\d{3}([-. ])\d{3}\1\d{4}|"
         r"\d{3}-\d{4}|"
         r"0\d{2,4}(?:[ -]\d{3,6})+|"

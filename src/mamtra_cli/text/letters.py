@@ -50,7 +50,7 @@ _SPELLED = frozenset(
     adhd ptsd ocd aka asap omg wtf tbd tba mph rpm iso ieee ascap aarp naacp ymca yc mc dj cd tnt
     gmo pvc rv suv sos lsd thc cbd oecd imf wto ppe pcr cv hq pa lp ep mp mps kfc atv unhcr bbq
     sms mms nsfw ms ta gpa sat gre lsat cgi ios rgb cmyk dpi fps ide sdk cli gui yaml json mit aws
-    gcp kpmg pwc ubs aclu eeoc""".split()
+    gcp kpmg pwc ubs aclu eeoc ttyl tldr imo imho irl afk aapl""".split()
 ) - {"yaml", "json", "sat", "or", "ms", "led", "mit"}
 _WORDS = frozenset(
     "nasa nato unesco unicef opec aids laser radar scuba swat fifa uefa ram rom pin sim nasdaq "
@@ -101,7 +101,12 @@ def read_initials(text: str) -> str:
 def _initial(match: re.Match[str]) -> str:
     """Drop the stop of the initial of a name, keep it after `plan B.`"""
     words, rest = before(match), after(match).lstrip()
-    named = not words or words[-1][0].isupper() or words[-1] in BEFORE_NAMES | {*TITLES.values()}
+    named = (
+        not words
+        or words[-1][0].isupper()
+        or words[-1] in BEFORE_NAMES | {*TITLES.values()}
+        or compiled(r"[A-Z]\.\s[A-Z]").match(rest) is not None
+    )
     return said(spell(match[1])) + ("" if named or not rest[:1].isupper() else ".")
 
 

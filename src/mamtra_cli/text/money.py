@@ -2,9 +2,10 @@
 
 import re
 
+from mamtra_cli.text.adjectives import is_adjective
 from mamtra_cli.text.number_words import NUMBER, cardinal, number
 from mamtra_cli.text.rules import Rule, said, word_after
-from mamtra_cli.text.units import is_adjective, unit_words
+from mamtra_cli.text.units import unit_words
 
 _DOLLAR = ("dollar", "dollars", "cent", "cents")
 _SIGNS = {
@@ -144,7 +145,8 @@ _SIGN = "[" + "".join(map(re.escape, _SIGNS)) + "]"
 SIGNS = "".join(_SIGNS)
 _LAND = r"(?P<land>(?<![A-Za-z])(?:US|CA|AU|NZ|HK|C|A|S|R))?"
 _MAG = (
-    r"(?:\s?(?P<{}>(?i:hundred|thousand|million|billion|trillion|mio|bn|mn|tn|mm|[kmbt]))(?![\w]))?"
+    r"(?:[\s-]?"
+    r"(?P<{}>(?i:hundred|thousand|million|billion|trillion|mio|bn|mn|tn|mm|[kmbt]))(?![\w]))?"
 )
 _RATE = r"(?:\s?/\s?(?P<rate>[A-Za-z]+))?"
 _CODE = "|".join(sorted(_CODES, key=len, reverse=True))

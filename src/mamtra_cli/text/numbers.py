@@ -10,13 +10,20 @@ from mamtra_cli.text.number_words import (
     number,
     ordinal,
     plural,
+    year,
 )
-from mamtra_cli.text.rules import Rule, said, word_after
+from mamtra_cli.text.rules import Rule, before, compiled, said, word_after, word_before
 
 _SHOWN = frozenset(
     "video videos tv race run display monitor resolution screen content footage".split()
 )
-_AUDIENCE = frozenset("views users people dollars euros followers subscribers downloads".split())
+_RUN = frozenset("ran run running jog jogged walked raced".split())
+_RUN_NOUNS = frozenset("runner runners race races finisher finishers".split())
+_GOLD = frozenset("gold white yellow rose solid diamond".split())
+_AUDIENCE = frozenset(
+    "views users people dollars euros followers subscribers downloads streams "
+    "plays parameters params tokens".split()
+)
 _NOT_COUNTED = frozenset(
     "is was has does plus as this its his yes us perhaps always towards".split()
 )
@@ -26,10 +33,14 @@ SIGNED = r"[$£€¥₹]?\.?\d"
 
 def _magnitude(match: re.Match[str]) -> str | None:
     written, following = match["mag"], word_after(match)
-    if written in "kK" and following.lower() in _SHOWN:
+    run = word_before(match) in _RUN or following.lower() in _RUN_NOUNS
+    if written in "kK" and following.lower() in _GOLD:
+        return said(f"{number(match['a'])} karat")
+    screen = written == "K" and match["a"] in ("2", "4", "8") and following not in _AUDIENCE
+    if written in "kK" and (following.lower() in _SHOWN or run or screen):
         return said(f"{number(match['a'])} ^k")
-    if written == "m" and following in _AUDIENCE:
-        return said(f"{number(match['a'])} million")
+    if written in "mB" and following in _AUDIENCE:
+        return said(f"{number(match['a'])} {_MAGNITUDES[written.lower()]}")
     if written in "mb" or (written == "B" and "." not in match["a"]):
         return None
     return said(f"{number(match['a'])} {_MAGNITUDES[written.lower()]}")
@@ -48,10 +59,13 @@ def _bare(match: re.Match[str]) -> str:
     digits = match[0]
     if len(digits) != 4 or not digits.isdigit():
         return said(number(digits))
-    following = word_after(match)
+    following, previous = word_after(match), before(match)[-1:]
     counted = following.islower() and following.endswith("s") and following not in _NOT_COUNTED
     if counted and digits[2:] != "00" and len(following) > 3 and not 1800 <= int(digits) <= 2099:
         return said(number(digits))
+    model = bool(previous) and compiled(r"[A-Z]{2,4}").fullmatch(previous[0]) is not None
+    if model and not counted and digits[2:] != "00" and digits[0] != "0":
+        return said(year(digits))
     return said(maybe_year(digits))
 
 
@@ -60,10 +74,22 @@ def _named(match: re.Match[str]) -> str:
     return said(plural(cardinal(match[1] or match[2])))
 
 
+def _grouped(match: re.Match[str]) -> str | None:
+    """`1.000.000` and `3.000,50` as the continent of Europe writes them; no address of the net."""
+    parts = match[1].split(".")
+    if not match[2] and (len(parts) < 3 or (len(parts) == 4 and max(map(int, parts)) < 256)):
+        return None
+    return "".join(parts) + (f".{match[2]}" if match[2] else "")
+
+
+NOTATIONS = (
+    Rule(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+)(?:,(\d\d?))?(?![\w.,]\d|\w)", _grouped, "."),
+    Rule(r"(?<![\w.,])\d{1,3}(?:'\d{3})+(?![\w'\"])", lambda m: m[0].replace("'", ""), "'"),
+)
 RULES = (
     Rule(r"(?<![\d.])\d+(?:\.\d+){2,}\b", _version, "."),
     Rule(
-        r"(?<![\w.])(?P<a>\d+(?:,\d{3})*(?:\.\d+)?)(?P<mag>[kKmMbB]n?)(?![\w'])",
+        r"(?<![\w.])(?<!\w-)(?P<a>\d+(?:,\d{3})*(?:\.\d+)?)(?P<mag>[kKmMbB]n?)(?![\w'])",
         _magnitude,
         "kKmMbB",
     ),
@@ -82,6 +108,7 @@ RULES = (
 )
 SIGNS = (
     Rule(r"([$£€¥₹])-(?=[.\d])", lambda m: f"-{m[1]}", "-"),
+    Rule(r"(?<=\b(?:UTC|GMT))\s?[-–](?=\d)", lambda m: said("minus"), "-–"),
     Rule(rf"(?<![\w)\]%°¢€£$–-])-(?={SIGNED})", lambda m: said("minus"), "-"),
     Rule(rf"(?<![\w)\]+])\+(?={SIGNED})", lambda m: said("plus"), "+"),
     Rule(r"±\s?(?=\d)", lambda m: said("plus or minus"), "±"),

@@ -3,7 +3,17 @@
 import re
 
 from mamtra_cli.text.number_words import NUMBER, cardinal, maybe_year, number, ordinal, year
-from mamtra_cli.text.rules import HIDDEN, NEAR, Rule, after, before, said, word_after, word_before
+from mamtra_cli.text.rules import (
+    HIDDEN,
+    NEAR,
+    Rule,
+    after,
+    before,
+    compiled,
+    said,
+    word_after,
+    word_before,
+)
 
 _DENOMINATORS = frozenset([*range(2, 11), 12, 15, 16, 20, 32, 64, 100, 1000])
 _OUT_OF = frozenset([20, 25, 30, 40, 50, 60, 75, 80, 100, 120, 200, 500, 1000])
@@ -11,9 +21,11 @@ _SCORED = frozenset(
     "score scored scores rate rated rates rating give gave got gets get pain mark marks grade is "
     "only a an solid result about about:".split()
 )
+_DOSE = r"[\d.,]+\s?(?:mg|mcg|g|ml|mL|tablets?|pills?|drops?|minutes?|mins?|reps?)\b"
 _FASTER = frozenset(
     "faster slower more less better worse the as larger smaller bigger cheaper".split()
 )
+_PAIRED = frozenset("vision eyesight acuity time meter metre signature beat rhythm".split())
 _OFTEN = frozenset(
     "a an per each every daily hourly nightly weekly biweekly fortnightly monthly yearly "
     "annually".split()
@@ -27,7 +39,7 @@ def _fraction(match: re.Match[str]) -> str:
     if not whole:
         if top + bottom == 100 or (top == bottom and bottom not in (5, 10, 100)):
             return said(pair)  # shares and eyesight: `50/50`, `20/20`
-        if following in ("vision", "eyesight", "acuity") or following.startswith("sight"):
+        if following in _PAIRED or following.startswith("sight"):
             return said(pair)
         if top == bottom or (1 < top <= bottom and bottom in _OUT_OF):
             return said(f"{number(match['top'])} out of {number(match['bottom'])}")
@@ -35,6 +47,8 @@ def _fraction(match: re.Match[str]) -> str:
         counted = len(following) > 3 and following.endswith("s") and following.islower()
         if bottom in (5, 10) and 0 <= top < bottom and (scored or (counted and bottom == 10)):
             return said(f"{number(match['top'])} out of {number(match['bottom'])}")
+        if _in_sum(match) and bottom and not 0 < top < bottom:
+            return said(f"{number(match['top'])} divided by {number(match['bottom'])}")
     if not 0 < top < bottom or bottom not in _DENOMINATORS:
         # No part of a whole: `24/7`, `9/11`.
         return said(f"{number(whole) if whole else ''} {pair}".strip())
@@ -83,19 +97,22 @@ def _pixels(match: re.Match[str]) -> str:
 
 
 def _by(match: re.Match[str]) -> str:
-    return said("times" if _in_sum(match) else "by")
+    dose = compiled(_DOSE).match(after(match)) is not None
+    return said("times" if dose or _in_sum(match) else "by")
 
 
 def _fold(match: re.Match[str]) -> str:
     """`2x faster`, `3x a day`, `a 10x gain`."""
     times = match[2] == "×" or word_after(match).lower() in _FASTER | _OFTEN
+    times = times or after(match).startswith("/")
     return f"{match[1]}{said('times' if times else '^x')}"
 
 
 def _verse(match: re.Match[str]) -> str:
-    """`Genesis 1:1-5`."""
-    words = f"{cardinal(match[2])} {cardinal(match[3])}"
-    return f"{match[1]}{said(words + (f' to {cardinal(match[4])}' if match[4] else ''))}"
+    """`Genesis 1:1-5`, `Genesis 1:1-2:3`."""
+    words = " ".join(cardinal(number) for number in match.group(2, 3))
+    last = " ".join(cardinal(number) for number in match.group(4, 5) if number)
+    return f"{match[1]}{said(f'{words} to {last}' if last else words)}"
 
 
 def _ratio(match: re.Match[str]) -> str:
@@ -137,11 +154,16 @@ FIRST = (
         lambda m: said(f"{ordinal(m[1])} to"),
         "-–",
     ),
-    Rule(rf"\b({_BOOKS})\s(\d{{1,3}}):(\d{{1,3}})(?:\s?[-–]\s?(\d{{1,3}}))?(?![\d:])", _verse, ":"),
+    Rule(
+        rf"\b({_BOOKS})\s(\d{{1,3}}):(\d{{1,3}})(?:\s?[-–]\s?(?:(\d{{1,3}}):)?(\d{{1,3}}))?(?![\d:])",
+        _verse,
+        ":",
+    ),
     Rule(rf"\s?[x×*]\s?(?=10\s[{HIDDEN}])", lambda m: said("times"), "x×*"),
     Rule(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?)(\d{1,3})(?!\w)", _power_of_ten, "eE"),
     Rule(r"(?<=\d)/(\d+)(?:rd|th|nd|st)s?\b", lambda m: f"/{m[1]}", "/"),
-    Rule(r"(?<=[\d)])\s[-–]\s(?=[\d(])", _minus, "="),
+    Rule(r"(?:(?<=[\d)])|(?<=\b[a-z])|(?<=\d[a-z]))\s[-–]\s(?=[\d(]|[a-z]\b)", _minus, "="),
+    Rule(r"(?:(?<=\d)|(?<=\b[a-z]))!(?=\s?[-+=*/])", lambda m: said("factorial"), "!"),
     Rule(r"(?<=[\d)])\s/\s(?=[\d(])", _divided, "/"),
     Rule(r"(?<=[\d)])\s?\*\s?(?=[\d(])", lambda m: said("times"), "*"),
     Rule(r"(?<![\w.,])(\d{3,4})\s?[x×]\s?(\d{3,4})(?![\w.]|\s?[x×])", _pixels, "x×"),

@@ -8,7 +8,7 @@ numeral is a rank.
 import re
 from collections.abc import Callable
 
-from mamtra_cli.text.number_words import cardinal, ordinal
+from mamtra_cli.text.number_words import cardinal, ordinal, year
 from mamtra_cli.text.rules import compiled, said, show
 
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
@@ -30,12 +30,16 @@ _THINGS = (
     "exhibit|category|group|tier|division|unit|module|lesson|canto|psalm|symphony|quartet|"
     "sonata|concerto|opus|apollo|saturn|titan|area|region|zone|block|step|rank|annex"
 )
+# Of a text; small numerals count them, but for single letters that may be words.
+_PLACES = "sections?|pages?|pp|chapters?|parts?|clauses?|paragraphs?|items?|act|scene|books?|notes?"
+_SMALL = r"x{0,3}(?:ix|iv|v?i{2,3}|vi)|x{2,3}|x{1,3}v?i|[xv](?=\s?[,.;:)]|\s*$)"
 _COUNTED = "century|centuries|dynasty|olympiad|congress|legion|corps|army|olympics|arrondissement"
 _KINGS = frozenset(
     "king queen pope emperor empress tsar czar prince princess pharaoh sultan duke shah saint "
     "kaiser".split()
 )
 _NUMERAL = r"(?=[IVXLC]+(?:\b|th|st|nd|rd))(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+_YEARS = r"\b(?=[MDCLXVI]{4})M{1,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})\b"
 _LETTERS = frozenset(
     {"CV", "CD", "CC", "C", "L", "XL", "XXL", "XXX", "LC", "CI", "LI", "IC", "CL", "CX", "IV"}
 )
@@ -54,6 +58,14 @@ def read_roman(text: str, known: Callable[[str], bool]) -> str:
         text: folded text.
         known: whether a word stands in the lexicon; a name that does not, is a person's.
     """
+
+    def counted(match: re.Match[str]) -> str:
+        return match[1] + said(cardinal(str(value(match[2].upper()))))
+
+    if compiled(r"\b(?:ii|iv)\)").search(text):
+        text = compiled(rf"(^|[\s;,(])({_SMALL}|[ivx])(?=\))").sub(counted, text)
+    text = compiled(rf"\b((?i:{_PLACES})\s\(?)({_SMALL})\b(?!')").sub(counted, text)
+    text = compiled(_YEARS).sub(lambda m: said(year(str(value(m[0])))), text)
     if not compiled(r"\b(?:WW)?[IVXLC]+(?:\b|(?:th|st|nd|rd)\b)").search(text):
         return text
 

@@ -14,7 +14,7 @@ from mamtra_cli.errors import TextError, UsageError
 from mamtra_cli.text import greek
 
 OnUnreadable = Literal["skip", "spell", "refuse"]
-KEPT = frozenset("£€¥₹₩₽₺₪₫₴₦₱฿°¢–×÷±≈≠≤≥√µΩ→←⇒")
+KEPT = frozenset("£€¥₹₩₽₺₪₫₴₦₱฿°¢–×÷±∓≈≠≤≥√µΩ→←⇒")
 _LEVELS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _FOLDED = {
     **dict.fromkeys("‘’‛′ʼ`´", "'"),
@@ -33,7 +33,9 @@ _FOLDED = {
     "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
     "⅜": " 3/8", "⅝": " 5/8", "⅞": " 7/8", "⅕": " 1/5",
     "∞": " infinity ", "π": " pi ", "∑": " sum ", "∏": " product ", "∫": " integral ",
-    "∂": " partial ", "∴": " therefore ", "∵": " because ", "∅": " empty set ",
+    "∂": " partial ", "∈": " in ", "∉": " not in ", "∀": " for all ", "∃": " there exists ",
+    "∪": " union ", "∩": " intersection ", "∝": " proportional to ", "∇": " nabla ",
+    "∴": " therefore ", "∵": " because ", "∅": " empty set ",
     "™": " trademark", "®": " registered trademark", "©": " copyright ", "§": " section ",
     "¶": " paragraph ", "№": " number ", "‰": " per mille ", "º": "°", "℃": "°C", "℉": "°F",
     "†": ", ", "‡": ", ", "♭": " flat ", "♯": " sharp ", "♮": " natural ", "∆": " delta ",

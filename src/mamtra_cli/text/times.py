@@ -27,6 +27,12 @@ def _clock(match: re.Match[str]) -> str:
     return said(words + _half(half))
 
 
+def _stopped(match: re.Match[str]) -> str:
+    """`3.15pm`."""
+    minutes = "" if match[2] == "00" else f" {two_digits(match[2])}"
+    return said(cardinal(match[1]) + minutes + _half(match[3]))
+
+
 def _hours(match: re.Match[str]) -> str:
     return said(f"{cardinal(match[1])} to {cardinal(match[2])}{_half(match[3])}")
 
@@ -60,7 +66,7 @@ LENGTHS = (
         "h",
     ),
     Rule(
-        r"\b(?P<h>)(?P<m>\d{1,3})\s?m(?:ins?)?\s(?P<s>[0-5]?\d)\s?s(?:ecs?)?\b",
+        r"\b(?P<h>)(?P<m>\d{1,3})\s?m(?:ins?)?\s?(?P<s>[0-5]?\d)\s?s(?:ecs?)?\b",
         _length,
         "m",
     ),
@@ -83,8 +89,11 @@ RULES = (
         _military,
         "0",
     ),
+    Rule(r"(?<=\b24)/7/365\b", lambda m: said("seven three sixty five"), "/"),
+    Rule(rf"(?<![\w.,$£€])({_HOUR})\.([0-5]\d)\s?({_HALF})", _stopped, "."),
     Rule(rf"(?<![\w.,$£€-])({_HOUR})\s?[-–]\s?({_HOUR})\s?({_HALF})", _hours, "-–"),
     Rule(
         rf"(?<![\w.,$£€])({_HOUR})\s?({_HALF})", lambda m: said(cardinal(m[1]) + _half(m[2])), "0"
     ),
+    Rule(r"(?<=\b\d{3})\sAM\b|(?<=\b\d{4})\sAM\b", lambda m: said("^a ^m"), "A"),
 )

@@ -7,10 +7,10 @@ stands beside them says so.
 
 import re
 
+from mamtra_cli.text.adjectives import DETERMINERS, NO_NOUN, is_adjective, is_measured
 from mamtra_cli.text.number_words import NUMBER, cardinal, number
 from mamtra_cli.text.ratios import fraction
 from mamtra_cli.text.rules import HIDDEN, NEAR, Rule, after, compiled, said, word_after, word_before
-from mamtra_cli.text.rules import before as words_before
 
 _PREFIXES = {
     "Y": "yotta", "T": "tera", "G": "giga", "M": "mega", "k": "kilo", "K": "kilo", "h": "hecto",
@@ -27,7 +27,8 @@ _BASES: dict[str, tuple[str, str]] = {
     "bps": ("bit per second", "k K M G"), "Bps": ("byte per second", "k K M G"),
     "Ω": ("ohm", "k m M"), "Wh": ("watt hour", "k M G T"), "Ah": ("amp hour", "m k"),
     "cal": ("calorie", "k"), "eV": ("electron volt", "k M G T"), "bar": ("bar", "m"),
-    "mol": ("mole", "m µ"), "F": ("farad", "µ n p"), "Sv": ("sievert", "m µ"),
+    "mol": ("mole", "m µ"), "Eq": ("equivalent", "m µ"),
+    "F": ("farad", "µ n p"), "Sv": ("sievert", "m µ"),
     "Wp": ("watt peak", "k"),
     "ton": ("ton", "k M"),
 }  # fmt: skip
@@ -40,7 +41,8 @@ _UNITS = {
     "sec": "second", "secs": "second", "min": "minute", "mins": "minute", "h": "hour",
     "hr": "hour", "hrs": "hour", "wk": "week", "wks": "week", "mo": "month", "mos": "month",
     "yr": "year", "yrs": "year", "mph": "mile per hour", "kph": "kilometer per hour",
-    "kmh": "kilometer per hour", "kn": "knot", "mpg": "mile per gallon",
+    "kmh": "kilometer per hour", "kn": "knot", "kt": "knot", "kts": "knot",
+    "mpg": "mile per gallon",
     "psi": "pound per square inch",
     "rpm": "revolution per minute", "bpm": "beat per minute", "fps": "frame per second",
     "ppm": "part per million", "ppb": "part per billion", "dpi": "dot per inch",
@@ -72,33 +74,6 @@ _SIDES = frozenset(
     "wide tall long deep high thick across of by x square diameter apart away below above and "
     "off longer shorter taller wider higher or".split()
 )
-# Words that no noun phrase goes on with: after these a measure stands alone.
-_NO_NOUN = frozenset(
-    "a an the and or but of in on at to for from by with without as than that this is are was were "
-    "be been has have had will would can could may might must do does did not no if when while "
-    "per each every away ago later tall long wide deep high thick old off up down out over under "
-    "into onto across apart above below more less it he she they we you i who which there here "
-    "then so because before after until since during between through around about left right "
-    "total altogether only just also too again north south east west today yesterday tomorrow "
-    "against along toward towards behind near via plus minus times equals and/or heavier lighter "
-    "bigger smaller faster slower hotter colder warmer cooler nearer farther further closer "
-    "longer shorter taller wider higher lower deeper thicker".split()
-)
-# What is named by its measure, with an article or without: `9 V battery`, `15 lb. bags`.
-_MEASURED = frozenset(
-    "bag battery bottle box bulb cable camera can charger circuit cup dash dumbbell fence film "
-    "fuse grid heater hike hurdles jar kettle ladder lamp laser lens motor outlet pack panel pipe "
-    "plug pole race rail resistor run screen sensor socket speaker sprint supply tank tray turn "
-    "weight wire".split()
-)
-_DETERMINERS = frozenset(
-    "a an the this that his her my our their your its each every any another one no same".split()
-)
-# Directly before a measure they count what it describes: `two 500 GB drives`.
-_COUNTS = frozenset(
-    "two three four five six seven eight nine ten twelve several many few these those".split()
-)
-_CONTRACTED = frozenset("it's he's she's that's there's what's here's who's let's".split())
 
 
 def unit_words(symbol: str) -> tuple[str, str] | None:
@@ -172,12 +147,16 @@ def _doubtful(unit: str, gap: str, match: re.Match[str]) -> bool:
             "'",
         )
     if unit in ("K", "M", "T", "G", "S", "H", "B", "C", "D", "F", "P", "E", "R"):
-        return gap == "" or unit != "K" or not (not following or following in _NO_NOUN)
+        return gap == "" or unit != "K" or not (not following or following in NO_NOUN)
     if unit == "MP" and amount == "1":
         return True
     if unit == "A":
-        alone = following == "" or following in _NO_NOUN
-        return gap == "" or not (alone or _is_measured(following))
+        alone = following == "" or following in NO_NOUN
+        return not (is_measured(following) or (alone and gap != ""))
+    if unit == "s" and gap == "" and compiled(r"[a-z]-$").search(match.string[: match.start()]):
+        return True  # `under-21s`
+    if unit == "kt":
+        return following in ("gold", "white", "yellow", "rose", "solid")  # of gold: karats
     if unit in ("V", "W", "N", "J"):
         return gap != "" and following[:1].isupper() and len(following) == 1
     if unit in ("pt", "mo"):
@@ -187,40 +166,6 @@ def _doubtful(unit: str, gap: str, match: re.Match[str]) -> bool:
     return (unit == "m" and gap == "" and following in ("people", "users", "views", "dollars")) or (
         unit == "u" or (unit in ("I", "a") and gap != "") or amount == ""
     )
-
-
-def _alone(match: re.Match[str]) -> bool:
-    """Whether a measure stands for itself and not before what it measures."""
-    following = word_after(match)
-    if not following or not following[0].islower() or following in _NO_NOUN:
-        return True
-    if compiled(r"\s*[,.;:!?)(–-]").match(after(match)):
-        return True
-    return following.endswith("ly")
-
-
-def _is_measured(noun: str) -> bool:
-    return bool({noun, noun.removesuffix("s"), noun.removesuffix("es")} & _MEASURED) or (
-        noun.endswith("ies") and noun[:-3] + "y" in _MEASURED
-    )
-
-
-def is_adjective(match: re.Match[str]) -> bool:
-    """Whether a measure stands before a noun that it describes: `a 5 km run`, `9 V battery`."""
-    if _alone(match):
-        return False
-    if _is_measured(word_after(match)):
-        return True
-    near = [word.lower().strip("\"'(") for word in words_before(match)[-3:]]
-    owner = bool(near) and near[-1] not in _CONTRACTED and near[-1].endswith(("'s", "s'"))
-    if owner or (near and near[-1] in _COUNTS):
-        return True
-    for word in reversed(near):
-        if word in _DETERMINERS:
-            return True
-        if word[-1:] in ",.;:!?" or word in _NO_NOUN:
-            return False
-    return False
 
 
 def _amount(match: re.Match[str]) -> str:
@@ -238,6 +183,8 @@ def _measure(match: re.Match[str]) -> str | None:
         return None
     one, many = words
     single = (match["b"] or match["a"]) == "1" or gap == "-"
+    if unit.endswith(("b/s", "b/sec")):  # bits, however few write bytes so
+        one, many = one.replace("byte", "bit"), many.replace("byte", "bit")
     if unit not in ("%", "¢") and not single:
         single = is_adjective(match)
     return said(f"{_amount(match)} {one if single else many}") + _stop(match)
@@ -297,11 +244,12 @@ def _inches(match: re.Match[str]) -> str | None:
     one, many = ("inch", "inches") if quote == '"' else ("foot", "feet")
     noun = (
         bool(following)
-        and following.lower() not in _NO_NOUN
+        and following.lower() not in NO_NOUN
         and (quote == '"' or is_adjective(match))
     )
+    noun = noun or compiled(r"\s\d+[KkPp]\b").match(after(match)) is not None
     by = bool(compiled(r"\s?(?:x|×|by)\s?\d").match(after(match)))
-    last = is_adjective(match) or noun or (by and word_before(match) in _DETERMINERS)
+    last = is_adjective(match) or noun or (by and word_before(match) in DETERMINERS)
     last = last or (word_before(match) == "by" and bool(following))
     single = match["a"] == "1" or last
     return said(f"{number(match['a'])} {one if single else many}")
@@ -325,6 +273,25 @@ def _under(match: re.Match[str]) -> str | None:
     return None if words is None else said(words[0].removeprefix("gram "))
 
 
+def _stone(match: re.Match[str]) -> str | None:
+    """`12st 4lb`; `21st` is a rank."""
+    amount, pounds = match["a"], match["b"]
+    if not pounds and amount.endswith("1") and amount != "11":
+        return None
+    more = f" {number(pounds)} pound" + ("s" if pounds != "1" else "") if pounds else ""
+    return said(f"{number(amount)} stone{more}")
+
+
+def _part_inch(match: re.Match[str]) -> str | None:
+    """`3/16"`, `2 1/2"`."""
+    top, bottom = int(match["top"]), int(match["bottom"])
+    quoted = match.string[max(0, match.start() - 4 * NEAR) : match.start()].count('"') % 2
+    if not 0 < top < bottom or bottom > 64 or quoted:
+        return None
+    unit = "inches" if match["whole"] and not is_adjective(match) else "inch"
+    return said(f"{fraction(match['whole'], top, bottom)} {unit}")
+
+
 def _tall(match: re.Match[str]) -> str:
     return said(f"{cardinal(match[1])} foot {number(match[2])}")
 
@@ -339,9 +306,19 @@ _AREA = r"(?:(?:sq|cu|fl)\.?\s?|(?:square|cubic)\s)?"
 _SYMBOL = r"[°%¢A-Za-zµμΩΩ](?:[A-Za-zΩΩ]*)(?:\^-?[23]|(?<=[cmk]m)[23]|(?<=m)[23])?"
 UNIT = rf"{_AREA}{_SYMBOL}(?:/[A-Za-z]+(?:\^?[23])?)?"
 RULES = (
+    Rule(
+        r"\b(?<![\w.])(?P<a>\d{1,3})[- ]?(?:y/o|yo|y\.o\.)(?!\w)",
+        lambda m: said(f"{cardinal(m['a'])} year old"),
+        "y",
+    ),
+    Rule(
+        rf"(?<![\w.])({NUMBER})\s?[lL]/100\s?km\b",
+        lambda m: said(f"{number(m[1])} liters per one hundred kilometers"),
+        "lL",
+    ),
     Rule(r"(?<![\w/])(\d{2,3})/(\d{2,3})\s?(mm\s?Hg)\b", _pressure, "0"),
     Rule(
-        r"(?<=pressure )((?:of |is |was )?\d{2,3})/(\d{2,3})\b",
+        r"(?:(?<=pressure )|(?<=\bBP )|(?<=\bBP: ))((?:of |is |was )?\d{2,3})/(\d{2,3})\b",
         lambda m: said(
             f"{m[1].rstrip('0123456789')}{cardinal(re.sub(r'[^0-9]', '', m[1]))} over "
             f"{cardinal(m[2])}"
@@ -365,6 +342,16 @@ RULES = (
         _bearing,
         "°",
     ),
+    Rule(
+        r"(?<![\w.])(?P<a>\d{1,2})(?:st|\s?st(?=\s?\d))(?:\s?(?P<b>1[0-3]|\d)\s?lbs?)?\b",
+        _stone,
+        "s",
+    ),
+    Rule(
+        r"(?<![\w./])(?:(?P<whole>\d+)[ -])?(?P<top>\d+)/(?P<bottom>\d+)\"",
+        _part_inch,
+        "/",
+    ),
     Rule(r"\b(\d)'\s?(\d{1,2})(?:\"|''|\b(?!'))", _tall, "'"),
     Rule(rf"(?<![\w.])(?P<a>{NUMBER})(?P<quote>[\"'])(?![\w])", _inches, "\"'"),
     Rule(
@@ -384,8 +371,8 @@ RULES = (
 )
 LONE = (
     Rule(
-        r"(?<![\w/])(?<!\d\s)(?:k?m/h|m/s|km/s|[km]?m\^2|[kcm]m\^3|mi/h|[MGk]B/s|[MG]bit/s)(?![\w/])",
+        r"(?<![\w/])(?<!\d\s)(?<!\d)(?:°[CF]|k?m/h|m/s|km/s|[kcm]?m\^[23]|mi/h|[MGk]B/s|[MG]bit/s)(?![\w/])",
         _lone,
-        "/^",
+        "/^°",
     ),
 )
