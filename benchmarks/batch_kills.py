@@ -163,14 +163,15 @@ def to_the_end(command: list[str]) -> None:
 def killed_at(command: list[str], place: int, draws: random.Random) -> bool:
     """Run a command until so many lines have a record and a moment more; was it still running?"""
     path = Path(command[-1]) / RESULTS
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    # A pipe that stays all but empty tells when nothing of it runs any more.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None:
         if path.is_file() and path.read_bytes().count(b"\n") >= place:
             time.sleep(draws.random() / 10)
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(TICK)
-    process.communicate()  # until nothing of it can write any more
+    process.communicate()
     return process.returncode == -signal.SIGKILL
 
 
