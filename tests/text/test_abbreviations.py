@@ -54,6 +54,8 @@ from tests.text.said import said
             "four billion years , approximately five , please wait .",
         ),
         ("see Eq. (4) and Op. 27", "see equation , four , and opus twenty seven ."),
+        ("w/ COVID, 2% YoY, Nº 5", "with covid , two percent year over year , number five ."),
+        ("the 11th hr. of it", "the eleventh hour of it ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -42,6 +42,7 @@ from mamtra_cli.text.rules import apply
         ("c = a / b", "c equals a divided by b ."),
         ("f'(x) = 2x - 3", "f prime x equals two ^x minus three ."),
         ("∓2", "minus or plus two ."),
+        ("a 401(k), seats A1-A12", "a four oh one ^k , seats ^a one to ^a twelve ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

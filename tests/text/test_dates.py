@@ -36,6 +36,10 @@ from tests.text.said import said
         ("FY2021/22", "^f ^y twenty twenty one to twenty two ."),
         ("the '00s, under-21s", "the two thousands , under twenty ones ."),
         ("Sat 14 Dec, by 15/06", "saturday the fourteenth of december , by june fifteenth ."),
+        (
+            "Jan '24, Mar-24, 04/2024",
+            "january twenty four , march twenty four , april twenty twenty four .",
+        ),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -23,6 +23,7 @@ from tests.text.said import said
             "^a ^g ^a ^t ^t ^a ^c ^a .",
         ),
         ("He met C. S. Lewis.", "he met ^c ^s lewis ."),
+        ("the A-team", "the ^a team ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

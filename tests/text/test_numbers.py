@@ -26,6 +26,7 @@ from tests.text.said import said
         ),
         ("UTC-5, 4K", "^u ^t ^c minus five , four ^k ."),
         ("an RTX 4090, 2M views", "an ^r ^t ^x forty ninety , two million views ."),
+        ("3..2..1, €3,50", "three . two . one , three euros and fifty cents ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -27,6 +27,7 @@ from tests.text.said import said
         ("2 x 500 mg 3x/day", "two times five hundred milligrams three times per day ."),
         ("a 6/8 time; 8/2 = 4", "a six eight time , eight divided by two equals four ."),
         ("5! = 120", "five factorial equals one hundred twenty ."),
+        ("5-4 = 1", "five minus four equals one ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

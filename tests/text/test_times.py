@@ -20,6 +20,7 @@ from tests.text.said import said
             "2m30s, 1010 AM, 24/7/365",
             "two minutes thirty seconds , ten ten ^a ^m , twenty four seven three sixty five .",
         ),
+        ("at 2-3:15 pm", "at two to three fifteen ^p ^m ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

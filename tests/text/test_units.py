@@ -50,6 +50,7 @@ from tests.text.said import said
             "twenty gigabits per second , seven point four liters per one hundred kilometers .",
         ),
         ("the 4x100 m relay", "the four by one hundred meter relay ."),
+        ("the 5 W's, 1 Å", "the five ^w's , one angstroms ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -66,6 +66,7 @@ _LOOSE = {
     "wks": "weeks", "approx": "approximately", "mtg": "meeting", "appt": "appointment",
     "pls": "please", "Pls": "please", "plz": "please", "thx": "thanks", "Thx": "thanks",
     "Ctrl": "control", "ctrl": "control", "Cmd": "command", "acct": "account", "pkg": "package",
+    "YoY": "year over year", "QoQ": "quarter over quarter", "MoM": "month over month",
     "qty": "quantity", "Qty": "quantity", "wknd": "weekend",
 }  # fmt: skip
 _MONTHS = "jan feb mar apr jun jul aug sep sept oct nov dec".split()
@@ -76,7 +77,10 @@ _CALENDAR_NAMES = "|".join(name.capitalize() for name in (*_MONTHS, *_DAYS))
 _NAMED = frozenset("Jan Mar Jun Sep Dec Mon Wed Sat Sun".split())  # words and names too
 _SEVERAL = "pp|vols|figs|chs|pgs|eqs"
 _LIVES = {"c": "circa", "b": "born", "d": "died", "fl": "flourished"}
-_RANKED = {"ed": "edition", "fl": "floor", "c": "century", "cent": "century"}
+_RANKED = {
+    "ed": "edition", "fl": "floor", "c": "century", "cent": "century", "hr": "hour", "mo": "month",
+    "yr": "year", "wk": "week", "min": "minute",
+}  # fmt: skip
 _SIDES = {"N": "north", "S": "south", "E": "east", "W": "west"}
 # Of scripture, before chapter and verse.
 BOOKS = {
@@ -211,7 +215,7 @@ def _alternatives(words: object) -> str:
 _STREET = rf"(?:{_alternatives(n.capitalize() for n in [*STREETS, *STREETS.values()])})"
 RULES = (
     Rule(r"(?<![\w/])(w/o|w/in|c/o|b/c|n/a)(?![\w/])", lambda m: said(_SLASHED[m[1]]), "/"),
-    Rule(r"(?<![\w/])w/\s?(?=[a-z]{2}|a\s|\d)", lambda m: said("with"), "/"),
+    Rule(r"(?<![\w/])w/\s?(?=[A-Za-z]{2}|a\s|\d)", lambda m: said("with"), "/"),
     Rule(r"\b(?i:(e\.g|i\.e|a\.k\.a|ph\.d))\b\.?,?", _dotted, "."),
     Rule(r"\bet al\b\.?", lambda m: said("et al"), "."),
     Rule(r"(?<=[A-Za-z]\s)\(?(?:ft|feat)\b\.?(?=\s[A-Z])", _featuring, "f"),
@@ -236,7 +240,7 @@ RULES = (
         "dtelywqxs",
     ),
     Rule(r"\bHwy\b\.?", lambda m: said("highway"), "H"),
-    Rule(rf"\b({_alternatives(_LOOSE)})\b\.?(?!')", _loose, "bcklmpqtz"),
+    Rule(rf"\b({_alternatives(_LOOSE)})\b\.?(?!')", _loose, "bcklmpqtzoC"),
     Rule(
         rf"\b(?:({_alternatives(name.capitalize() for name in TITLES)})\.|({_BARE_TITLES})\b)(?"
         rf"=\s[A-Z])",
@@ -272,9 +276,9 @@ BEFORE_NUMBERS = (
         "cbdf",
     ),
     Rule(
-        r"(?<=\d(?:st|nd|rd|th)\s)(ed|fl|c|cent)\b\.?(?!')",
+        r"(?<=\d(?:st|nd|rd|th)\s)(ed|fl|c|cent|hr|mo|yr|wk|min)\b\.?(?!')",
         lambda m: said(_RANKED[m[1]]),
-        "efc",
+        "efchmyw",
     ),
     Rule(
         r"\b((?:I|US|SR|CR|Hwy|Route|Rte)[- ]\d+)\s([NSEW])\b(?!\.?\w)",
@@ -287,7 +291,7 @@ BEFORE_NUMBERS = (
         _book,
         ":P",
     ),
-    Rule(r"#(?=\d)", lambda m: said("number"), "#"),
+    Rule(r"#(?=\d)|\b[Nn]°\s?(?=\d)", lambda m: said("number"), "#°"),
 )
 DEGREES = (
     Rule(r"\b(Ph|D)\.?Phil\b\.?", lambda m: said(f"^{m[1][0].lower()} phil"), "P"),

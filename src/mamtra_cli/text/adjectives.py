@@ -18,10 +18,11 @@ NO_NOUN = frozenset(
 )
 # What is named by its measure, with an article or without: `9 V battery`, `15 lb. bags`.
 _MEASURED = frozenset(
-    "bag banknote battery bill bottle box bulb cable camera can charger circuit coin cup dash "
-    "dumbbell fence film freestyle fuse grid heater hike hurdles jar kettle ladder lamp laser "
-    "lens motor note outlet pack panel pipe plug pole race rail relay resistor run screen "
-    "sensor socket speaker sprint supply tank tray turn weight wire".split()
+    "apartment bag banknote battery bill bottle box bulb cable camera can charger circuit coin "
+    "condo cup dash dumbbell fence film freestyle fuse grid heater hike home house hurdles jar "
+    "kettle ladder lamp laser lens lot motor note office outlet pack panel pipe plug pole race "
+    "rail relay resistor run screen sensor socket speaker sprint supply tank tray turn weight "
+    "wire".split()
 )
 DETERMINERS = frozenset(
     "a an the this that his her my our their your its each every any another one no same".split()

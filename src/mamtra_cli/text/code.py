@@ -158,6 +158,8 @@ RULES = (
     Rule(r"\bObjective-C\b", lambda m: said("objective ^c"), "-"),
     Rule(r"√\s?", _root, "√"),
     Rule(r"(?<=\bBoeing )(7\d7)-(\d{1,3})\b|\b(7\d7)-(\d00)\b", _aircraft, "7"),
+    Rule(r"\b401\(?k\)?(?!\w)", lambda m: said("four oh one ^k"), "k"),
+    Rule(r"\b([A-Z]\d{1,3})\s?[-–]\s?(?=[A-Z]\d{1,3}\b)", lambda m: m[1] + said("to"), "-–"),
     Rule(r"\b0(?:[xX][\da-fA-F]+|b[01]+)\b", _figures, "0"),
     Rule(r"\b([A-Z])\.(\d{2,4})\b(?!\.\d)", _standard, "."),
     Rule(r"(?<=\b[a-z]\s)/(?=\s[a-z]\b)", lambda m: said("divided by"), "/"),

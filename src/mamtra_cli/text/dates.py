@@ -191,6 +191,17 @@ def _short_year(match: re.Match[str]) -> str | None:
     return said(two_digits(match[1]))
 
 
+def _short_month(match: re.Match[str]) -> str | None:
+    """`Mar-24`."""
+    month = _month(match["month"])
+    return month and said(f"{month} {two_digits(match['short'])}")
+
+
+def _month_year(match: re.Match[str]) -> str:
+    """`04/2024`."""
+    return said(f"{MONTHS[int(match[1]) - 1]} {year(match[2])}")
+
+
 def _named_month(match: re.Match[str]) -> str | None:
     month = _month(match["month"])
     return None if month is None else said(month)
@@ -248,7 +259,13 @@ RULES = (
         _day_month,
         "0",
     ),
-    Rule(rf"\b(?P<month>{_MONTH})\b\.?(?=,?\s(?:1\d{{3}}|20\d\d)\b)", _named_month, "0"),
+    Rule(
+        rf"\b(?P<month>{_MONTH})\b\.?(?=,?\s(?:1\d{{3}}|20\d\d|'\d\d)\b)",
+        _named_month,
+        "0",
+    ),
+    Rule(rf"\b(?P<month>{_MONTH})-(?P<short>\d\d)\b(?![-.,]?\d)", _short_month, "-"),
+    Rule(r"(?<![\d/.])(0[1-9]|1[0-2])/((?:19|20)\d\d)(?![\d/])", _month_year, "/"),
     Rule(
         r"(?<![\w.])(?P<year>\d{1,3}(?:,\d{3})+|\d{1,4})(?:\s?[-–]\s?(?P<until>\d{1,4}))?\s?"
         r"(?P<era>BCE?|CE|AD|B\.\s?C\.(?:\s?E\.)?|A\.\s?D\.|C\.\s?E\.)(?!\w)",

@@ -47,7 +47,8 @@ def normalise(text: str, known: Callable[[str], bool]) -> str:
     Raises:
         TextError: characters that cannot be read as English.
     """
-    text = fold(plain(text)).replace("\n", " ")
+    text = compiled(r"(?<=\d)\s?[Å\u212b](?!\w)").sub(" angstroms", plain(text))
+    text = fold(text).replace("\n", " ")
     text = _read_signs(text, known)
     text = compiled(r"\s–\s|–").sub(" - ", text)
     text = compiled(r"\s--+\s?|--+|\s-+\s|\s-+$").sub(", ", text)

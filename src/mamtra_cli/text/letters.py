@@ -128,7 +128,7 @@ def read_capitals(text: str, known: Known) -> str:
     shouting = several and not compiled(r"[a-z]").search(bare) and not _only_acronyms(bare, known)
     # Mid-sentence a capital A is the letter, unless a headline goes on: `plan A`, `7A`.
     text = compiled(
-        rf"(?<=[\w,{HIDDEN}])(\s+|(?<=\d))A\b(?!'|\s[A-Z][a-z])|\bA(?=\s*[+=*/<>])"
+        rf"(?<=[\w,{HIDDEN}])(\s+|(?<=\d))A\b(?!'|\s[A-Z][a-z])(?:-(?=[a-z]))?|\bA(?=\s*[+=*/<>])"
     ).sub(lambda m: f"{m[1] or ''} {said('^a')}" if not shouting else m[0], text)
 
     def cased(match: re.Match[str]) -> str:

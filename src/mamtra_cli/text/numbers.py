@@ -83,6 +83,8 @@ def _grouped(match: re.Match[str]) -> str | None:
 
 
 NOTATIONS = (
+    Rule(r"(?<=\d)\.{2,}(?=\d)", lambda m: "... ", "."),
+    Rule(r"(?<=€)(\s?\d+),(?=\d\d(?![\d,]))", lambda m: f"{m[1]}.", "€"),
     Rule(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+)(?:,(\d\d?))?(?![\w.,]\d|\w)", _grouped, "."),
     Rule(r"(?<![\w.,])\d{1,3}(?:'\d{3})+(?![\w'\"])", lambda m: m[0].replace("'", ""), "'"),
 )

@@ -162,6 +162,7 @@ FIRST = (
     Rule(rf"\s?[x×*]\s?(?=10\s[{HIDDEN}])", lambda m: said("times"), "x×*"),
     Rule(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?)(\d{1,3})(?!\w)", _power_of_ten, "eE"),
     Rule(r"(?<=\d)/(\d+)(?:rd|th|nd|st)s?\b", lambda m: f"/{m[1]}", "/"),
+    Rule(r"(?<=\d)\s?[-–]\s?(?=\d+(?:\.\d+)?\s?=)", lambda m: said("minus"), "="),
     Rule(r"(?:(?<=[\d)])|(?<=\b[a-z])|(?<=\d[a-z]))\s[-–]\s(?=[\d(]|[a-z]\b)", _minus, "="),
     Rule(r"(?:(?<=\d)|(?<=\b[a-z]))!(?=\s?[-+=*/])", lambda m: said("factorial"), "!"),
     Rule(r"(?<=[\d)])\s/\s(?=[\d(])", _divided, "/"),

@@ -33,6 +33,11 @@ def _stopped(match: re.Match[str]) -> str:
     return said(cardinal(match[1]) + minutes + _half(match[3]))
 
 
+def _from(match: re.Match[str]) -> str:
+    """`2-3:15 pm`."""
+    return said(f"{cardinal(match[1])} to")
+
+
 def _hours(match: re.Match[str]) -> str:
     return said(f"{cardinal(match[1])} to {cardinal(match[2])}{_half(match[3])}")
 
@@ -72,6 +77,7 @@ LENGTHS = (
     ),
 )
 RULES = (
+    Rule(r"(?<![\w.,:$£€-])(?<=\b)([1-9]|1\d|2[0-3])\s?[-–](?=\d{1,2}:\d\d\b)", _from, "-–"),
     Rule(
         r"(?<=\d:\d\d)\s?[-–]\s?(?=\d)|(?<=\d[apAP][mM])\s?[-–]\s?(?=\d)"
         r"|(?<=\d [apAP][mM])\s?[-–]\s?(?=\d)|(?<=[apAP]\.[mM]\.)\s?[-–]\s?(?=\d)",

@@ -133,6 +133,8 @@ def _several(name: str) -> str:
 def _doubtful(unit: str, gap: str, match: re.Match[str]) -> bool:
     """Whether letters after a number are no unit here."""
     following, rest = word_after(match), after(match)
+    if rest.startswith("'s"):
+        return True  # `the 5 W's`
     amount = match["b"] or match["a"]
     if unit == "in":
         if match["stop"]:
