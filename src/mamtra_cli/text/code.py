@@ -112,6 +112,11 @@ def _figures(match: re.Match[str]) -> str:
     return said(" ".join(cardinal(c) if c.isdigit() else f"^{c.lower()}" for c in match[0]))
 
 
+def _seats(match: re.Match[str]) -> str | None:
+    """`A1-A12`."""
+    return f"{match[1]}{match[2]}{said('to')}" if int(match[2]) < int(match[3]) else None
+
+
 def _standard(match: re.Match[str]) -> str:
     """`H.264`."""
     return said(f"^{match[1].lower()} {_digits(match[2])}")
@@ -159,7 +164,7 @@ RULES = (
     Rule(r"√\s?", _root, "√"),
     Rule(r"(?<=\bBoeing )(7\d7)-(\d{1,3})\b|\b(7\d7)-(\d00)\b", _aircraft, "7"),
     Rule(r"\b401\(?k\)?(?!\w)", lambda m: said("four oh one ^k"), "k"),
-    Rule(r"\b([A-Z]\d{1,3})\s?[-–]\s?(?=[A-Z]\d{1,3}\b)", lambda m: m[1] + said("to"), "-–"),
+    Rule(r"\b([A-Z])(\d{1,3})\s?[-–]\s?(?=\1(\d{1,3})\b)", _seats, "-–"),
     Rule(r"\b0(?:[xX][\da-fA-F]+|b[01]+)\b", _figures, "0"),
     Rule(r"\b([A-Z])\.(\d{2,4})\b(?!\.\d)", _standard, "."),
     Rule(r"(?<=\b[a-z]\s)/(?=\s[a-z]\b)", lambda m: said("divided by"), "/"),
