@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from tests.engine.tiny import tiny_voice
 from tests.families.cosyvoice2.tiny import tiny_config, write_random_checkpoint
+from tests.families.mvc.tiny import write_tiny_mvc
 from tests.tiny_model import write_tiny_model
 
 from mamtra_cli.codecs.base import SoundOptions
 from mamtra_cli.engine.loading.light import opened
 from mamtra_cli.engine.model import Engine
+from mamtra_cli.engine.speaking.options import SpeechOptions
+from mamtra_cli.engine.speaking.speech import speak
 from mamtra_cli.errors import PlanError, UsageError
 from mamtra_cli.recipes.export import ExportRecipe
 from mamtra_cli.tasks.export import export
-from mamtra_cli.voices.voice import save_voice
+from mamtra_cli.voices.voice import Manner, save_voice
 
 pytest.importorskip("onnx")
 PROGRAM = Path(__file__).parents[2] / "examples" / "onnx_program.py"
@@ -57,6 +60,26 @@ def test_a_model_without_tokens_is_exported_with_the_files_that_it_shares(tmp_pa
     assert opened(tmp_path / "m", "m")[0] is not None
     with pytest.raises(PlanError, match="no step"):
         export(ExportRecipe(model="mini-mvc", quant="int8", output=tmp_path / "few"))
+
+
+@pytest.mark.parametrize("told", [(), ("lookahead=0.1", "pitch=-1.5")], ids=["whole", "stream"])
+def test_a_model_without_tokens_on_the_published_vocoder_speaks_by_its_graphs(
+    tmp_path: Path, told: tuple[str, ...]
+) -> None:
+    tiny = write_tiny_mvc(tmp_path, source_filter=False)
+    result = export(ExportRecipe(model=str(tiny), output=tmp_path / "m"))
+    assert "hift.onnx" in result.graphs
+    assert result.scores < 1e-4
+    assert result.samples < 5e-3
+    engine, reason = opened(tmp_path / "m", "m")
+    assert engine is not None, reason
+    options = SpeechOptions(seed=5, stream=bool(told), manner=Manner(told=told))
+    waves = []
+    for road in (engine, Engine.load(str(tiny), device="cpu")):
+        said = speak(road, "The birch canoe slid.", road.voice("ann"), options)
+        waves.append(np.concatenate([np.asarray(chunk.audio) for chunk in said]))
+    np.testing.assert_allclose(waves[0], waves[1], atol=5e-3)
+    assert abs(waves[0]).max() > 0.01
 
 
 @pytest.mark.parametrize(("quant", "same", "kl"), [("int8", 0.97, 1e-3), ("int4", 0.85, 2e-2)])

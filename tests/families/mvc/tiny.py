@@ -6,7 +6,7 @@ import torch
 from tests.tiny_model import FRONT_END, SYMBOLS, write_tiny_model
 
 from mamtra_cli.checkpoint import FolderWriter, Shared, read_model_folder, sha256
-from mamtra_cli.codecs.flow_hift.config import SourceFilterConfig, SpeakerEncoderConfig
+from mamtra_cli.codecs.flow_hift.config import SpeakerEncoderConfig
 from mamtra_cli.config import from_dict, to_dict
 from mamtra_cli.families.cosyvoice2.config import CosyVoice2Config
 from mamtra_cli.families.mvc.conditioner import Conditioner
@@ -34,19 +34,25 @@ def tiny_conditioner(dtype: torch.dtype = torch.float64, **changes: object) -> C
     return model.to(dtype).eval().requires_grad_(False)
 
 
-def write_tiny_mvc(root: Path) -> Path:
-    """A folder `mvc` that shares flow, vocoder, encoder and front end with `tiny` beside it."""
-    base = write_tiny_model(root / "tiny", copies=True, source_filter=True)
+def write_tiny_mvc(root: Path, *, source_filter: bool = True) -> Path:
+    """A folder `mvc` that shares flow, vocoder, encoder and front end with `tiny` beside it.
+
+    Args:
+        root: of both folders.
+        source_filter: the vocoder; else HiFT.
+    """
+    base = write_tiny_model(root / "tiny", copies=True, source_filter=source_filter)
     sizes = from_dict(CosyVoice2Config, read_model_folder(base).config, "tiny")
     model = tiny_conditioner(torch.float32, symbols=SYMBOLS, mel_bins=80)
     model.duration.bias.data += 2.5  # phones of some frames
     config = MVCConfig(
         conditioner=model.config,
         flow=sizes.flow,
-        source_filter=SourceFilterConfig(width=16, pitch_width=8),
+        hift=sizes.hift,
+        source_filter=sizes.source_filter,
         speaker_encoder=SpeakerEncoderConfig(width=8, layers=1),
     )
-    parts = [f"{part}.safetensors" for part in ("flow", "source_filter", "speaker_encoder")]
+    parts = [f"{part}.safetensors" for part in ("flow", config.vocoder_part, "speaker_encoder")]
     files = {name: sha256(base / name) for name in (*parts, *FRONT_END)}
     with FolderWriter(root / "mvc") as writer:
         writer.write_tensors("conditioner.safetensors", model.state_dict().items())
