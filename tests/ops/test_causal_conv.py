@@ -135,3 +135,11 @@ def test_wrong_shapes_are_refused() -> None:
         causal_conv(values["u"], values["weight"], state=values["state"][:1])
     with pytest.raises(ValueError, match="relu"):
         causal_conv(values["u"], values["weight"], activation="relu")
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "pads"])
+def test_state_holds_nothing_but_itself(masked: bool) -> None:
+    given = problem(length=50)
+    mask = torch.ones(2, 50, dtype=torch.bool) if masked else None
+    _, after = causal_conv(**given, pad_mask=mask)
+    assert after.untyped_storage().nbytes() == after.nbytes

@@ -142,7 +142,7 @@ def causal_conv(
 
     if pad_mask is None:
         ends = None
-        after = joined[:, length:]
+        after = joined[:, length:].clone()  # a view would hold all inputs for as long as it lives
     else:
         places = torch.arange(length, device=u.device)
         if order is None:

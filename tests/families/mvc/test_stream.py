@@ -115,3 +115,18 @@ def test_text_after_the_end_is_refused(model: Conditioner) -> None:
     state, _ = pushed(ModuleReader(model), begin(model), text(3), last=True)
     with pytest.raises(ValueError, match="after its end"):
         pushed(ModuleReader(model), state, [1])
+
+
+@pytest.mark.parametrize("windows", [WHOLE, Windows(commit=8, ahead=4), Windows(commit=8, ahead=0)])
+@pytest.mark.parametrize("count", [40, 150])
+def test_what_is_carried_holds_nothing_but_itself(
+    model: Conditioner, windows: Windows, count: int
+) -> None:
+    state, _ = pushed(
+        ModuleReader(model), begin(model, windows), text(count), last=windows == WHOLE
+    )
+    layers = (*state.carry.text, *state.carry.rhythm)
+    held = [layer.left for layer in layers if layer.left is not None]
+    for layer in (*(layer.forward for layer in layers), *state.frames):
+        held += [layer.conv, layer.ssm]
+    assert [t.untyped_storage().nbytes() for t in held] == [t.nbytes for t in held]

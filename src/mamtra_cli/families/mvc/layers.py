@@ -174,7 +174,7 @@ class BidirectionalLayer(nn.Module):
             past = beyond if carry is None or carry.left is None else carry.left
             joined = torch.cat((past, u, beyond), dim=1)
             y = y + self.local(joined.transpose(1, 2)).transpose(1, 2)
-            left = joined[:, commit : commit + reach]
+            left = joined[:, commit : commit + reach].clone()
         return y, LayerCarry(forward=state, left=left)
 
 

@@ -72,12 +72,20 @@ def side_by_side(
         if at_commit is not None:
             kept = at_commit
         elif start + parts[0].shape[1] == commit:
-            kept = MambaState(conv=state.conv[:, : first.channels], ssm=state.ssm[:, : first.heads])
+            kept = _first(state, first)
     assert kept is not None
     after = replace(kept, seen=seen + commit)
     if len(spoken) == 1:
         return spoken[0], after
     return [torch.cat(rows, dim=1) for rows in zip(*spoken, strict=True)], after
+
+
+def _first(state: MambaState, layer: NativeMamba2Layer) -> MambaState:
+    """The state of the first of some layers, which holds nothing of the others."""
+    if state.ssm.shape[1] == layer.heads:
+        return state
+    conv, ssm = state.conv[:, : layer.channels], state.ssm[:, : layer.heads]
+    return MambaState(conv=conv.clone(), ssm=ssm.clone())
 
 
 def _joined(state: MambaState, count: int) -> MambaState:
@@ -141,7 +149,7 @@ def _piece(
     early = slice(None), slice(commit), slice(heads)
     past = torch.cat((state.conv[:, : first.channels], channels[0][:, :commit].mT), dim=2)
     at_commit = MambaState(
-        conv=past[:, :, commit:],
+        conv=past[:, :, commit:].clone(),
         ssm=_after(state.ssm[:, :heads], x[early], size[early], rates[:heads], keys[:, :commit, 0]),
     )
     return said, after, at_commit
