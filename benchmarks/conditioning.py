@@ -6,28 +6,37 @@ positions lifted, duration encoder, duration LSTM, frame LSTM and the two AdaIN 
 energy. Style encoders and style diffusion are left out, which favours the baseline. S-noBERT is the
 same without PL-BERT. T phones, 3 T frames. Batch 1, one thread, processor time, the median of pairs
 that take turns in one process; memory is that of weights and the most that one forward holds beside
-them (resident pages), each in a process of its own.
+them (resident pages, after those that nobody uses were given back), each in a process of its own.
+
+A third baseline is real: the text side of Kokoro-82M, of StyleTTS2's kind, in eight bits and in
+ONNX Runtime, for as many seconds of speech (kokoro_text.py).
 
     python benchmarks/conditioning.py                      # T = 64 to 512
     python benchmarks/conditioning.py --lengths 64 128 256 512 1024 2048 4096 --rounds 5
     python benchmarks/conditioning.py --streaming          # D4: windows of 32 phones, look-ahead 8
     python benchmarks/conditioning.py --streaming --lengths 1000 10000 --rounds 1  # B8: no growth
     python benchmarks/conditioning.py --model mini-mvc     # a model's stack in place of the presets
+    python benchmarks/conditioning.py --lengths 64 128 256 510 --kokoro work/kokoro-exposed.onnx
     python benchmarks/conditioning.py --share mini-mvc mini  # of the pipeline, on torch and graphs
 
 `NAME graphs` is a stack in ONNX Runtime, as models speak without torch.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import kokoro_text
 import torch
+from kokoro_text import KokoroText
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,7 +56,9 @@ from mamtra_cli.families.mvc.windows import WHOLE, Reader, TextState, Windows, p
 SYMBOLS, HIDDEN, STYLE = 178, 512, 128
 PER_PHONE = 3  # frames
 TEXTS = Path(__file__).with_name("everyday_sentences.txt")
+FRAME = 0.02  # seconds
 GRAPHS = " graphs"
+KOKORO = "Kokoro int8"
 GOALS = {  # by the first and the last T that they hold for: speed-up over S, share of its memory
     "default": {
         (1, 256): (2.2, 0.65),
@@ -178,24 +189,49 @@ def reader(name: str) -> tuple[Conditioner, Reader, Callable[[Tensor], object]]:
     return model, ArrayReader(model.config, *sessions), Tensor.numpy
 
 
-def work(name: str, length: int) -> tuple[nn.Module, Callable[[], object]]:
-    """A system and one forward of it."""
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """Numbers that were learned, bytes of those that a text needs, and one forward."""
+
+    parameters: int
+    nbytes: int
+    forward: Callable[[], object]
+
+
+def counted(model: nn.Module, besides: str = "") -> tuple[int, int]:
+    """Parameters, and bytes of those that are not of a part."""
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    needed = [n for name, n in sizes.items() if not besides or not name.startswith(besides)]
+    return sum(sizes.values()), 4 * sum(needed)
+
+
+def work(name: str, length: int, graph: Path | None = None) -> System:
+    """A system and one forward of it; `graph` is Kokoro's."""
     generator = torch.Generator().manual_seed(0)
+    if name == KOKORO:
+        assert graph is not None
+        kokoro = KokoroText(graph)
+        ids = torch.randint(1, kokoro_text.SYMBOLS, (length,), generator=generator)
+        vector = 0.15 * torch.randn(kokoro_text.STYLE, generator=generator)  # as wide as its voices
+        forward = kokoro.forward(ids.tolist(), vector.numpy(), PER_PHONE * FRAME)
+        return System(parameters=kokoro.parameters, nbytes=kokoro.nbytes, forward=forward)
     if name.startswith("S-"):
         model = Baseline(bert=name == "S-sdpa").eval().requires_grad_(False)
         ids = torch.randint(SYMBOLS, (1, length), generator=generator)
         style = torch.randn(1, STYLE, generator=generator)
-        return model, lambda: model(ids, style)
+        numbers, nbytes = counted(model)
+        return System(parameters=numbers, nbytes=nbytes, forward=lambda: model(ids, style))
     conditioner, reading, styled = reader(name)
     config = conditioner.config
     text = torch.randint(config.symbols, (length,), generator=generator).tolist()
     vector = torch.randn(1, config.style_width, generator=generator)
 
-    def forward() -> object:
+    def read() -> object:
         state = TextState(style=styled(vector), windows=WHOLE)
         return pushed(reading, state, text, last=True)
 
-    return conditioner, forward
+    numbers, nbytes = counted(conditioner, "style.")  # the style net runs once a voice
+    return System(parameters=numbers, nbytes=nbytes, forward=read)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -206,46 +242,60 @@ def seconds(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def peak(name: str, length: int) -> int:
+def give_back() -> None:
+    """Pages that were let go of but are kept by the allocator, where that is glibc's."""
+    if sys.platform == "linux":
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak(name: str, length: int, graph: Path | None) -> int:
     """Bytes of weights, and those that a forward adds to the resident peak."""
-    model, run = work(name, length)
+    system, added = work(name, length, graph), []
     with torch.inference_mode():
-        work(name, 16)[1]()
-        with metered() as memory:
-            run()
-    assert memory.peak is not None
-    parts = model.parameters()
-    if isinstance(model, Conditioner):  # the style net runs once a voice
-        parts = (p for n, p in model.named_parameters() if not n.startswith("style."))
-    return memory.peak + 4 * sum(p.numel() for p in parts)
+        system.forward()
+        for _ in range(3):
+            give_back()
+            with metered() as memory:
+                system.forward()
+            assert memory.peak is not None
+            added.append(memory.peak)
+    return statistics.median(added) + system.nbytes
 
 
-def compared(names: list[str], length: int, rounds: int) -> None:
+def compared(names: list[str], length: int, rounds: int, graph: Path | None) -> None:
     """One row a system: parameters, milliseconds, speed-ups, memory."""
-    systems = ["S-sdpa", "S-noBERT", *names]
-    runs = {name: work(name, length) for name in systems}
+    bases = ["S-sdpa", "S-noBERT"]
+    if graph is not None and length <= kokoro_text.LONGEST:
+        bases.append(KOKORO)
+    elif graph is not None:
+        print(f"T {length}: Kokoro takes {kokoro_text.LONGEST} at most", file=sys.stderr)
+    systems = [*bases, *names]
+    runs = {name: work(name, length, graph) for name in systems}
     spent: dict[str, list[float]] = {name: [] for name in systems}
     for number in range(rounds + 1):
-        for name, (_, run) in runs.items():
-            took = seconds(run)
+        for name, system in runs.items():
+            took = seconds(system.forward)
             if number:
                 spent[name].append(took)
     held = {}
+    given = [] if graph is None else ["--kokoro", str(graph)]
     for name in systems:
-        command = [sys.executable, __file__, "--peak", name, "--lengths", str(length)]
+        command = [sys.executable, __file__, "--peak", name, "--lengths", str(length), *given]
         held[name] = int(subprocess.run(command, check=True, capture_output=True).stdout)
     for name in systems:
         pairs = {
             base: statistics.median(a / b for a, b in zip(spent[base], spent[name], strict=True))
-            for base in ("S-sdpa", "S-noBERT")
+            for base in bases
         }
         row = {
             "T": length,
             "system": name,
-            "parameters_m": round(sum(p.numel() for p in runs[name][0].parameters()) / 1e6, 1),
+            "parameters_m": round(runs[name].parameters / 1e6, 1),
             "ms": round(1e3 * statistics.median(spent[name]), 1),
             "speedup": round(pairs["S-sdpa"], 2),
             "speedup_no_bert": round(pairs["S-noBERT"], 2),
+            **({"speedup_kokoro": round(pairs[KOKORO], 2)} if KOKORO in pairs else {}),
             "memory_mb": round(held[name] / 1e6, 1),
             "memory_share": round(held[name] / held["S-sdpa"], 2),
         }
@@ -319,13 +369,16 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", nargs="*", help="stacks: presets or models")
+    parser.add_argument(
+        "--kokoro", type=Path, metavar="GRAPH", help=f"a third baseline; `{kokoro_text.MADE_BY}`"
+    )
     parser.add_argument("--streaming", action="store_true")
     parser.add_argument("--share", nargs="+", metavar="MODEL", help="models")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.peak:
-        print(peak(args.peak, args.lengths[0]))
+        print(peak(args.peak, args.lengths[0], args.kokoro))
         return
     if args.share:
         shares(args.share, args.rounds)
@@ -336,7 +389,7 @@ def main() -> None:
             for name in names:
                 streaming(name, length, args.rounds)
         else:
-            compared(names, length, args.rounds)
+            compared(names, length, args.rounds, args.kokoro)
 
 
 if __name__ == "__main__":

