@@ -52,7 +52,7 @@ def workers(title: str) -> list[int]:
     return sorted(found)
 
 
-def kill_one(title: str, before: list[int], patience: float = 120) -> int:
+def kill_one(title: str, before: list[int], patience: float = 600) -> int:
     """Kill -9 the first process of that title that was not there before."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
