@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset import Corpus, Sentence
-from loop import trained
 from rich.progress import track
 from sources import SOURCES, add_source
-from train_flow import FlowTrainer, speaker_features
+from train_flow import speaker_features, trained_flow
 
 
 @torch.inference_mode()
@@ -26,9 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     corpus = Corpus(args.out)
-    model = FlowTrainer()
-    model.load_state_dict(trained(args.out, "flow"))
-    model.eval()
+    model = trained_flow(args.out).eval()
     groups: dict[Path, list[Sentence]] = {}
     for s in corpus.sentences:
         groups.setdefault(s.batch, []).append(s)

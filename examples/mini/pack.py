@@ -14,8 +14,8 @@ from dataset import Corpus
 from loop import trained
 from sizes import SOURCE_FILTER, mini
 from sources import SOURCES, add_source
-from train_flow import FlowTrainer, speaker_features
-from train_lm import LMTrainer
+from train_flow import speaker_features, trained_flow
+from train_lm import trained_lm
 from train_tokenizer import trained_tokenizer
 
 from mamtra_cli import config as configs
@@ -44,11 +44,8 @@ def main() -> None:
     config = mini(table, zero_shot=source.natural)
     symbols = json.loads((args.front_end / "symbols.json").read_text())
 
-    lm = LMTrainer(config.lm, len(symbols))
-    lm.load_state_dict(trained(args.out, "lm"))
-    flow = FlowTrainer()
-    flow.load_state_dict(trained(args.out, "flow"))
-    flow.eval()
+    lm = trained_lm(args.out, config.lm, len(symbols))
+    flow = trained_flow(args.out).eval()
     vocoder = SourceFilter(SOURCE_FILTER)
     vocoder.load_state_dict(trained(args.out, "vocoder2"))
     parts = {

@@ -5,6 +5,8 @@ noise (`temperature`), times drawn towards the start (where the mel is still unk
 the squared error, no unconditional rows (mini is not guided), and a pull of the encoder's output
 towards the mel (after Grad-TTS, arXiv 2105.06337), which a small encoder needs to start. The
 speaker vector comes from another sentence of the same voice, so it can carry no content.
+With `--supervised` the codes are those of `supervised_codes.py`: their rows begin anew, factored
+over what the codes say (folded into an ordinary table when the model is read).
 """
 
 import argparse
@@ -14,17 +16,19 @@ import numpy as np
 import soxr
 import torch
 from dataset import Corpus, Sentence, draw
-from loop import Losses, begin, bf16_is_fast, train
+from factored import FactoredTable
+from loop import Losses, begin, bf16_is_fast, train, trained
 from sizes import FLOW, SPEAKER
 from sources import SOURCES, add_options
+from supervised_codes import LEVELS
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from mamtra_cli import features
 from mamtra_cli.codecs.flow_hift.flow import Flow
 from mamtra_cli.codecs.flow_hift.speaker_encoder import SpeakerEncoder
 
-CROP = 84
 REFERENCE_SECONDS = 2.4
 
 
@@ -35,6 +39,30 @@ class FlowTrainer(nn.Module):
         super().__init__()
         self.flow = Flow(FLOW)
         self.speaker = SpeakerEncoder(SPEAKER)
+
+    def factor(self) -> None:
+        """Begin the rows of the codes anew, factored over their digits."""
+        table = self.flow.input_embedding
+        nn.init.normal_(table.weight, std=0.02)
+        factors = FactoredTable(table.embedding_dim, LEVELS)
+        nn.init.normal_(factors.rows, std=0.5)
+        parametrize.register_parametrization(table, "weight", factors)
+
+    def fold(self) -> None:
+        """Add the factored rows into an ordinary table."""
+        parametrize.remove_parametrizations(self.flow.input_embedding, "weight")
+
+
+def trained_flow(out: Path) -> FlowTrainer:
+    """Return what this lesson left in `out/flow.pt`, with an ordinary table of codes."""
+    model, state = FlowTrainer(), trained(out, "flow")
+    factored = any("parametrizations" in name for name in state)
+    if factored:
+        model.factor()
+    model.load_state_dict(state)
+    if factored:
+        model.fold()
+    return model
 
 
 def speaker_features(wave: np.ndarray) -> Tensor:
@@ -51,14 +79,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=84, help="tokens of a piece")
     parser.add_argument("--name", default="flow", help="of the file to write")
     parser.add_argument("--init", type=Path, help="an earlier flow to start from")
+    parser.add_argument("--supervised", action="store_true", help="codes that are told")
     add_options(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     corpus = Corpus(args.out)
-    source = SOURCES[args.source](corpus)
+    source, crop = SOURCES[args.source](corpus), args.crop
     valid = source.tested[:24]
     need = int(REFERENCE_SECONDS * 24_000)
     by_voice: dict[str, list[Sentence]] = {}
@@ -69,6 +99,8 @@ def main() -> None:
     begin(args.begin, {"flow": model.flow, "speaker_encoder": model.speaker})
     if args.init:
         model.load_state_dict(torch.load(args.init, weights_only=True)["model"])
+    if args.supervised:
+        model.factor()
 
     def reference(s: Sentence, rng: np.random.Generator) -> Tensor:
         rows = by_voice[s.voice]
@@ -79,9 +111,9 @@ def main() -> None:
     def losses(batch: list[Sentence], seed: int) -> Losses:
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
-        tokens = torch.zeros(len(batch), CROP, dtype=torch.long)
-        mel = torch.zeros(len(batch), 2 * CROP, 80)
-        lens = torch.tensor([min(CROP, s.tokens) for s in batch])
+        tokens = torch.zeros(len(batch), crop, dtype=torch.long)
+        mel = torch.zeros(len(batch), 2 * crop, 80)
+        lens = torch.tensor([min(crop, s.tokens) for s in batch])
         for i, (s, n) in enumerate(zip(batch, lens.tolist(), strict=True)):
             at = int(rng.integers(0, s.tokens - n + 1))
             tokens[i, :n] = torch.from_numpy(corpus.codes(s)[at : at + n])
@@ -89,10 +121,10 @@ def main() -> None:
         clips = torch.stack([reference(s, rng) for s in batch])
         flow, streaming = model.flow, bool(seed % 2)
         target = mel.transpose(1, 2)
-        mask = torch.arange(2 * CROP)[None] < 2 * lens[:, None]
+        mask = torch.arange(2 * crop)[None] < 2 * lens[:, None]
         draws = torch.rand(3, len(batch), generator=generator)
         known = (0.3 * draws[0] * 2 * lens).long() * (draws[1] < 0.5)
-        cond = target * (torch.arange(2 * CROP)[None] < known[:, None])[:, None]
+        cond = target * (torch.arange(2 * crop)[None] < known[:, None])[:, None]
         t = draws[2] ** 4
         z = FLOW.temperature * torch.randn(target.shape, generator=generator)
         y = (1 - t)[:, None, None] * z + t[:, None, None] * target

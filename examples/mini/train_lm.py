@@ -6,7 +6,8 @@ look at the symbol being spoken and at the next one), a phone classifier on that
 and corruption of the input tokens. Symbols stand on the time axis of the speech (`aligned`
 positions), placed by a table of mean durations that this stage measures and stores. Natural speech
 is read twice an epoch, once after another sentence of its speaker, so that the words and tokens of
-a clip teach a way of speaking (zero-shot).
+a clip teach a way of speaking (zero-shot). With `--supervised` the codes, and the tokens that a
+phone owns, are those of `supervised_codes.py`.
 """
 
 import argparse
@@ -15,12 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import supervised_codes
 import torch
 import torch.nn.attention
 from dataset import Corpus, Sentence
 from epochs import Epochs
+from factored import FactoredTable
 from guiding import guided_scores
-from loop import Losses, begin, bf16_is_fast, train
+from loop import Losses, begin, bf16_is_fast, train, trained
 from sizes import LM, TOKENIZER
 from sources import SOURCES, add_options
 from torch import Tensor, nn
@@ -57,34 +60,19 @@ class Lesson:
         return 2 + sum(s.tokens + len(s.phones) for s in self.spoken)
 
 
-class FactoredTable(nn.Module):
-    """Rows of a table as a free row plus one row for each digit of the code."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        levels = TOKENIZER.levels
-        digits = codes_to_digits(torch.arange(TOKENIZER.codebook_size), levels)
-        hot = [F.one_hot(digits[:, i], n) for i, n in enumerate(levels)]
-        self.register_buffer("hot", torch.cat(hot, 1).float(), persistent=False)
-        self.rows = nn.Parameter(torch.randn(sum(levels), width) * 0.02)
-
-    def forward(self, table: Tensor) -> Tensor:
-        """Return table with the digit rows added to its first rows."""
-        shared = self.hot @ self.rows
-        return table + F.pad(shared, (0, 0, 0, len(table) - len(shared)))
-
-
 class LMTrainer(nn.Module):
     """The model and its helps."""
 
-    def __init__(self, config: object, symbols: int) -> None:
+    def __init__(
+        self, config: object, symbols: int, levels: tuple[int, ...] = TOKENIZER.levels
+    ) -> None:
         super().__init__()
         self.lm = SpeechLM(config)
         for p in self.lm.parameters():
             if p.ndim > 1:
                 nn.init.normal_(p, std=0.02)
-        self.read = FactoredTable(LM.d_model)
-        self.write = FactoredTable(LM.d_model)
+        self.read = FactoredTable(LM.d_model, levels)
+        self.write = FactoredTable(LM.d_model, levels)
         self.phone = nn.Linear(LM.d_model, symbols)
 
     @torch.no_grad()
@@ -97,22 +85,39 @@ class LMTrainer(nn.Module):
         return self.lm
 
 
-def durations(rows: list[Sentence], symbols: list[str]) -> tuple[float, ...]:
+def trained_lm(out: Path, config: LMConfig, symbols: int) -> LMTrainer:
+    """Return what this lesson left in `out/lm.pt`, whichever codes it learned."""
+    state = trained(out, "lm")
+    known = {sum(levels): levels for levels in (TOKENIZER.levels, supervised_codes.LEVELS)}
+    model = LMTrainer(config, symbols, known[len(state["read.rows"])])
+    model.load_state_dict(state)
+    return model
+
+
+def owners_of(s: Sentence, supervised: bool) -> np.ndarray:
+    """Return the index of the symbol that each token belongs to, (tokens,)."""
+    return supervised_codes.owners(s) if supervised else s.owners
+
+
+def durations(
+    rows: list[Sentence], symbols: list[str], supervised: bool = False
+) -> tuple[float, ...]:
     """Return the mean number of tokens of every symbol."""
     total, count = np.zeros(len(symbols)), np.zeros(len(symbols))
     index = {name: i for i, name in enumerate(symbols)}
     for s in rows:
         ids = np.array([index[name] for name in s.symbols])
-        owned = np.bincount(s.owners, minlength=len(ids))
+        owned = np.bincount(owners_of(s, supervised), minlength=len(ids))
         np.add.at(total, ids, owned)
         np.add.at(count, ids, 1)
     mean = np.where(count > 0, total / np.maximum(count, 1), 2.0)
     return tuple(round(float(x), 3) for x in mean)
 
 
-def without_inner_pauses(s: Sentence, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
+def without_inner_pauses(
+    names: list[str], owners: np.ndarray, rng: np.random.Generator
+) -> tuple[list[str], np.ndarray]:
     """Drop each inner pause with probability COMMA_DROP; its tokens go to the symbol before."""
-    names, owners = s.symbols, s.owners.copy()
     keep = [n != "," or rng.random() > COMMA_DROP for n in names]
     place = np.cumsum(keep) - 1
     return [n for n, k in zip(names, keep, strict=True) if k], np.maximum(place[owners], 0)
@@ -163,6 +168,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--symbols", type=Path, required=True, help="symbols.json")
+    parser.add_argument("--supervised", action="store_true", help="codes that are told")
     add_options(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -175,11 +181,16 @@ def main() -> None:
     valid += prompted(source.tested[:60]) if source.natural else []
     symbols = json.loads(args.symbols.read_text())
     index = {name: i for i, name in enumerate(symbols)}
-    table = durations(rows, symbols)
+    table = durations(rows, symbols, args.supervised)
     (args.out / "durations.json").write_text(json.dumps(table))
     config = replace(LM, durations=table)
-    model = LMTrainer(config, len(symbols))
+    levels = supervised_codes.LEVELS if args.supervised else TOKENIZER.levels
+    model = LMTrainer(config, len(symbols), levels)
     begin(args.begin, {"lm": model.lm})
+    if args.supervised:  # other codes than those of the model that it begins as
+        nn.init.normal_(model.lm.speech_embedding.weight, std=0.02)
+        nn.init.normal_(model.lm.llm_decoder.weight, std=0.02)
+        nn.init.zeros_(model.lm.llm_decoder.bias)
     epochs = Epochs(lessons, [lesson.size for lesson in lessons], POSITIONS)
 
     def losses(batch: list[Lesson], seed: int, training: bool) -> Losses:
@@ -188,7 +199,9 @@ def main() -> None:
         for lesson in batch:
             said, speech, owned = [], [], []
             for s in lesson.spoken:
-                names, own = without_inner_pauses(s, rng) if training else (s.symbols, s.owners)
+                names, own = s.symbols, owners_of(s, args.supervised)
+                if training:
+                    names, own = without_inner_pauses(names, own, rng)
                 owned += (sum(map(len, said)) + own).tolist()
                 said.append([index[n] for n in names])
                 speech.append(corpus.codes(s).tolist())

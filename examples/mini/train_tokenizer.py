@@ -5,6 +5,8 @@ a convolutional decoder that rebuilds the mel from the codes and the voice, and 
 that names the phone from the code alone (the counterpart of the published tokenizer's
 recogniser). Natural speech is read with its spectrum tilted a little and a band hidden, and now and
 then its speaker is not told. Ends by writing the codes of every sentence beside its batch.
+With `--supervised` the encoder is taught the codes that `supervised_codes.py` wrote instead, by
+cross-entropy, and writes none: what it errs in touches only the clips that voices are copied from.
 """
 
 import argparse
@@ -19,12 +21,13 @@ from sources import SOURCES, add_options
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer
+from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer, codes_to_digits
 
 CROP = 100
 BAND = 16  # mel bands of the widest that is hidden
 TILT = 0.15  # of the normalised log-mel, top against bottom
 MEL_MEAN, MEL_SCALE = -5.0, 2.5
+SHARPNESS = 3.0  # of a digit's logits, which fall with the square of the distance
 UNTOLD = 8  # one batch in so many does not tell its speakers
 
 
@@ -72,6 +75,28 @@ def trained_tokenizer(out: Path) -> TokenizerTrainer:
     return model
 
 
+def taught(bounded: Tensor, codes: Tensor) -> Losses:
+    """Cross-entropy of the digits of codes, where the nearest value of a digit is the likeliest.
+
+    bounded: (B, N, K) of the tokenizer, -1..1. codes: (B, N) int64, negative where there is none.
+    """
+    real = codes >= 0
+    digits = codes_to_digits(codes[real], TOKENIZER.levels)
+    loss, right = bounded.new_zeros(()), []
+    for i, level in enumerate(TOKENIZER.levels):
+        half = (level - 1) / 2
+        distance = bounded[real][:, i, None] * half + half - torch.arange(level)
+        logits = -SHARPNESS * distance.square()
+        loss = loss + F.cross_entropy(logits, digits[:, i])
+        right.append(logits.argmax(-1) == digits[:, i])
+    return {
+        "loss": loss,
+        "phone": (right[0] & right[1]).float().mean(),
+        "pitch": right[2].float().mean(),
+        "place": right[3].float().mean(),
+    }
+
+
 def main() -> None:
     """Train, then tokenize the corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,6 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--codes-only", action="store_true")
+    parser.add_argument("--supervised", action="store_true", help="teach codes that are told")
     add_options(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -95,7 +121,7 @@ def main() -> None:
 
     def collate(batch: list[Sentence], crop: int, seed: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng(seed)
-        logmels, mels, phones = [], [], []
+        logmels, mels, phones, codes = [], [], [], []
         for s in batch:
             start = int(rng.integers(0, max(1, s.tokens - crop + 1)))
             n = min(crop, s.tokens)
@@ -111,23 +137,29 @@ def main() -> None:
             logmels.append(np.pad(logmel, ((0, 4 * pad), (0, 0)), constant_values=low))
             mels.append(np.pad(mel, ((0, 2 * pad), (0, 0)), constant_values=-11.5))
             phones.append(phone + [-1] * pad)
+            told = corpus.codes(s)[start : start + n].tolist() if args.supervised else [-1] * n
+            codes.append(told + [-1] * pad)
         voice = torch.tensor([source.rows[s.voice] for s in batch])
         lens = torch.tensor([min(crop, s.tokens) for s in batch])
         return (
             torch.from_numpy(np.stack(logmels)).transpose(1, 2),
             torch.from_numpy(np.stack(mels)),
             torch.tensor(phones),
+            torch.tensor(codes),
             voice,
             lens,
         )
 
     def losses(batch: list[Sentence], seed: int, disturb: bool = False) -> Losses:
-        logmel, mel, phones, voice, lens = collate(batch, CROP, seed)
+        logmel, mel, phones, codes, voice, lens = collate(batch, CROP, seed)
         if disturb:
             logmel = disturbed(logmel, np.random.default_rng(seed))
             voice = voice * (seed % UNTOLD > 0)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            digits = model.tokenizer(logmel, 4 * lens).digits
+            found = model.tokenizer(logmel, 4 * lens)
+            if args.supervised:
+                return taught(found.bounded, codes)
+            digits = found.digits
             rebuilt = model.decode(digits, voice)
             logits = model.phone(digits)
         target = (mel - MEL_MEAN) / MEL_SCALE
@@ -162,7 +194,8 @@ def main() -> None:
             lr=1.5e-3,
             validate=validate,
         )
-    write_codes(trained_tokenizer(args.out).eval().tokenizer, corpus)
+    if not args.supervised:
+        write_codes(trained_tokenizer(args.out).eval().tokenizer, corpus)
 
 
 def plain(rebuilt: Tensor) -> Tensor:
