@@ -4,11 +4,11 @@
     python examples/mini/run.py --out work/smoke --smoke         # a minute or two, to see it run
     python examples/mini/run.py --source natural --tables package/voices --out work/natural
 
-Stages: corpus, natural, features, tokenizer, lm, flow, mels, vocoder, vocoder2, pack; `--from` and
-`--to` choose some. `natural` needs `--tables`; without it the vocoder hears no natural speech. With
-`--source natural` nothing else is heard, and every part starts from that of `mini`; what came of it
-so far is in docs/mini.md. `--smoke` needs no synthesizer: mini itself says a few sentences
-(rehearsal.py), and every stage takes two steps.
+Stages: corpus, natural, features, codes, tokenizer, lm, flow, mels, vocoder, vocoder2, pack;
+`--from` and `--to` choose some. `natural` needs `--tables`; without it the vocoder hears no natural
+speech. With `--source natural` nothing else is heard, every part starts from that of `mini`, and
+its codes are told (`supervised_codes.py`); what came of it so far is in docs/mini.md. `--smoke`
+needs no synthesizer: mini itself says a few sentences (rehearsal.py), every stage takes two steps.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 STAGES = (
-    "corpus", "natural", "features", "tokenizer", "lm", "flow", "mels", "vocoder", "vocoder2",
-    "pack",
+    "corpus", "natural", "features", "codes", "tokenizer", "lm", "flow", "mels", "vocoder",
+    "vocoder2", "pack",
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
 SMOKE_STEPS = 2
-NATURAL_STEPS = {"tokenizer": 5000, "lm": 2000, "flow": 8000, "vocoder2": 3000}
+NATURAL_STEPS = {"tokenizer": 2000, "lm": 2000, "flow": 9000, "vocoder2": 3000}
 NATURAL_BATCHES = 8  # enough for the vocoder: 12 minutes
 
 
@@ -52,6 +52,7 @@ def main() -> None:
     commands = {
         "corpus": ["corpus.py", "--jobs", jobs, *rehearse],
         "features": ["dataset.py", "--jobs", jobs],
+        "codes": ["supervised_codes.py"],
         "mels": ["flow_mels.py", "--threads", jobs],
         "vocoder2": "train_vocoder.py --name vocoder2 --flow-share 0.7 --lr 7e-4".split(),
         "lm": ["train_lm.py", "--symbols", str(front / "symbols.json")],
@@ -62,7 +63,7 @@ def main() -> None:
         left_out = {"corpus", "vocoder"}
         speech = [*rehearse, "--hours", "0"] if args.smoke else tables
     else:
-        left_out = set() if args.tables else {"natural"}
+        left_out = {"codes"} if args.tables else {"codes", "natural"}
         batches = 1 if args.smoke else NATURAL_BATCHES
         speech = [*tables, "--only", "natural", "--limit", str(batches)]
         commands["vocoder2"] += ["--init", str(args.out / "vocoder.pt")]
@@ -77,6 +78,9 @@ def main() -> None:
         if name in steps:
             options += ["--steps", str(steps[name]), "--threads", jobs]
             options += ["--begin", "mini"] if natural else []
+        if natural and name in ("tokenizer", "lm", "flow"):
+            options += ["--supervised"]
+            options += ["--crop", "64"] if name == "flow" else []
         print("stage", name, flush=True)
         subprocess.run([sys.executable, str(HERE / program), *options], check=True)
 
