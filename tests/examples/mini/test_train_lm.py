@@ -8,8 +8,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "mini"))
 
-from sizes import LM
-from train_lm import as_batch, lay_out
+from sizes import LM, TOKENIZER
+from supervised_codes import LEVELS
+from train_lm import LMTrainer, as_batch, lay_out, trained_lm
 
 from mamtra_cli.families.cosyvoice2 import sequences
 from mamtra_cli.families.cosyvoice2.rows import decode_row
@@ -35,3 +36,13 @@ def test_after_a_prompt_every_token_and_the_end_is_predicted() -> None:
     assert row.positions[known:] == [4.0, 5.0]
     told = [*PROMPT_TOKENS, *TOKENS, CONFIG.eos_id]
     assert row.targets == [None] * (len(row.ids) - len(told)) + told
+
+
+def test_a_lesson_is_read_whichever_codes_it_learned(tmp_path: Path) -> None:
+    small = replace(CONFIG, n_layers=1, alignment=())
+    for levels in (TOKENIZER.levels, LEVELS):
+        told = LMTrainer(small, 64, levels)
+        torch.save({"model": told.state_dict()}, tmp_path / "lm.pt")
+        read = trained_lm(tmp_path, small, 64)
+        assert torch.equal(read.write.hot, told.write.hot)
+        assert torch.equal(read.write.rows, told.write.rows)
