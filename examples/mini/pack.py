@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from dataset import Corpus
-from loop import trained
+from loop import begin, trained
 from sizes import SOURCE_FILTER, mini
 from sources import SOURCES, add_source
 from train_flow import speaker_features, trained_flow
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
     parser.add_argument("--front-end", type=Path, required=True, help="folder of its three files")
     parser.add_argument("--target", type=Path, help="folder to write, default OUT/mini")
+    parser.add_argument("--vocoder", metavar="MODEL", help="packed model whose vocoder it gets")
     add_source(parser)
     parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
     args = parser.parse_args()
@@ -47,7 +48,10 @@ def main() -> None:
     lm = trained_lm(args.out, config.lm, len(symbols))
     flow = trained_flow(args.out).eval()
     vocoder = SourceFilter(SOURCE_FILTER)
-    vocoder.load_state_dict(trained(args.out, "vocoder2"))
+    if args.vocoder:
+        begin(args.vocoder, {"source_filter": vocoder})
+    else:
+        vocoder.load_state_dict(trained(args.out, "vocoder2"))
     parts = {
         "lm": lm.folded(),
         "flow": flow.flow,

@@ -23,7 +23,7 @@ STAGES = (
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
 SMOKE_STEPS = 2
-NATURAL_STEPS = {"tokenizer": 2000, "lm": 2000, "flow": 9000, "vocoder2": 3000}
+NATURAL_STEPS = {"tokenizer": 4000, "lm": 1500, "flow": 9000, "vocoder2": 3000}
 NATURAL_BATCHES = 8  # enough for the vocoder: 12 minutes
 
 
