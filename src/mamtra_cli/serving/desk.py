@@ -6,6 +6,7 @@ memory they need, how long until there is room. A caller that leaves frees its p
 """
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
@@ -125,6 +126,8 @@ class Desk:
         self._pace = 1.0  # seconds of work a second of sound, as measured lately
         self._thread = threading.Thread(target=self._run, name="studio", daemon=True)
         self._thread.start()
+        # A process that leaves while a graph runs would be aborted when the graph is done.
+        atexit.register(self.stop)
 
     # The side of the callers.
 
@@ -211,9 +214,14 @@ class Desk:
         until = time.monotonic() + patience
         while self.present and time.monotonic() < until:
             await asyncio.sleep(0.05)
+        await asyncio.to_thread(self.stop)
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End the studio's thread once what it does just now is done."""
         self._stopped = True
         self._calls.put(lambda: None)
-        await asyncio.to_thread(self._thread.join, 5.0)
+        self._thread.join(patience)
+        atexit.unregister(self.stop)
 
     def _refuse_when_full(self) -> None:
         if self._closing:
