@@ -1,5 +1,6 @@
 """Cases of public reports: all are run by one command, and what is argued is in the docs."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +33,13 @@ def test_argued_cases_stand_in_the_docs(benchmark: object) -> None:
     told = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     assert ARGUED
     assert [id for id in ARGUED if f"`{id}`" not in told] == []
+
+
+def test_cases_of_texts_are_right() -> None:
+    """Some of them, so that the program itself does not rot; it runs all 253."""
+    line = [sys.executable, str(ROOT / "benchmarks" / "public_cases.py"), "--only"]
+    done = subprocess.run(
+        [*line, "stream", "wetext", "zhdot", "cvraw"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "14 cases: 14 right" in done.stdout, done.stdout

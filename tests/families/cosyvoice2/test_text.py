@@ -108,7 +108,7 @@ def test_what_a_normalizer_raises_reaches_nobody() -> None:
     def fail(text: str) -> object:
         raise AssertionError(text)
 
-    broken = rules.Normalizers(zh=rules._guarded(fail), en=rules._guarded(fail))
+    broken = rules.Normalizers(zh=rules.guarded(fail), en=rules.guarded(fail))
     assert rules.text_normalize("[1]", count_words, normalizers=broken) == ["[one]."]
     assert rules.text_normalize("好", normalizers=broken) == ["好。"]
 

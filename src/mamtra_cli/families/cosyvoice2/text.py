@@ -177,10 +177,10 @@ def wetext_normalizers() -> Normalizers | None:
         return None
     chinese = Normalizer(lang="zh", operator="tn", remove_erhua=False)
     english = Normalizer(lang="en", operator="tn")
-    return Normalizers(zh=_guarded(chinese.normalize), en=_guarded(english.normalize))
+    return Normalizers(zh=guarded(chinese.normalize), en=guarded(english.normalize))
 
 
-def _guarded(normalise: Callable[[str], object]) -> Rewrite:
+def guarded(normalise: Callable[[str], object]) -> Rewrite:
     """Call a rewriting that may raise; where it does, the text stays as it is."""
 
     def rewrite(text: str) -> str:
