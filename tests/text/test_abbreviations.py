@@ -56,6 +56,7 @@ from tests.text.said import said
         ("see Eq. (4) and Op. 27", "see equation , four , and opus twenty seven ."),
         ("w/ COVID, 2% YoY, Nº 5", "with covid , two percent year over year , number five ."),
         ("the 11th hr. of it", "the eleventh hour of it ."),
+        ("It took some hrs. He left.", "it took some hours . he left ."),
     ],
 )
 def test_reading(text: str, spoken: str) -> None:

@@ -205,7 +205,8 @@ def _listed(match: re.Match[str]) -> str | None:
 
 
 def _loose(match: re.Match[str]) -> str:
-    return said(_LOOSE[match[1]])
+    ends = bool(match[2]) and _begins(after(match).lstrip())
+    return said(_LOOSE[match[1]]) + (". " if ends else "")
 
 
 def _alternatives(words: object) -> str:
@@ -240,7 +241,7 @@ RULES = (
         "dtelywqxs",
     ),
     Rule(r"\bHwy\b\.?", lambda m: said("highway"), "H"),
-    Rule(rf"\b({_alternatives(_LOOSE)})\b\.?(?!')", _loose, "bcklmpqtzoC"),
+    Rule(rf"\b({_alternatives(_LOOSE)})\b(\.)?(?!')", _loose, "bcklmpqtzoC"),
     Rule(
         rf"\b(?:({_alternatives(name.capitalize() for name in TITLES)})\.|({_BARE_TITLES})\b)(?"
         rf"=\s[A-Z])",
