@@ -126,8 +126,7 @@ class Desk:
         self._pace = 1.0  # seconds of work a second of sound, as measured lately
         self._thread = threading.Thread(target=self._run, name="studio", daemon=True)
         self._thread.start()
-        # A process that leaves while a graph runs would be aborted when the graph is done.
-        atexit.register(self.stop)
+        atexit.register(self.stop)  # a process that leaves while a graph runs is aborted by it
 
     # The side of the callers.
 
@@ -202,7 +201,6 @@ class Desk:
 
     async def unload(self) -> bool:
         """Let the model go, if nobody is being spoken to; says whether it was."""
-
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[object] = loop.create_future()
         self._calls.put(lambda: loop.call_soon_threadsafe(_set, answer, self._let_go(), None))
@@ -316,8 +314,7 @@ class Desk:
         if visit.over:
             return
         try:
-            studio = self._ready()
-            visit.id = studio.add(visit.order)
+            visit.id = self._ready().add(visit.order)
         except Exception as error:
             visit.over = True
             known = error if isinstance(error, MamtraError) else _internal(error)
