@@ -214,11 +214,11 @@ class Desk:
             await asyncio.sleep(0.05)
         await asyncio.to_thread(self.stop)
 
-    def stop(self, patience: float = 5.0) -> None:
+    def stop(self) -> None:
         """End the studio's thread once what it does just now is done."""
         self._stopped = True
         self._calls.put(lambda: None)
-        self._thread.join(patience)
+        self._thread.join(5.0)
         atexit.unregister(self.stop)
 
     def _refuse_when_full(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import tempfile
 import time
@@ -101,6 +102,8 @@ def serve(
             timeout_graceful_shutdown=round(recipe.patience) + 1,
         )
         server = uvicorn.Server(config)
+        # Callers who are cut off are told as tracebacks; they were cut off on purpose.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not server.force_exit)
         tell()
         # uvicorn raises the interrupt again once everybody was served.
         with line, contextlib.suppress(KeyboardInterrupt):

@@ -147,7 +147,7 @@ def _counted(match: re.Match[str]) -> str | None:
     words = before(match)
     if words and (words[-1][-1:].isdigit() or (match[0] == "Max" and words[-1][0].isupper())):
         return None
-    return said(SHORT[(match[1] or match[2] or match[3]).lower()])
+    return said(SHORT[(match[1] or match[2]).lower()])
 
 
 def _title(match: re.Match[str]) -> str:
@@ -178,7 +178,9 @@ def _side(match: re.Match[str]) -> str:
 
 def _several(match: re.Match[str]) -> str:
     """`30 pp.`; `$25 pp` is what each pays, `2.5pp` a difference of shares."""
-    amount = compiled(r"([$£€]?)(\d[\d.,]*)$").search(match.string[: match.start()][-20:])
+    amount = compiled(r"([$£€]?)(\d[\d.,]*)$").search(
+        match.string[max(0, match.start() - 20) : match.start()]
+    )
     if match[1].lower() == "pp" and amount and (amount[1] or "." in amount[2]):
         return said("per person" if amount[1] else "percentage points")
     return _numbered(match)
@@ -261,7 +263,7 @@ RULES = (
 )
 BEFORE_NUMBERS = (
     Rule(
-        r"\b([Mm]ax|[Mm]in|[Aa]vg)\.?(?=\s[$£€]?\d)|\b([Cc]a|[Aa]pprox)\.(?=\s[$£€]?\d)|\b(approx)(?=\s[$£€]?\d)",
+        r"\b([Mm]ax|[Mm]in|[Aa]vg)\.?(?=\s[$£€]?\d)|\b([Cc]a|[Aa]pprox)\.(?=\s[$£€]?\d)",
         _counted,
         "0",
     ),

@@ -155,7 +155,11 @@ def _doubtful(unit: str, gap: str, match: re.Match[str]) -> bool:
     if unit == "A":
         alone = following == "" or following in NO_NOUN
         return not (is_measured(following) or (alone and gap != ""))
-    if unit == "s" and gap == "" and compiled(r"[a-z]-$").search(match.string[: match.start()]):
+    if (
+        unit == "s"
+        and gap == ""
+        and compiled(r"[a-z]-").fullmatch(match.string[max(0, match.start() - 2) : match.start()])
+    ):
         return True  # `under-21s`
     if unit == "kt":
         return following in ("gold", "white", "yellow", "rose", "solid")  # of gold: karats
@@ -278,7 +282,7 @@ def _under(match: re.Match[str]) -> str | None:
 def _stone(match: re.Match[str]) -> str | None:
     """`12st 4lb`; `21st` is a rank."""
     amount, pounds = match["a"], match["b"]
-    if not pounds and amount.endswith("1") and amount != "11":
+    if amount.endswith("1") and amount != "11":
         return None
     more = f" {number(pounds)} pound" + ("s" if pounds != "1" else "") if pounds else ""
     return said(f"{number(amount)} stone{more}")
