@@ -291,6 +291,7 @@ def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--model", default="mini", help="packed mini whose flow is fed")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=200)
@@ -316,7 +317,7 @@ def main() -> None:
         print(table(found))
         return
     torch.set_num_threads(1)
-    recordings = Recordings(Corpus(args.out), Engine.load("mini", threads=1))
+    recordings = Recordings(Corpus(args.out), Engine.load(args.model, threads=1))
     rows = draw(recordings.usable(*KINDS), 0, args.sentences)
     valid = recordings.usable("valid")[:24]
     for s in (*rows, *valid):

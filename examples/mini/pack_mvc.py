@@ -1,10 +1,11 @@
-"""mini-mvc: a model folder from the trained conditioner; everything else is mini's, by reference.
+"""mini-mvc: a model folder from the trained conditioner; everything else is a packed mini's.
 
-Its voices are those of mini: the speaker vector that mini's file has, and the style that the
-conditioner hears in sentences of the same voice. Where another mini has the same flow encoder (its
-estimator, vocoder or graphs are new), `--refresh` notes what it shares and writes its own graphs.
+Its voices are those of that mini: the speaker vector that its file has, and the style that the
+conditioner hears in sentences of the same voice. Files that the mini of the package has too are
+shared with it, by reference; the others are copied. Where that one has got a file anew that fits,
+`--refresh` notes what is shared (all that the folder lacks) and writes its own graphs.
 
-    python examples/mini/pack_mvc.py --out work/mini
+    python examples/mini/pack_mvc.py --out work/mini --model work/mini/mini
     python examples/mini/pack_mvc.py --refresh src/mamtra_cli/models/mini-mvc
 """
 
@@ -24,6 +25,7 @@ from mamtra_cli.families.mvc.conditioner import Conditioner
 from mamtra_cli.families.mvc.config import PRESETS, MVCConfig
 from mamtra_cli.families.mvc.graphs import conditioner_graphs
 from mamtra_cli.families.phones import LETTERS, LEXICON, SYMBOLS
+from mamtra_cli.hub import BUILT_IN
 from mamtra_cli.voices.voice import list_voices
 
 SHARED = (
@@ -34,10 +36,11 @@ CLIPS = 24  # that a style is the mean of
 
 
 def refresh(folder: Path) -> None:
-    """Note the files that a folder shares with mini as they are now, and write its own graphs."""
+    """Note the files that a folder shares with mini as those are now, and write its own graphs."""
     mini = Engine.load("mini")
     data = read_json(folder / CONFIG)
-    data["shares"]["files"] = {name: sha256(mini.folder / name) for name in SHARED}
+    lacking = [name for name in SHARED if not (folder / name).exists()]
+    data["shares"]["files"] = {name: sha256(mini.folder / name) for name in lacking}
     (folder / CONFIG).write_text(configs.dump_json(data), "utf-8")
     model = Engine.load(str(folder), device="cpu").part("conditioner")
     assert isinstance(model, Conditioner)
@@ -50,6 +53,7 @@ def main() -> None:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--model", default="mini", help="packed mini that it was trained on")
     parser.add_argument("--name", default="conditioner", help="of the trained file")
     parser.add_argument("--preset", default="mini", choices=sorted(PRESETS))
     parser.add_argument("--target", type=Path, help="folder to write, default OUT/mini-mvc")
@@ -60,7 +64,7 @@ def main() -> None:
     if args.refresh:
         refresh(args.refresh)
         return
-    engine = Engine.load("mini")
+    engine = Engine.load(args.model)
     recordings = Recordings(Corpus(args.out), engine)
     rows = recordings.usable(*KINDS)
     config = sizes(recordings, rows, args.preset)
@@ -93,6 +97,9 @@ def main() -> None:
                 [("embedding", torch.cat((voice.embedding, style)))],
                 metadata=dict(voice.metadata),
             )
+        for name in SHARED:
+            if sha256(engine.folder / name) != sha256(BUILT_IN["mini"] / name):
+                writer.copy(engine.folder / name, name)
         writer.copy(Path(__file__).with_name("CARD-mvc.md"), "README.md")
     refresh(writer.target)
     total = sum(f.stat().st_size for f in writer.target.rglob("*") if f.is_file())

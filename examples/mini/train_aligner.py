@@ -3,7 +3,7 @@
 Forward sum with the diagonal prior, the hard path drawn in after a quarter of the steps; then
 monotonic search on held-out sentences, and every boundary against that of the synthesizer.
 
-    python examples/mini/train_aligner.py --out work/mini --steps 300
+    python examples/mini/train_aligner.py --out work/mini --model work/mini/mini --steps 300
 """
 
 import argparse
@@ -48,12 +48,13 @@ def main() -> None:
     """Train and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--model", default="mini", help="packed mini whose flow is fed")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=8)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    recordings = Recordings(Corpus(args.out), Engine.load("mini", threads=1))
+    recordings = Recordings(Corpus(args.out), Engine.load(args.model, threads=1))
     rows, valid = recordings.usable(*KINDS), recordings.usable("valid")[:48]
     model = Aligner(len(recordings.ids), 80)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

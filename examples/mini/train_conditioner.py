@@ -1,11 +1,11 @@
 """mini-mvc: teach the conditioning stack of MVC what mini's flow is given for the same recordings.
 
-Flow and vocoder are those of the packaged `mini` and stay as they are. Its speech tokenizer and the
-encoder of its flow say what the flow hears of a recording (mu*); phone times and pitch come with
-the corpus. The style is heard from another sentence of the same voice. Half of the batches are read
-in windows, as streaming reads them.
+Flow and vocoder are those of a packed mini (`--model`; mini-mvc learned on the first one) and stay
+as they are. Its speech tokenizer and the encoder of its flow say what the flow hears of a recording
+(mu*); phone times and pitch come with the corpus. The style is heard from another sentence of the
+same voice. Half of the batches are read in windows, as streaming reads them.
 
-    python examples/mini/train_conditioner.py --out work/mini --steps 3000
+    python examples/mini/train_conditioner.py --out work/mini --model work/mini/mini --steps 3000
 """
 
 import argparse
@@ -127,6 +127,7 @@ def main() -> None:
     """Train the conditioner."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--model", default="mini", help="packed mini whose flow is fed")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--name", default="conditioner", help="of the file to write")
     args = parser.parse_args()
     torch.manual_seed(0)
-    engine = Engine.load("mini", threads=args.threads)
+    engine = Engine.load(args.model, threads=args.threads)
     torch.set_num_threads(args.threads)
     recordings = Recordings(Corpus(args.out), engine)
     rows, valid = recordings.usable(*KINDS), recordings.usable("valid")[:24]
