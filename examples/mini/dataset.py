@@ -23,6 +23,7 @@ from mamtra_cli.codecs.flow_hift.config import MelConfig
 MEL = MelConfig()
 TOKEN_SAMPLES = 960  # 40 ms at 24 kHz
 SILENCES = ("pau", "h#", "brth", "#")
+TOLD = "told"  # kind of sentences whose times and pitch are known, and no sound
 
 
 @dataclass
@@ -76,9 +77,9 @@ class Corpus:
         self.maps: dict[Path, np.ndarray] = {}
         self.sentences: list[Sentence] = []
         for table in sorted((folder / "corpus").glob("*.jsonl")):
-            if not table.with_suffix(".npy").exists():
-                continue
             voice, kind = table.stem.rsplit("-", 1)[0].split("-", 1)
+            if kind != TOLD and not table.with_suffix(".npy").exists():
+                continue
             mel = logmel = token = 0
             for line in table.read_text().splitlines():
                 row = json.loads(line)
@@ -154,7 +155,8 @@ class Corpus:
         """Write the mel, log-mel and pitch arrays of every batch that lacks them."""
         groups: dict[Path, list[Sentence]] = {}
         for s in self.sentences:
-            groups.setdefault(s.batch, []).append(s)
+            if s.kind != TOLD:
+                groups.setdefault(s.batch, []).append(s)
         missing = [
             (self.folder, rows)
             for path, rows in groups.items()

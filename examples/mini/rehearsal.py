@@ -73,7 +73,7 @@ def rehearsed(rows: list[tuple[str, str]], voice: str, scratch: Path) -> list[li
     return tables
 
 
-def spoken(text: str, style: Style) -> Spoken:
+def spoken(text: str, style: Style, *, sound: bool = True) -> Spoken:
     """Speak a sentence as `kokoro.Kokoro` does; of a style only that styles differ is heeded."""
     voices = _engine().voices()
     audio, phones = say(text, voices[sum(map(ord, *style.timbre)) % len(voices)])
@@ -81,7 +81,7 @@ def spoken(text: str, style: Style) -> Spoken:
     places = np.arange(len(audio) * PITCH_RATE // _engine().sample_rate) * 50 // PITCH_RATE
     words = [(word, [n.rstrip("1") for n in names]) for word, names in _front_end().words(text)]
     return Spoken(
-        audio=audio,
+        audio=audio if sound else None,
         pitch=frames[np.minimum(places, len(frames) - 1)],
         phones=[(n, s, round(end, 4)) for n, s, end, _ in phones],
         words=[(word, names) for word, names in words if word not in PAUSES],

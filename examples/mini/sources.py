@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dataset import Corpus, Sentence
+from dataset import TOLD, Corpus, Sentence
 
 VOICES = {
     "f1": "US English, clear, the main voice",
@@ -31,6 +31,7 @@ NATURAL_VOICES = {
     "henry": ("x020", "a man, deep and slow"),
 }
 MAIN = ("n1", "n2", "n3", "n4")
+TELLER = MAIN[0]  # whose way of speaking the language model has where no clip tells another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,8 @@ class Source:
         natural: whether spectra are disturbed, strangers expected and prompts learned.
         main: of the voices that most of the speech is of.
         others: of all other voices that are learned from.
-        read: what the language model learns to say.
+        read: what the language model learns to say alone.
+        lent: what it learns to say after another sentence of the same speaker.
         tested: held-out sentences of known speakers.
         unheard: sentences of held-out speakers.
         rows: row of every speaker in the tables of a lesson; held-out ones share row 0.
@@ -54,6 +56,7 @@ class Source:
     main: list[Sentence]
     others: list[Sentence]
     read: list[Sentence]
+    lent: list[Sentence]
     tested: list[Sentence]
     unheard: list[Sentence]
     rows: dict[str, int]
@@ -70,6 +73,7 @@ def synthesizers(corpus: Corpus) -> Source:
         main=main,
         others=others,
         read=[s for s in main if s.voice == "f1"],
+        lent=[],
         tested=corpus.select("valid"),
         unheard=[],
         rows={name: i for i, name in enumerate(VOICES)},
@@ -81,15 +85,19 @@ def synthesizers(corpus: Corpus) -> Source:
 
 
 def natural(corpus: Corpus) -> Source:
-    """Natural speech: four main speakers, many mixed ones, and some that nothing learns from."""
-    rows = corpus.select("natural")
+    """Natural speech: four main speakers, many mixed ones, and some that nothing learns from.
+
+    What is told without sound is for the language model: alone it speaks as TELLER does.
+    """
+    rows, told = corpus.select("natural"), corpus.select(TOLD)
     main, others = ([s for s in rows if (s.voice in MAIN) == wanted] for wanted in (True, False))
     planned = sorted(json.loads((corpus.folder / "natural.json").read_text())["speakers"])
     return Source(
         natural=True,
         main=main,
         others=others,
-        read=rows,
+        read=[s for s in told if s.voice == TELLER],
+        lent=rows + [s for s in told if s.voice != TELLER],
         tested=in_turns(corpus.select("test-natural")),
         unheard=in_turns(corpus.select("unheard")),
         rows={name: 0 if name[0] == "h" else i for i, name in enumerate(planned, 1)},

@@ -3,10 +3,11 @@
     python examples/mini/supervised_codes.py --out work/natural
 
 A code says in its 1,225 values which phone is spoken (49), how high its speaker's voice stands (5)
-and whether the phone begins here, and where in the token it does (5). No phone is skipped: the
-borders of phones move to whole tokens as little as lets every phone have one. Writes the codes of
-every sentence beside its batch, where the language model, the flow and the tokenizer (which is
-taught them) find them. Knows the corpus, no model; needs the pitch that `natural.py` keeps.
+and how many more tokens the phone lasts (5): who reads tokens need not count them, and how long a
+phone is to be is decided once, where it begins. No phone is skipped: the borders of phones move to
+whole tokens as little as lets every phone have one. Writes the codes of every sentence beside its
+batch, where the language model, the flow and the tokenizer (which is taught them) find them. Knows
+the corpus, no model; needs the pitch that `natural.py` keeps.
 """
 
 import argparse
@@ -33,7 +34,6 @@ CLASS = {
     for j, name in enumerate(line.split())
     if name != "-"
 }
-PLACES = (-0.25, 0.0, 0.25)  # bounds of where a phone begins, in tokens from the token's start
 
 
 def borders(ends: np.ndarray, tokens: int) -> np.ndarray:
@@ -80,17 +80,18 @@ def phones(s: Sentence) -> np.ndarray:
     return np.array([CLASS[name] for name in names])[owners(s)]
 
 
-def places(s: Sentence) -> np.ndarray:
-    """Return 0 where a token goes on with its phone, else 1 + where the phone begins, (tokens,)."""
+def rests(s: Sentence) -> np.ndarray:
+    """Return how long the phone of each token goes on after it, int64 (tokens,).
+
+    0 where the phone ends within the token and 1 where it ends with it or after, else 1 + how many
+    tokens of it follow, of which three are as many as any.
+    """
     ends = _ends(s)
-    stops = borders(ends, s.tokens)
-    counts = np.diff(stops, prepend=0)
-    begun = np.flatnonzero(counts > 0)
-    starts = (stops - counts)[begun]
-    offsets = np.append(0.0, ends[:-1])[begun] - starts
-    found = np.zeros(s.tokens, np.int64)
-    found[starts] = 1 + np.searchsorted(PLACES, offsets, side="right")
-    return found
+    owner = owners(s)
+    stops = borders(ends, s.tokens)[owner]
+    left = stops - 1 - np.arange(s.tokens)
+    last = (ends[owner] >= stops).astype(np.int64)
+    return np.where(left > 0, 1 + np.minimum(left, LEVELS[2] - 2), last)
 
 
 def heights(hertz: np.ndarray) -> np.ndarray:
@@ -120,9 +121,9 @@ def bounds(relative: Iterable[np.ndarray]) -> np.ndarray:
     return np.nanquantile(joined, np.arange(1, LEVELS[1]) / LEVELS[1])
 
 
-def join(phone: np.ndarray, height: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return the codes of phone, pitch and place digits, int16 (tokens,)."""
-    return (phone + LEVELS[0] * (height + LEVELS[1] * place)).astype(np.int16)
+def join(phone: np.ndarray, height: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Return the codes of phone, pitch and rest digits, int16 (tokens,)."""
+    return (phone + LEVELS[0] * (height + LEVELS[1] * rest)).astype(np.int16)
 
 
 def write_codes(corpus: Corpus) -> dict[str, float]:
@@ -134,7 +135,7 @@ def write_codes(corpus: Corpus) -> dict[str, float]:
     moved, missing, used = [], 0, set()
     for s in corpus.sentences:
         height = np.searchsorted(parts, np.nan_to_num(relative[s.id]))
-        codes = join(phones(s), height, places(s))
+        codes = join(phones(s), height, rests(s))
         groups.setdefault(s.batch, []).append(codes)
         stops = borders(_ends(s), s.tokens)
         moved.append(np.abs(stops - _ends(s))[:-1])

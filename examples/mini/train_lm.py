@@ -4,10 +4,10 @@ A plain next-token loss with four helps that vanish at export: tables factored o
 digits of the codes (folded into ordinary tables), two guided heads in block GUIDED (taught to
 look at the symbol being spoken and at the next one), a phone classifier on that block's output,
 and corruption of the input tokens. Symbols stand on the time axis of the speech (`aligned`
-positions), placed by a table of mean durations that this stage measures and stores. Natural speech
-is read twice an epoch, once after another sentence of its speaker, so that the words and tokens of
-a clip teach a way of speaking (zero-shot). With `--supervised` the codes, and the tokens that a
-phone owns, are those of `supervised_codes.py`.
+positions), placed by a table of mean durations that this stage measures and stores. Of natural
+speech one speaker is read alone, whose way of speaking the model so has; all others come after
+another sentence of theirs, so that the words and tokens of a clip teach a way (zero-shot). With
+`--supervised` the codes, and the tokens that a phone owns, are those of `supervised_codes.py`.
 """
 
 import argparse
@@ -176,8 +176,9 @@ def main() -> None:
     corpus = Corpus(args.out)
     source = SOURCES[args.source](corpus)
     rows = source.read
-    lessons = [Lesson(sentence=s) for s in rows] + (prompted(rows) if source.natural else [])
-    valid = [Lesson(sentence=s) for s in source.tested[:60]]
+    lessons = [Lesson(sentence=s) for s in rows] + prompted(source.lent)
+    own = [s for s in source.tested if s.voice == rows[0].voice]
+    valid = [Lesson(sentence=s) for s in (own or source.tested)[:60]]
     valid += prompted(source.tested[:60]) if source.natural else []
     symbols = json.loads(args.symbols.read_text())
     index = {name: i for i, name in enumerate(symbols)}
@@ -264,8 +265,8 @@ def main() -> None:
         found = [losses(valid[i : i + 20], 0, training=False) for i in range(0, len(valid), 20)]
         return {k: sum(float(f[k]) for f in found) / len(found) for k in ("ce", "looks")}
 
-    tokens = sum(s.tokens for s in rows)
-    print(f"{len(rows)} sentences, {tokens} tokens, {epochs.steps} steps an epoch")
+    tokens = sum(lesson.sentence.tokens for lesson in lessons)
+    print(f"{len(lessons)} lessons, {tokens} tokens, {epochs.steps} steps an epoch")
     train(
         "lm",
         model,

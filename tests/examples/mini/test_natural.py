@@ -21,16 +21,16 @@ TEXTS = [f"Known {i}." for i in range(7)]
 SAMPLES = 24_000
 
 
-def spoken(text: str, style: Style) -> Spoken:
+def spoken(text: str, style: Style, *, sound: bool) -> Spoken:
     return Spoken(
-        audio=np.zeros(SAMPLES, np.float32),
+        audio=np.zeros(SAMPLES, np.float32) if sound else None,
         pitch=np.zeros(80, np.float32),
         phones=[("pau", 0, 0.5), ("ae", 1, 1.0)],
         words=[("a", ["ae"])],
     )
 
 
-def broken(text: str, style: Style) -> Spoken:
+def broken(text: str, style: Style, *, sound: bool) -> Spoken:
     raise AssertionError("a finished batch was spoken again")
 
 
@@ -42,7 +42,8 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     for speak in (spoken, broken):
         monkeypatch.setattr(natural, "_speak", None)
         render = natural.Renderer(folder, lambda speak=speak: speak)
-        for batch in natural.plan(WHO, KEPT, TEXTS, 0.0, size=4):
+        told = natural.tales(WHO, TEXTS, ["Made up."], 2)
+        for batch in [*natural.plan(WHO, KEPT, TEXTS, 0.0, size=4), *told]:
             assert render(batch) == len(batch.texts)
     return Corpus(tmp_path)
 
@@ -52,11 +53,27 @@ def test_lessons_read_no_held_out_sentence_and_no_held_out_speaker(corpus: Corpu
     learned = [*source.main, *source.others]
     assert {s.voice for s in source.main} == {"n1", "n2"}
     assert {s.voice for s in source.others} == {"x000", "x001"}
-    assert source.read
-    assert {s.id for s in source.read} == {s.id for s in learned}
+    assert all(s.kind == "natural" for s in learned)
     assert {s.text for s in learned} <= set(TEXTS)
     assert {s.text for s in source.tested} == set(KEPT)
     assert {s.voice for s in source.unheard} == {"h000"}
+
+
+def test_the_language_model_reads_one_speaker_alone_and_the_others_after_a_clip(
+    corpus: Corpus,
+) -> None:
+    source = sources.natural(corpus)
+    assert [s.text for s in source.read] == [*TEXTS, "Made up."]
+    assert {s.voice for s in source.read} == {"n1"}
+    assert {s.voice for s in source.lent} == {"n1", "n2", "x000", "x001"}
+    assert {s.id for s in source.main} < {s.id for s in source.lent}
+    assert {s.text for s in source.lent} <= set(TEXTS)
+
+
+def test_what_is_only_told_has_pitch_and_no_sound(corpus: Corpus) -> None:
+    told = corpus.select("told")
+    assert {len(corpus.pitch(s)) for s in told} == {2 * told[0].tokens}
+    assert not any(s.batch.with_suffix(".npy").exists() for s in told)
 
 
 def test_held_out_speakers_share_a_row_that_no_other_has(corpus: Corpus) -> None:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "mini"))
 import supervised_codes
 from dataset import TOKEN_SAMPLES, Corpus, Sentence
 from sizes import TOKENIZER
-from supervised_codes import CLASS, LEVELS, borders, heights, join, owners, phones, places
+from supervised_codes import CLASS, LEVELS, borders, heights, join, owners, phones, rests
 
 # 40 ms tokens: three phones of 25 ms share two tokens, so that one has to come from a neighbour.
 SPOKEN = [("pau", 0, 0.1), ("dh", 0, 0.125), ("ax", 0, 0.15), ("t", 0, 0.175), ("s", 0, 0.4)]
@@ -67,15 +67,22 @@ def test_each_phone_of_a_sentence_owns_a_token() -> None:
     assert phones(s)[-1] == CLASS["s"]
 
 
-def test_a_phone_that_is_said_twice_begins_twice() -> None:
+def test_a_phone_that_is_said_twice_ends_twice() -> None:
     s = sentence([("pau", 0, 0.08), ("s", 0, 0.16), ("s", 0, 0.24)])
-    assert (places(s) > 0).tolist() == [True, False] * 3
+    assert rests(s).tolist() == [2, 1] * 3
 
 
-@pytest.mark.parametrize("late", [-0.4, -0.1, 0.1, 0.4])
-def test_the_place_tells_where_in_a_token_a_phone_begins(late: float) -> None:
+def test_a_long_phone_is_counted_down_from_where_three_tokens_follow() -> None:
+    s = sentence([("pau", 0, 0.04), ("s", 0, 0.32)])
+    assert rests(s).tolist() == [1, 4, 4, 4, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(("late", "told"), [(-0.4, 0), (-0.1, 0), (0.1, 1), (0.4, 1)])
+def test_the_last_token_of_a_phone_tells_whether_the_next_begins_in_it(
+    late: float, told: int
+) -> None:
     s = sentence([("pau", 0, 0.16 + 0.04 * late), ("s", 0, 0.4)])
-    assert places(s)[4] == 1 + [-0.4, -0.1, 0.1, 0.4].index(late)
+    assert rests(s)[:4].tolist() == [4, 3, 2, told]
 
 
 def test_pitch_is_carried_through_what_is_unvoiced() -> None:
@@ -107,4 +114,4 @@ def test_codes_lie_beside_the_batch(tmp_path: Path) -> None:
     assert told["phones_without_token"] == 0
     assert (codes % 49).tolist() == phones(s).tolist()
     assert (codes // 49 % 5).tolist() == sorted((codes // 49 % 5).tolist())  # a rising pitch
-    assert (codes // 245).tolist() == places(s).tolist()
+    assert (codes // 245).tolist() == rests(s).tolist()
