@@ -25,11 +25,16 @@ def bf16_is_fast() -> bool:
 
 
 def begin(model: str | None, parts: dict[str, nn.Module]) -> None:
-    """Give parts of a stage the weights that a packed model has under their names."""
+    """Give parts of a stage the weights that a packed model has under their names.
+
+    parts: by the name of a part, or of what is in one: `part.inner`.
+    """
     if model is not None:
         packed = Engine.load(model, device="cpu", threads=1)
         for name, part in parts.items():
-            part.load_state_dict(packed.part(name).state_dict())
+            whole, _, inner = name.partition(".")
+            found = packed.part(whole).get_submodule(inner)
+            part.load_state_dict(found.state_dict())
 
 
 def trained(out: Path, name: str) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def main() -> None:
     table = tuple(json.loads((args.out / "durations.json").read_text()))
     corpus = Corpus(args.out)
     source = SOURCES[args.source](corpus)
-    config = mini(table, zero_shot=source.natural)
+    config = mini(table, natural=source.natural)
     symbols = json.loads((args.front_end / "symbols.json").read_text())
 
     lm = trained_lm(args.out, config.lm, len(symbols))

@@ -1,5 +1,7 @@
 """Every size of `mini`: the one configuration that training, packing and the package share."""
 
+from dataclasses import replace
+
 from mamtra_cli.codecs.flow_hift.config import (
     FlowConfig,
     FlowEncoderConfig,
@@ -14,6 +16,8 @@ from mamtra_cli.families.cosyvoice2.config import (
 )
 
 TOKENIZER = SpeechTokenizerConfig(width=192, heads=3, layers=4, levels=(7, 7, 5, 5))
+# Codes that are told (`supervised_codes.py`): phone, pitch, and how long the phone goes on.
+TOLD_TOKENIZER = replace(TOKENIZER, levels=(49, 5, 5), digits="classes")
 SPEAKER = SpeakerEncoderConfig(width=96, layers=3)
 FLOW = FlowConfig(
     vocab_size=TOKENIZER.codebook_size,
@@ -44,23 +48,21 @@ LM = LMConfig(
 )
 
 
-def mini(durations: tuple[float, ...], *, zero_shot: bool = False) -> CosyVoice2Config:
+def mini(durations: tuple[float, ...], *, natural: bool = True) -> CosyVoice2Config:
     """Return the whole configuration.
 
-    durations: of the text symbols, as measured. zero_shot: whether prompts were learned.
+    durations: of the text symbols, as measured. natural: codes are told, and prompts learned.
     """
-    from dataclasses import replace
-
     return CosyVoice2Config(
         text="phones",
         lm=replace(LM, durations=durations),
         flow=FLOW,
         source_filter=SOURCE_FILTER,
-        speech_tokenizer=TOKENIZER,
+        speech_tokenizer=TOLD_TOKENIZER if natural else TOKENIZER,
         speaker_encoder=SPEAKER,
         temperature=0.2,  # clearest on sentences kept for choosing it (docs/mini.md)
         lesson_temperature=0.7,
-        zero_shot=zero_shot,
+        zero_shot=natural,
         top_k=0,
         ras_window=0,
         context_tokens=50,

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from dataset import SILENCES, Corpus, Sentence
+from sizes import TOLD_TOKENIZER
 
-LEVELS = (49, 5, 5)
+LEVELS = TOLD_TOKENIZER.levels
 # Phones that sound alike stand side by side: each half of the first digit is a place in this table.
 PHONES = (
     "iy ih ey eh ae ay y",

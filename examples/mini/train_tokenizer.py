@@ -5,8 +5,9 @@ a convolutional decoder that rebuilds the mel from the codes and the voice, and 
 that names the phone from the code alone (the counterpart of the published tokenizer's
 recogniser). Natural speech is read with its spectrum tilted a little and a band hidden, and now and
 then its speaker is not told. Ends by writing the codes of every sentence beside its batch.
-With `--supervised` the encoder is taught the codes that `supervised_codes.py` wrote instead, by
-cross-entropy, and writes none: what it errs in touches only the clips that voices are copied from.
+With `--supervised` the encoder is taught the codes that `supervised_codes.py` wrote instead, their
+digits as classes, and writes none: what it errs in touches only the clips that voices are copied
+from.
 """
 
 import argparse
@@ -16,18 +17,18 @@ import numpy as np
 import torch
 from dataset import SILENCES, Corpus, Sentence, draw
 from loop import Losses, begin, bf16_is_fast, train, trained
-from sizes import TOKENIZER
+from sizes import TOKENIZER, TOLD_TOKENIZER
 from sources import SOURCES, add_options
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra_cli.codecs.flow_hift.config import SpeechTokenizerConfig
 from mamtra_cli.codecs.flow_hift.speech_tokenizer import SpeechTokenizer, codes_to_digits
 
 CROP = 100
 BAND = 16  # mel bands of the widest that is hidden
 TILT = 0.15  # of the normalised log-mel, top against bottom
 MEL_MEAN, MEL_SCALE = -5.0, 2.5
-SHARPNESS = 3.0  # of a digit's logits, which fall with the square of the distance
 UNTOLD = 8  # one batch in so many does not tell its speakers
 
 
@@ -49,10 +50,16 @@ class ConvBlock(nn.Module):
 class TokenizerTrainer(nn.Module):
     """Tokenizer, mel decoder and phone classifier."""
 
-    def __init__(self, phones: int, speakers: int, width: int = 192) -> None:
+    def __init__(
+        self,
+        phones: int,
+        speakers: int,
+        config: SpeechTokenizerConfig = TOKENIZER,
+        width: int = 192,
+    ) -> None:
         super().__init__()
-        digits = len(TOKENIZER.levels)
-        self.tokenizer = SpeechTokenizer(TOKENIZER)
+        digits = len(config.levels)
+        self.tokenizer = SpeechTokenizer(config)
         self.voice = nn.Embedding(speakers, width)
         self.read = nn.Conv1d(digits, width, 3, padding=1)
         self.slow = nn.Sequential(*[ConvBlock(width) for _ in range(2)])
@@ -70,31 +77,24 @@ class TokenizerTrainer(nn.Module):
 def trained_tokenizer(out: Path) -> TokenizerTrainer:
     """Return what this lesson left in `out/tokenizer.pt`, of the sizes written there."""
     state = trained(out, "tokenizer")
-    model = TokenizerTrainer(len(state["phone.2.bias"]), len(state["voice.weight"]))
+    config = TOLD_TOKENIZER if "tokenizer.quantizer.project.weight" in state else TOKENIZER
+    model = TokenizerTrainer(len(state["phone.2.bias"]), len(state["voice.weight"]), config)
     model.load_state_dict(state)
     return model
 
 
-def taught(bounded: Tensor, codes: Tensor) -> Losses:
-    """Cross-entropy of the digits of codes, where the nearest value of a digit is the likeliest.
+def taught(logits: tuple[Tensor, ...], codes: Tensor) -> Losses:
+    """Cross-entropy of the digits of codes.
 
-    bounded: (B, N, K) of the tokenizer, -1..1. codes: (B, N) int64, negative where there is none.
+    logits: (B, N, level) of each digit. codes: (B, N) int64, negative where there is none.
     """
     real = codes >= 0
-    digits = codes_to_digits(codes[real], TOKENIZER.levels)
-    loss, right = bounded.new_zeros(()), []
-    for i, level in enumerate(TOKENIZER.levels):
-        half = (level - 1) / 2
-        distance = bounded[real][:, i, None] * half + half - torch.arange(level)
-        logits = -SHARPNESS * distance.square()
-        loss = loss + F.cross_entropy(logits, digits[:, i])
-        right.append(logits.argmax(-1) == digits[:, i])
-    return {
-        "loss": loss,
-        "phone": (right[0] & right[1]).float().mean(),
-        "pitch": right[2].float().mean(),
-        "place": right[3].float().mean(),
-    }
+    digits = codes_to_digits(codes[real], TOLD_TOKENIZER.levels)
+    losses = {"loss": logits[0].new_zeros(())}
+    for i, (name, of_digit) in enumerate(zip(("phone", "pitch", "rest"), logits, strict=True)):
+        losses["loss"] = losses["loss"] + F.cross_entropy(of_digit[real], digits[:, i])
+        losses[name] = (of_digit[real].argmax(-1) == digits[:, i]).float().mean()
+    return losses
 
 
 def main() -> None:
@@ -116,8 +116,9 @@ def main() -> None:
     valid = {"": source.tested[:40], "unheard_": source.unheard[:40]}
     names = sorted({p for s in rows[:2000] for p, _, _ in s.phones} | set(SILENCES[:1]))
     index = {name: i for i, name in enumerate(names)}
-    model = TokenizerTrainer(len(names), 1 + max(source.rows.values()))
-    begin(args.begin, {"speech_tokenizer": model.tokenizer})
+    config = TOLD_TOKENIZER if args.supervised else TOKENIZER
+    model = TokenizerTrainer(len(names), 1 + max(source.rows.values()), config)
+    begin(args.begin, {"speech_tokenizer.encoder": model.tokenizer.encoder})
 
     def collate(batch: list[Sentence], crop: int, seed: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng(seed)
@@ -158,7 +159,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             found = model.tokenizer(logmel, 4 * lens)
             if args.supervised:
-                return taught(found.bounded, codes)
+                return taught(model.tokenizer.quantizer.logits(found.hidden), codes)
             digits = found.digits
             rebuilt = model.decode(digits, voice)
             logits = model.phone(digits)

@@ -17,6 +17,7 @@ from mamtra_cli.codecs.flow_hift.speech_tokenizer import (
     codes_to_digits,
     digits_to_codes,
 )
+from mamtra_cli.errors import UsageError
 
 Golden = tuple[dict[str, Any], dict[str, Tensor]]
 LEVELS = [
@@ -52,10 +53,11 @@ def tokenizer(golden: Golden) -> SpeechTokenizer:
     return model.eval().requires_grad_(False)
 
 
-def tiny(levels: tuple[int, ...] = (7, 5)) -> SpeechTokenizer:
+def tiny(levels: tuple[int, ...] = (7, 5), digits: str = "fsq") -> SpeechTokenizer:
     torch.manual_seed(2)
-    config = SpeechTokenizerConfig(n_mels=8, width=16, heads=2, layers=1, levels=levels)
-    return SpeechTokenizer(config)
+    return SpeechTokenizer(
+        SpeechTokenizerConfig(n_mels=8, width=16, heads=2, layers=1, levels=levels, digits=digits)
+    )
 
 
 def test_batch_with_padding_matches_the_port(golden: Golden, tokenizer: SpeechTokenizer) -> None:
@@ -111,6 +113,22 @@ def test_training_digits_are_the_values_of_the_codes() -> None:
     torch.testing.assert_close(digits, digits.round(), atol=1e-5, rtol=0)
     assert torch.equal(digits_to_codes(digits.round(), (7, 5)), result.codes)
     assert (result.digits - result.bounded).abs().max() <= 0.25 + 1e-6
+
+
+def test_digits_that_are_classes_are_the_likeliest_ones() -> None:
+    model = tiny(digits="classes")
+    result = model(torch.randn(2, 8, 60))
+    logits = model.quantizer.logits(result.hidden)
+    likeliest = torch.stack([part.argmax(-1) for part in logits], -1)
+    assert [part.shape[-1] for part in logits] == [7, 5]
+    assert torch.equal(digits_to_codes(likeliest, (7, 5)), result.codes)
+    assert torch.equal(result.digits, result.bounded)
+    torch.testing.assert_close((result.digits + 1) * torch.tensor([3.0, 2.0]), likeliest.float())
+
+
+def test_other_digits_are_refused() -> None:
+    with pytest.raises(UsageError, match="`digits` cannot be `words`"):
+        tiny(digits="words")
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bf16-autocast"])

@@ -27,6 +27,7 @@ NOISE_FRAMES, LATER_FRAMES = 15_000, 1000
 SOURCE_FILTER_PIECE = 64
 """Mel frames that a stream of the source-filter vocoder speaks at once."""
 VELOCITIES = ("instant", "mean")
+DIGITS = ("fsq", "classes")
 CPU_STEPS = 5
 """Most steps that a guided flow takes on a CPU, unless it is asked for more."""
 
@@ -208,9 +209,10 @@ class SourceFilterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechTokenizerConfig:
-    """The supervised speech tokenizer: log-mel at 100 Hz to FSQ codes at 25 Hz.
+    """The supervised speech tokenizer: log-mel at 100 Hz to codes at 25 Hz.
 
-    `levels` are the odd level counts of the FSQ digits; the published codebook is 3^8.
+    `levels` are the odd level counts of the digits of a code; the published codebook is 3^8.
+    `digits` says how they are found: `fsq`, one rounded number each, or `classes`, the likeliest.
     """
 
     n_mels: Heads = 128
@@ -219,9 +221,14 @@ class SpeechTokenizerConfig:
     layers: Layers = 6
     fsmn_kernel: Kernel = 31
     levels: Kernels = (3,) * 8
+    digits: str = "fsq"
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.digits not in DIGITS:
+            raise UsageError(
+                f"`digits` cannot be `{self.digits}`", f"choose one of {', '.join(DIGITS)}"
+            )
 
     @property
     def codebook_size(self) -> int:

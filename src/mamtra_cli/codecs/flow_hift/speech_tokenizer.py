@@ -165,6 +165,27 @@ class Quantizer(nn.Module):
         return bounded, rounded
 
 
+class Classifier(nn.Module):
+    """Digits as classes, for codes that are told and lie in no order; in place of `Quantizer`."""
+
+    def __init__(self, width: int, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.project = nn.Linear(width, sum(levels))
+
+    def logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Map hidden: (..., D) to the logits of each digit: (..., level) float32."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            found: tuple[Tensor, ...] = self.project(hidden.float()).split(self.levels, -1)
+        return found
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Codebook.forward`; the likeliest classes twice, without gradient."""
+        digits = torch.stack([part.argmax(-1) for part in self.logits(hidden)], -1)
+        halves = torch.tensor([(level - 1) / 2 for level in self.levels], device=hidden.device)
+        return digits - halves, digits - halves
+
+
 class SpeechTokenizer(nn.Module):
     """Log-mel to codes; `forward` for training, `encode` for use."""
 
@@ -172,7 +193,8 @@ class SpeechTokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.quantizer = Quantizer(config.width, config.levels)
+        kind = Classifier if config.digits == "classes" else Quantizer
+        self.quantizer = kind(config.width, config.levels)
 
     def forward(self, logmel: Tensor, lens: Tensor | None = None) -> Tokenized:
         """Encode and quantise with gradients.
@@ -189,7 +211,8 @@ class SpeechTokenizer(nn.Module):
             lens = torch.full(logmel.shape[:1], logmel.shape[2], device=logmel.device)
         hidden, lens = self.encoder(logmel, lens.long())
         bounded, rounded = self.quantizer(hidden)
-        halves = self.quantizer._codebook.halves
+        counts = torch.tensor(self.config.levels, device=hidden.device)
+        halves = (counts - 1) / 2
         codes = digits_to_codes((rounded.detach() + halves).long(), self.config.levels)
         digits = (bounded + (rounded - bounded).detach()) / halves
         return Tokenized(
