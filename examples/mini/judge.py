@@ -1,11 +1,13 @@
-"""How models speak ordinary sentences, beside the synthesizer that taught them: one table, one run.
+"""How models speak ordinary sentences, beside what taught them: one table, one run.
 
-    python examples/mini/judge.py --model old --model new --voice f1 --voice m1 --out scores.json
+    python examples/mini/judge.py --model mini --voice anna --tables package/voices
 
-Rows of a voice: the source (rendered here with festival or flite), and for each model the source's
-true mel through its vocoder, the source's copy by its speech tokens, flow and vocoder, and what it
-says itself. Judges are Whisper base, DNSMOS and Distill-MOS out of
-packages (docs/evaluation.md); intervals are 95 %, by the bootstrap over sentences.
+Rows of a voice: the source, and for each model the source's true mel through its vocoder, the
+source's copy by its speech tokens, flow and vocoder, and what it says itself. The source of mini's
+voices is Kokoro (`--tables`, and `--work` for its graph), whose phone times and pitch tell the
+copy's tokens; that of f1 and m1 to m4 is festival or flite. Judges are Whisper base, DNSMOS and
+Distill-MOS out of packages (docs/evaluation.md); intervals are 95 %, by the bootstrap over
+sentences.
 """
 
 import argparse
@@ -13,14 +15,20 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import corpus
+import kokoro
+import natural
 import numpy as np
 import soxr
+import supervised_codes
 import torch
+from dataset import TOKEN_SAMPLES, Sentence
+from sources import NATURAL_VOICES
 
 from mamtra_cli import features
 from mamtra_cli.audio import LISTENING_RATE
@@ -31,9 +39,56 @@ from mamtra_cli.engine.judging.opinion import identities, open_opinions
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.speech import speak, speak_frames
+from mamtra_cli.hub import BUILT_IN
 
 SENTENCES = Path(__file__).parents[2] / "benchmarks" / "everyday_sentences.txt"
 Waves = list[np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What the source of a voice says: samples (S,) at 24 kHz, and told codes where it tells."""
+
+    waves: Waves
+    codes: list[list[int]] | None = None
+
+
+def kokoro_says(voice: str, texts: list[str], tables: Path, work: Path) -> Said:
+    """Let Kokoro say sentences as the speaker that a voice of mini learned from."""
+    source = kokoro.Kokoro(kokoro.exposed_graph(work), tables, BUILT_IN["mini"])
+    style = natural.speakers(tables)[NATURAL_VOICES[voice][0]]
+    said = [source.speak(text, style) for text in texts]
+    sentences, octaves = [], []
+    for text, spoken in zip(texts, said, strict=True):
+        s = Sentence(
+            id="", text=text, voice=voice, kind="", batch=work, start=0,
+            samples=len(spoken.audio), phones=spoken.phones, words=spoken.words,
+        )  # fmt: skip
+        sentences.append(s)
+        octaves.append(supervised_codes.heights(kokoro.at_frames(spoken.pitch, 2 * s.tokens)))
+    middle = np.nanmedian(np.concatenate(octaves))
+    parts = supervised_codes.bounds(one - middle for one in octaves)
+    codes = [
+        supervised_codes.codes_of(s, one - middle, parts).tolist()
+        for s, one in zip(sentences, octaves, strict=True)
+    ]
+    waves = [one.audio[: s.tokens * TOKEN_SAMPLES] for s, one in zip(sentences, said, strict=True)]
+    return Said(waves=waves, codes=codes)
+
+
+def source_says(voice: str, texts: list[str], options: argparse.Namespace) -> Said:
+    """Let the source of a voice say sentences; options of `add_source`."""
+    if voice not in NATURAL_VOICES:
+        return Said(waves=source_waves(voice, texts))
+    if options.tables is None:
+        raise SystemExit(f"{voice} learned from Kokoro: name its style tables with --tables")
+    return kokoro_says(voice, texts, options.tables, options.work)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add where the source of natural voices lies."""
+    parser.add_argument("--tables", type=Path, help="voices/ of npm's kokoro-js")
+    parser.add_argument("--work", type=Path, default=Path("work/natural"), help="Kokoro's graph")
 
 
 def source_waves(voice: str, texts: list[str]) -> Waves:
@@ -63,15 +118,20 @@ def through_vocoder(engine: Engine, waves: Waves) -> Waves:
 
 
 @torch.inference_mode()
-def copied(engine: Engine, voice: str, waves: Waves) -> Waves:
-    """Waves through a model's speech tokens, its flow and its vocoder."""
+def copied(engine: Engine, voice: str, said: Said) -> Waves:
+    """What was said through a model's speech tokens, its flow and its vocoder."""
     who, found = engine.voice(voice), []
-    for i, wave in enumerate(waves):
-        narrow = torch.from_numpy(soxr.resample(wave, 24_000, LISTENING_RATE))
-        codes, _ = engine.part("speech_tokenizer").encode(features.logmel128(narrow)[None])
-        frames = [(code,) for code in codes[0].tolist()]
+    for i, codes in enumerate(said.codes or [tokenized(engine, wave) for wave in said.waves]):
+        frames = [(code,) for code in codes]
         found.append(speak_frames(engine, frames, who, SpeechOptions(seed=i)).numpy())
     return found
+
+
+def tokenized(engine: Engine, wave: np.ndarray) -> list[int]:
+    """The speech tokens that a model finds in samples (S,) at 24 kHz."""
+    narrow = torch.from_numpy(soxr.resample(wave, 24_000, LISTENING_RATE))
+    codes, _ = engine.part("speech_tokenizer").encode(features.logmel128(narrow)[None])
+    return list(codes[0].tolist())
 
 
 def spoken(engine: Engine, voice: str, texts: list[str]) -> Waves:
@@ -99,6 +159,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=Path, default=SENTENCES)
     parser.add_argument("--limit", type=int, help="only the first sentences")
     parser.add_argument("--no-source", action="store_true", help="where no synthesizer is at hand")
+    add_source(parser)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     texts = args.sentences.read_text("utf-8").split("\n")
@@ -138,12 +199,13 @@ def main() -> None:
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for voice in args.voice:
         if not args.no_source:
-            waves = judge(voice, "source", lambda voice=voice: source_waves(voice, texts))
+            said = source_says(voice, texts, args)
+            judge(voice, "source", lambda said=said: said.waves)
             for engine in engines:
                 label = f"source's mel, vocoder of {engine.name}"
-                judge(voice, label, lambda e=engine, w=waves: through_vocoder(e, w))
+                judge(voice, label, lambda e=engine, s=said: through_vocoder(e, s.waves))
                 label = f"source's copy by {engine.name}"
-                judge(voice, label, lambda e=engine, v=voice, w=waves: copied(e, v, w))
+                judge(voice, label, lambda e=engine, v=voice, s=said: copied(e, v, s))
         for engine in engines:
             judge(voice, engine.name, lambda e=engine, v=voice: spoken(e, v, texts))
     told = {"asr": dict(ears.about), "mos": identities(judges), "date": date.today().isoformat()}

@@ -1,9 +1,10 @@
 """A folder of samples, and a page that plays them side by side: what a conversion does to a voice.
 
     python examples/mini/samples.py --model teacher=mini --model "1:1 as converted"=s11 \
-      --model "1:1 distilled"=t11 --model "1:3"=t13 --out samples [--source]
+      --model "1:1 distilled"=t11 --model "1:3"=t13 --out samples \
+      [--source --tables package/voices --work work/natural]
 
-One row a sentence, one column a model, the source (the synthesizer that taught mini) first where
+One row a sentence, one column a model, the source (what taught the voice) first where
 `--source` asks for it. The page is one static file beside its WAV files; it asks nothing of the
 network.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import soundfile
 import torch
-from judge import SENTENCES, Waves, source_waves, spoken
+from judge import SENTENCES, Waves, add_source, source_says, spoken
 
 from mamtra_cli.engine.model import Engine
 
@@ -38,9 +39,10 @@ def main() -> None:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", required=True, help="LABEL=MODEL")
-    parser.add_argument("--voice", default="f1")
+    parser.add_argument("--voice", default="anna")
     parser.add_argument("--limit", type=int, default=8, help="sentences")
-    parser.add_argument("--source", action="store_true", help="needs festival or flite")
+    parser.add_argument("--source", action="store_true", help="what taught the voice, too")
+    add_source(parser)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -48,7 +50,7 @@ def main() -> None:
     texts = [t for t in SENTENCES.read_text("utf-8").splitlines() if t.strip()][: args.limit]
     columns: dict[str, Waves] = {}
     if args.source:
-        columns["source"] = source_waves(args.voice, texts)
+        columns["source"] = source_says(args.voice, texts, args).waves
     rate = 0
     for pair in args.model:
         label, _, name = pair.rpartition("=")

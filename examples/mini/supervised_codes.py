@@ -127,6 +127,14 @@ def join(phone: np.ndarray, height: np.ndarray, rest: np.ndarray) -> np.ndarray:
     return (phone + LEVELS[0] * (height + LEVELS[1] * rest)).astype(np.int16)
 
 
+def codes_of(s: Sentence, relative: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Return the codes of a sentence, int16 (tokens,).
+
+    relative: (tokens,) octaves above its speaker's median. parts: of `bounds`.
+    """
+    return join(phones(s), np.searchsorted(parts, np.nan_to_num(relative)), rests(s))
+
+
 def write_codes(corpus: Corpus) -> dict[str, float]:
     """Write the codes of every sentence; return how far borders moved, and how many are used."""
     middle = middles(corpus)
@@ -135,8 +143,7 @@ def write_codes(corpus: Corpus) -> dict[str, float]:
     groups: dict[Path, list[np.ndarray]] = {}
     moved, missing, used = [], 0, set()
     for s in corpus.sentences:
-        height = np.searchsorted(parts, np.nan_to_num(relative[s.id]))
-        codes = join(phones(s), height, rests(s))
+        codes = codes_of(s, relative[s.id], parts)
         groups.setdefault(s.batch, []).append(codes)
         stops = borders(_ends(s), s.tokens)
         moved.append(np.abs(stops - _ends(s))[:-1])
