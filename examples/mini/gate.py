@@ -1,6 +1,6 @@
 """How many words are lost from sound to tokens and back, part by part, on held-out sentences.
 
-    python examples/mini/gate.py --source natural --out work/natural --limit 100
+    python examples/mini/gate.py --out work/natural --supervised --limit 100
 
 Rows, each through the same vocoder but the first: the recording; its true mel; the mel that the
 tokenizer's own decoder makes of the codes, which tells what the codes still hold; and the flow's

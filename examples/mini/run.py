@@ -1,14 +1,15 @@
 """Train mini from nothing: every stage in order, each one resumable where it stopped.
 
-    python examples/mini/run.py --out work/mini                  # the shipped recipe
+    python examples/mini/run.py --tables package/voices --out work/natural    # the shipped recipe
     python examples/mini/run.py --out work/smoke --smoke         # a minute or two, to see it run
-    python examples/mini/run.py --source natural --tables package/voices --out work/natural
+    python examples/mini/run.py --source synthesizers --out work/first        # the first mini
 
 Stages: corpus, natural, features, codes, tokenizer, lm, flow, mels, vocoder, vocoder2, pack;
-`--from` and `--to` choose some. `natural` needs `--tables`; without it the vocoder hears no natural
-speech. With `--source natural` nothing else is heard, every part starts from that of `mini`, and
-its codes are told (`supervised_codes.py`); what came of it so far is in docs/mini.md. `--smoke`
-needs no synthesizer: mini itself says a few sentences (rehearsal.py), every stage takes two steps.
+`--from` and `--to` choose some. `natural` needs `--tables`. Every part starts from that of `mini`,
+and codes are told (`supervised_codes.py`). With `--source synthesizers` festival and flite speak,
+every part starts from nothing, codes are found, and without `--tables` the vocoder hears no natural
+speech. `--smoke` needs no source: mini itself says a few sentences (rehearsal.py), every stage
+takes two steps.
 """
 
 import argparse
@@ -23,15 +24,15 @@ STAGES = (
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
 SMOKE_STEPS = 2
-NATURAL_STEPS = {"tokenizer": 4000, "lm": 1500, "flow": 9000, "vocoder2": 3000}
+NATURAL_STEPS = {"tokenizer": 3000, "lm": 2600, "flow": 9000, "vocoder2": 3000}
 NATURAL_BATCHES = 8  # enough for the vocoder: 12 minutes
 
 
 def main() -> None:
     """Run the stages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("work/mini"))
-    parser.add_argument("--source", choices=("synthesizers", "natural"), default="synthesizers")
+    parser.add_argument("--out", type=Path, default=Path("work/natural"))
+    parser.add_argument("--source", choices=("natural", "synthesizers"), default="natural")
     parser.add_argument("--front-end", type=Path, help="folder of the front end's three files")
     parser.add_argument("--tables", type=Path, help="voices/ of npm's kokoro-js, for `natural`")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,8 +1,8 @@
 """Which sentences of a corpus each lesson of mini reads, by where the speech came from.
 
-`synthesizers` (`corpus.py`) is what taught the mini that ships; `natural` (`natural.py`) teaches
-from natural speech, with held-out speakers and with prompts. Knows kinds and voices of sentences,
-no model.
+`natural` (`natural.py`) is what taught the mini that ships: natural speech, with held-out speakers
+and with prompts; `synthesizers` (`corpus.py`) taught the first one. Knows kinds and voices of
+sentences, no model.
 """
 
 import argparse
@@ -117,7 +117,7 @@ SOURCES: dict[str, Callable[[Corpus], Source]] = {"synthesizers": synthesizers, 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a source."""
-    parser.add_argument("--source", choices=SOURCES, default="synthesizers")
+    parser.add_argument("--source", choices=SOURCES, default="natural")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
