@@ -40,7 +40,8 @@ docs: $(VENV)/.dev  ## Build the site; a broken link is an error.
 
 recipe: $(VENV)/.dev  ## Rehearse every stage of mini's recipe on what mini says: shows that it runs.
 	rm -rf work/smoke
-	$(BIN)/python examples/mini/run.py --smoke --out work/smoke
+	$(BIN)/python examples/mini/run.py --smoke --out work/smoke/natural
+	$(BIN)/python examples/mini/run.py --smoke --source synthesizers --out work/smoke/first
 
 clean:
 	rm -rf $(VENV) site demo.wav

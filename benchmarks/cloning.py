@@ -1,6 +1,6 @@
 """Does a copied voice sound like its speaker? Speakers copied from five seconds of each.
 
-    python benchmarks/cloning.py                          # mini's five: festival and flite speak
+    python benchmarks/cloning.py                          # five synthesizers: festival and flite
     python benchmarks/cloning.py --corpus work/natural    # 20 that nothing was trained on
 
 The held-out speakers are rendered by `examples/mini/natural.py --only unheard --out work/natural`.
@@ -100,7 +100,7 @@ def measures(found: Sequence[Likeness], speakers: int) -> dict[str, Ratio]:
 
 
 def synthesizers() -> dict[str, Sentences]:
-    """The last everyday sentences by festival and flite, in the voices that taught mini."""
+    """The last everyday sentences by festival and flite, which taught the first mini."""
     from judge import source_waves
 
     texts = everyday()[-TRUE:]

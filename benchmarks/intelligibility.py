@@ -3,10 +3,10 @@
     python benchmarks/intelligibility.py --corpus work/mini --rows original,copy,teacher
     python benchmarks/intelligibility.py --rows teacher,student --student ./student
 
-Rows: `original` (the synthesizer that taught it), `vocoder` (its mel through our vocoder), `copy`
-(its speech tokens through flow and vocoder), `teacher` (text through the whole of `--model`) and
-`student` (the same of `--student`, repeatable). The first three need the rendered test sentences,
-`python examples/mini/corpus.py --size 0` (festival); the last two need nothing.
+Rows: `original` (the synthesizer that taught the first mini), `vocoder` (its mel through our
+vocoder), `copy` (its speech tokens through flow and vocoder), `teacher` (text through the whole of
+`--model`) and `student` (the same of `--student`, repeatable). The first three need the rendered
+test sentences, `python examples/mini/corpus.py --size 0` (festival); the last two need nothing.
 
 Test sets: 100 sentences of the closed vocabulary and 40 whose content words never occur in
 training, both from seeds that no training set uses. The recogniser is pocketsphinx with a trigram
@@ -66,7 +66,7 @@ def recognisers(tests: dict[str, list[str]], order: int) -> dict[str, WordRecogn
     }
 
 
-def original(folder: Path, model: str) -> dict[str, Speaker]:
+def original(folder: Path, model: str, voice: str) -> dict[str, Speaker]:
     """Return the rows that start from the synthesizer's own speech."""
     from dataset import Corpus
 
@@ -92,7 +92,7 @@ def original(folder: Path, model: str) -> dict[str, Speaker]:
         import soxr
 
         tokenizer = engine.model.load("speech_tokenizer")
-        prompt = engine.speaker.sound_prompt(engine.voice("f1"))
+        prompt = engine.speaker.sound_prompt(engine.voice(voice))
         waves = []
         for wave in clean(texts):
             narrow = torch.from_numpy(soxr.resample(wave, RATE, 16_000))
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--student", action="append", default=[])
     parser.add_argument("--rows", default="original,vocoder,copy,teacher,student")
-    parser.add_argument("--voice", default="f1")
+    parser.add_argument("--voice", default="anna")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--order", type=int, default=3, help="of the recogniser; 0: word loop")
     parser.add_argument(
@@ -133,7 +133,8 @@ def main() -> None:
     rows: dict[str, Speaker] = {}
     wanted = args.rows.split(",")
     if args.corpus and {"original", "vocoder", "copy"} & set(wanted):
-        rows |= {k: v for k, v in original(args.corpus, args.model).items() if k in wanted}
+        found = original(args.corpus, args.model, args.voice)
+        rows |= {k: v for k, v in found.items() if k in wanted}
     if "teacher" in wanted:
         rows["teacher"] = speaker(args.model, args.voice, args.seed, args.temperature)
     for folder in args.student if "student" in wanted else []:

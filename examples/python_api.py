@@ -8,7 +8,7 @@ import torch
 from mamtra_cli import ConvertRecipe, Engine, LayerPlan, convert, speak
 
 engine = Engine.load("mini")
-chunks = [chunk.audio for chunk in speak(engine, "Hello from Python.", engine.voice("f1"))]
+chunks = [chunk.audio for chunk in speak(engine, "Hello from Python.", engine.voice("anna"))]
 wave = torch.cat(chunks)
 print(f"{len(wave) / engine.sample_rate:.2f} s of sound, {engine.sample_rate} Hz")
 

@@ -1,7 +1,8 @@
 """mini itself in the place of the synthesizers, for `run.py --smoke` on any machine.
 
-Speech of a model that learned from synthesizers teaches nothing new; it shows that every stage
-runs and that what comes out is a model. Phones are those of the front end; their times are even.
+Speech of a small model teaches nothing new; it shows that every stage runs and that what comes out
+is a model. Phones are those of the front end; their times are even. Speakers of the plan are voices
+of mini, whatever their names.
 """
 
 import re
@@ -48,10 +49,15 @@ def texts() -> tuple[list[str], list[str]]:
     return lines[:HELD_OUT], lines[HELD_OUT:]
 
 
-def say(text: str, voice: str) -> Said:
-    """Speak a sentence: samples (S,) at 24 kHz, and phone, stress, end and word of each phone."""
+def say(text: str, speaker: str) -> Said:
+    """Speak a sentence: samples (S,) at 24 kHz, and phone, stress, end and word of each phone.
+
+    speaker: any name; different names need not be different voices.
+    """
     engine = _engine()
-    chunks = speak(engine, text, engine.voice(voice))
+    voices = engine.voices()
+    voice = engine.voice(voices[sum(map(ord, speaker)) % len(voices)])
+    chunks = speak(engine, text, voice)
     audio = torch.cat([chunk.audio for chunk in chunks]).numpy()
     said = [("pau", 0, "0")]
     for word, names in _front_end().words(text):
@@ -75,8 +81,7 @@ def rehearsed(rows: list[tuple[str, str]], voice: str, scratch: Path) -> list[li
 
 def spoken(text: str, style: Style, *, sound: bool = True) -> Spoken:
     """Speak a sentence as `kokoro.Kokoro` does; of a style only that styles differ is heeded."""
-    voices = _engine().voices()
-    audio, phones = say(text, voices[sum(map(ord, *style.timbre)) % len(voices)])
+    audio, phones = say(text, "".join(style.timbre))
     frames = track(torch.from_numpy(audio)).numpy()
     places = np.arange(len(audio) * PITCH_RATE // _engine().sample_rate) * 50 // PITCH_RATE
     words = [(word, [n.rstrip("1") for n in names]) for word, names in _front_end().words(text)]

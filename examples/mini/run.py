@@ -6,10 +6,10 @@
 
 Stages: corpus, natural, features, codes, tokenizer, lm, flow, mels, vocoder, vocoder2, pack;
 `--from` and `--to` choose some. `natural` needs `--tables`. Every part starts from that of `mini`,
-and codes are told (`supervised_codes.py`). With `--source synthesizers` festival and flite speak,
-every part starts from nothing, codes are found, and without `--tables` the vocoder hears no natural
-speech. `--smoke` needs no source: mini itself says a few sentences (rehearsal.py), every stage
-takes two steps.
+codes are told (`supervised_codes.py`), and the vocoder stays as it is. With `--source synthesizers`
+festival and flite speak, every part starts from nothing, codes are found, and without `--tables`
+the vocoder hears no natural speech. `--smoke` needs no source: mini itself says a few sentences
+(rehearsal.py), every stage takes two steps.
 """
 
 import argparse
@@ -24,7 +24,7 @@ STAGES = (
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
 SMOKE_STEPS = 2
-NATURAL_STEPS = {"tokenizer": 3000, "lm": 2600, "flow": 9000, "vocoder2": 3000}
+NATURAL_STEPS = {"tokenizer": 3000, "lm": 3000, "flow": 9000}
 NATURAL_BATCHES = 8  # enough for the vocoder: 12 minutes
 
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--source", choices=("natural", "synthesizers"), default="natural")
     parser.add_argument("--front-end", type=Path, help="folder of the front end's three files")
     parser.add_argument("--tables", type=Path, help="voices/ of npm's kokoro-js, for `natural`")
+    parser.add_argument("--begin", default="mini", help="what `--source natural` starts from")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--from", dest="first", default=STAGES[0], choices=STAGES)
     parser.add_argument("--to", dest="last", default=STAGES[-1], choices=STAGES)
@@ -61,7 +62,8 @@ def main() -> None:
     }
     tables = ["--tables", str(args.tables)]
     if natural:
-        left_out = {"corpus", "vocoder"}
+        left_out = {"corpus", "mels", "vocoder", "vocoder2"}
+        commands["pack"] += ["--vocoder", args.begin]
         speech = [*rehearse, "--hours", "0"] if args.smoke else tables
     else:
         left_out = {"codes"} if args.tables else {"codes", "natural"}
@@ -78,10 +80,8 @@ def main() -> None:
             options += ["--source", args.source]
         if name in steps:
             options += ["--steps", str(steps[name]), "--threads", jobs]
-            options += ["--begin", "mini"] if natural else []
-        if natural and name in ("tokenizer", "lm", "flow"):
-            options += ["--supervised"]
-            options += ["--crop", "64"] if name == "flow" else []
+            options += ["--begin", args.begin, "--supervised"] if natural else []
+            options += ["--crop", "64"] if natural and name == "flow" else []
         print("stage", name, flush=True)
         subprocess.run([sys.executable, str(HERE / program), *options], check=True)
 

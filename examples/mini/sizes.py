@@ -64,7 +64,9 @@ def mini(durations: tuple[float, ...], *, natural: bool = True) -> CosyVoice2Con
         lesson_temperature=0.7,
         zero_shot=natural,
         top_k=0,
-        ras_window=0,
-        context_tokens=50,
+        # Told tokens repeat while a long phone lasts; half a second of one is a phone without end.
+        ras_window=12 if natural else 0,
+        ras_threshold=1.0 if natural else 0.1,
+        context_tokens=75 if natural else 50,
         whole_tokens=150,
     )

@@ -117,7 +117,10 @@ def durations(
 def without_inner_pauses(
     names: list[str], owners: np.ndarray, rng: np.random.Generator
 ) -> tuple[list[str], np.ndarray]:
-    """Drop each inner pause with probability COMMA_DROP; its tokens go to the symbol before."""
+    """Drop each inner pause with probability COMMA_DROP; its tokens go to the symbol before.
+
+    Synthesizers pause where no comma stands in the text; natural speech does so at commas alone.
+    """
     keep = [n != "," or rng.random() > COMMA_DROP for n in names]
     place = np.cumsum(keep) - 1
     return [n for n, k in zip(names, keep, strict=True) if k], np.maximum(place[owners], 0)
@@ -201,7 +204,7 @@ def main() -> None:
             said, speech, owned = [], [], []
             for s in lesson.spoken:
                 names, own = s.symbols, owners_of(s, args.supervised)
-                if training:
+                if training and not source.natural:
                     names, own = without_inner_pauses(names, own, rng)
                 owned += (sum(map(len, said)) + own).tolist()
                 said.append([index[n] for n in names])

@@ -1,10 +1,11 @@
 """How far off mini's word times are: its alignment against the known times of its own corpus.
 
-    python examples/mini/word_times.py --out work/mini
+    python examples/mini/word_times.py --out work/natural
 
-Sentences that were kept from training are made speech tokens of, and the times that the model gives
-the words are compared with those of the synthesizer that rendered them. Two ways are measured: the
-guided head, and mean durations stretched to the tokens (what a student without that head has).
+Sentences that were kept from training are made speech tokens of (natural ones have told tokens, by
+`supervised_codes.py`), and the times that the model gives the words are compared with those of the
+synthesizer that rendered them. Two ways are measured: the guided head, and mean durations stretched
+to the tokens (what a student without that head has).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 import soxr
 import torch
 from dataset import SILENCES, Corpus, Sentence
+from sources import in_turns
 
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.families.cosyvoice2.alignment import stretched, token_counts
@@ -70,7 +72,7 @@ def summary(errors: np.ndarray) -> dict[str, float]:
 def main() -> None:
     """Print what was measured as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("work/mini"))
+    parser.add_argument("--out", type=Path, default=Path("work/natural"))
     parser.add_argument("--model", default="mini")
     parser.add_argument("--sentences", type=int, default=60)
     args = parser.parse_args()
@@ -79,14 +81,18 @@ def main() -> None:
     lm: Any = engine.part(engine.lm_part)
     encoder = TokenEncoder(engine.part("speech_tokenizer"), None, engine.device)
     corpus = Corpus(args.out)
-    rows = corpus.select("valid", "test-closed", "test-open", voices=("f1",))[: args.sentences]
+    natural = in_turns(corpus.select("test-natural"))
+    rows = (natural or corpus.select("valid", "test-closed", "test-open"))[: args.sentences]
     index = {symbol: i for i, symbol in enumerate(engine.front_end.vocabulary)}  # type: ignore[attr-defined]
     errors: dict[str, list[np.ndarray]] = {"guided head": [], "mean durations": []}
     for s in rows:
         places = spans(s)
         ids = [index[name] for name in s.symbols]
-        wave = soxr.resample(corpus.audio(s), 24_000, encoder.rate)
-        tokens = encoder.encode([wave])[0][0].tolist()
+        if natural:
+            tokens = corpus.codes(s).tolist()
+        else:
+            wave = soxr.resample(corpus.audio(s), 24_000, encoder.rate)
+            tokens = encoder.encode([wave])[0][0].tolist()
         for way, counts in (
             ("guided head", token_counts(lm, ids, tokens)),
             ("mean durations", stretched(lm.config, ids, len(tokens))),

@@ -36,7 +36,7 @@ def test_bad_clip_exits_1_with_a_hint_and_leaves_nothing(
     before = sorted(path.name for path in tmp_path.iterdir())
     line: dict[str, list[str | Path]] = {
         "synth": ["synth", "Hi.", "--clip", clip, "--clip-text", text, "-o", tmp_path / "o.wav"],
-        "voice": ["voice", "add", "eve", clip, "--text", text, "--consent", "Eve agreed."],
+        "voice": ["voice", "add", "zoe", clip, "--text", text, "--consent", "Zoe agreed."],
     }
     voices = ("--voices", tmp_path / "voices")
     got = said(capsys, *line[command], *model, *voices)
@@ -63,5 +63,5 @@ def test_home_that_is_a_file_cannot_take_a_voice(
     (tmp_path / "home").touch()
     monkeypatch.setenv("MAMTRA_HOME", str(tmp_path / "home"))
     clip = write(tmp_path / "clip.wav", speech())
-    got = said(capsys, "voice", "add", "eve", clip, "--consent", "Eve agreed.")
+    got = said(capsys, "voice", "add", "zoe", clip, "--consent", "Zoe agreed.")
     assert (got["rc"], got["code"]) == (1, "output"), got

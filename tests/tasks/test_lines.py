@@ -38,7 +38,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def test_each_line_sounds_as_it_does_alone(tmp_path: Path) -> None:
     lines = [
         {"id": "a", "text": TEXTS[0]},
-        {"text": TEXTS[2], "voice": "m1", "seed": 5, "output": "deep/two.flac"},
+        {"text": TEXTS[2], "voice": "ben", "seed": 5, "output": "deep/two.flac"},
         {"id": "c", "text": TEXTS[1], "speed": 1.5},
     ]
     heard: list[LineRecord] = []
@@ -47,7 +47,7 @@ def test_each_line_sounds_as_it_does_alone(tmp_path: Path) -> None:
     )
     assert (result.made, result.failed, result.kept) == (3, 0, 0)
     assert sorted(record.id for record in heard) == ["000002", "a", "c"]
-    alone = SynthRecipe(text=TEXTS[2], voice="m1", seed=5, output=str(tmp_path / "alone.flac"))
+    alone = SynthRecipe(text=TEXTS[2], voice="ben", seed=5, output=str(tmp_path / "alone.flac"))
     synth(alone)
     found, _ = soundfile.read(tmp_path / "out" / "deep" / "two.flac")
     want, _ = soundfile.read(tmp_path / "alone.flac")

@@ -34,7 +34,7 @@ def synth(recipe: SynthRecipe, console: Console) -> None:
     \b
     Examples:
       $ mamtra synth "Hello there." -o hello.wav
-      $ mamtra synth -i letter.txt -m student --voice m1 -o letter.mp3
+      $ mamtra synth -i letter.txt -m student --voice ben -o letter.mp3
       $ mamtra synth "It is me." --clip me.wav --clip-text "What I said." -o me-too.wav
       $ echo "Good morning." | mamtra synth -o - --raw | aplay -f S16_LE -r 24000
       $ mamtra synth "At once." --server http://127.0.0.1:8880 --play

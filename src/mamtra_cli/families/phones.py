@@ -1,8 +1,8 @@
 """English text as the symbols a phone model reads: phones with stress, pauses, sentence ends.
 
-`PhoneFrontEnd` looks words up in a lexicon, guesses between noun and verb readings, builds forms
-of known words and leaves the rest to `letter_to_sound.py`. Text becomes words in `english.py`.
-Symbols are those of the festival voice the model learned from: `#` first pause, `,` inner pause,
+`PhoneFrontEnd` looks words up in a lexicon, guesses between noun and verb readings, builds forms of
+known words and leaves the rest to `letter_to_sound.py`. Text becomes words in `english.py`. Symbols
+are those of the festival voice that the first mini learned from: `#` first pause, `,` inner pause,
 `.` or `?` last; stressed vowels carry a `1`. Nothing here knows ids beyond their order in
 `symbols.json`.
 """

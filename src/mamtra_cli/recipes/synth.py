@@ -134,7 +134,7 @@ class SynthRecipe:
         bool,
         _voice(
             "Let each piece of a long text hear the one before it, for models that go on from "
-            "speech (CosyVoice 2, Zonos; not mini or mini-mvc)."
+            "speech (mini, CosyVoice 2, Zonos; not mini-mvc)."
         ),
     ] = False
     temperature: Annotated[

@@ -28,7 +28,7 @@ def engine() -> Engine:
 
 
 def spoken(engine: Engine, sampling: Sampling, rows: int = 3) -> list[tuple[int, ...]]:
-    speaker, voice = engine.speaker, engine.voice("f1")
+    speaker, voice = engine.speaker, engine.voice("anna")
     utterances = [
         Utterance(script=speaker.begin(speaker.encode(text), voice), seed=seed)
         for seed, text in enumerate(TEXTS)
@@ -53,7 +53,7 @@ def test_int8_stays_with_the_tokens_it_was_taught(engine: Engine) -> None:
     tokens = spoken(engine, engine.sampling, rows=1)
     agreed, divergence, count = 0, 0.0, 0
     for text, said in zip(TEXTS, tokens, strict=True):
-        script = engine.speaker.begin(engine.speaker.encode(text), engine.voice("f1"))
+        script = engine.speaker.begin(engine.speaker.encode(text), engine.voice("anna"))
         rows = [None, None]
         for index in range(len(said) + 1):
             scores = []
@@ -74,7 +74,7 @@ def test_int8_stays_with_the_tokens_it_was_taught(engine: Engine) -> None:
 
 def test_a_kept_state_goes_on_in_a_slot(engine: Engine) -> None:
     onnx = Engine.load("mini", threads=1, backend="onnx")
-    script = engine.speaker.begin(engine.speaker.encode(TEXTS[0]), engine.voice("f1"))
+    script = engine.speaker.begin(engine.speaker.encode(TEXTS[0]), engine.voice("anna"))
     reads = script.reads
     assert reads is not None
     whole, _ = onnx.speaker.tokens.read([reads], None, [0], [None])
