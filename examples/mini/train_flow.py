@@ -93,8 +93,9 @@ def main() -> None:
     need = int(REFERENCE_SECONDS * 24_000)
     by_voice: dict[str, list[Sentence]] = {}
     for s in source.main + source.others:
-        if s.samples > need + 960:
-            by_voice.setdefault(s.voice, []).append(s)
+        by_voice.setdefault(s.voice, []).append(s)
+    for voice, rows in by_voice.items():
+        by_voice[voice] = [s for s in rows if s.samples > need + 960] or rows
     model = FlowTrainer()
     begin(args.begin, {"flow": model.flow, "speaker_encoder": model.speaker})
     if args.init:
@@ -105,6 +106,8 @@ def main() -> None:
     def reference(s: Sentence, rng: np.random.Generator) -> Tensor:
         rows = by_voice[s.voice]
         other = rows[int(rng.integers(len(rows)))]
+        if other.tokens * 960 <= need:  # a voice that says nothing longer is heard again
+            return speaker_features(np.resize(corpus.audio(other), need))
         start = int(rng.integers(0, other.tokens * 960 - need))
         return speaker_features(corpus.audio(other, start, need))
 
