@@ -67,6 +67,6 @@ def mini(durations: tuple[float, ...], *, natural: bool = True) -> CosyVoice2Con
         # Told tokens repeat while a long phone lasts; half a second of one is a phone without end.
         ras_window=12 if natural else 0,
         ras_threshold=1.0 if natural else 0.1,
-        context_tokens=75 if natural else 50,
+        context_tokens=100 if natural else 50,
         whole_tokens=150,
     )

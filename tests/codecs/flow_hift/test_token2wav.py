@@ -197,12 +197,14 @@ def test_windows_do_not_grow_with_the_length_of_the_speech(
 
 @pytest.fixture(scope="module")
 def spoken() -> tuple[TokenToWave, VoicePrompt, list[int]]:
-    """mini, a voice of it, and the tokens of a sentence of about eight seconds."""
+    """mini, a voice of it, and the tokens of a sentence of about sixteen seconds."""
     engine = Engine.load("mini", device="cpu")
     voice = engine.voice()
     text = (
         "The old clock in the kitchen was very slow, and nobody noticed it, so that the guests "
-        "came to the table when the soup was cold."
+        "came to the table when the soup was cold, and when the rain had stopped at last, we walked "
+        "along the river to the old mill, where my brother used to fish for trout, and had our "
+        "lunch there."
     )
     ids = engine.encode(text)
     speaker = engine.speaker
@@ -241,7 +243,7 @@ def test_stream_of_a_trained_model_is_its_streaming_pass_and_does_not_click(
     exact = torch.cat(list(TokenToWave(ours.flow, ours.vocoder, within).stream(tokens, prompt)))
     assert relative_rms(exact, want) < 2e-3
 
-    bounded = replace(ours.options, context_tokens=75)  # as mini has it
+    bounded = replace(ours.options, context_tokens=100)  # as mini has it
     chunks = list(TokenToWave(ours.flow, ours.vocoder, bounded).stream(tokens, prompt))
     got = torch.cat(chunks)
     assert len(chunks) >= 3
