@@ -202,9 +202,9 @@ def spoken() -> tuple[TokenToWave, VoicePrompt, list[int]]:
     voice = engine.voice()
     text = (
         "The old clock in the kitchen was very slow, and nobody noticed it, so that the guests "
-        "came to the table when the soup was cold, and when the rain had stopped at last, we walked "
-        "along the river to the old mill, where my brother used to fish for trout, and had our "
-        "lunch there."
+        "came to the table when the soup was cold, and when the rain had stopped at last, we "
+        "walked along the river to the old mill, where my brother used to fish for trout, and had "
+        "our lunch there."
     )
     ids = engine.encode(text)
     speaker = engine.speaker
