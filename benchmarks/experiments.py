@@ -5,9 +5,9 @@
 
 Studies are files in examples/experiments: `placements`, `steps`, `initialisation`, `start`, `data`,
 `ablation`, `mixers`, or the path of one of your own. Every row is converted, trained and compared
-with the teacher on one held-out set, then every row and the teacher speak the same sentences to a
-recogniser. Finished rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped study
-goes on with the same command; `--phase` does a part of it. Prints Markdown; writes
+with the teacher on one held-out set, then every row and the teacher speak the same sentences to
+Whisper base. Finished rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped
+study goes on with the same command; `--phase` does a part of it. Prints Markdown; writes
 OUT/STUDY/STUDY.svg. Needs `pip install 'mamtra-cli[eval,plot]'`.
 """
 

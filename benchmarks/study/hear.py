@@ -1,4 +1,7 @@
-"""What students say, written down by a recogniser, sentence by sentence.
+"""What students say, written down by Whisper base, sentence by sentence.
+
+Sentences are everyday ones, in no lesson, the first so many of a file; words are counted as Whisper
+is scored.
 
 Only the language model is a row's own: its tokens go through the teacher's flow and vocoder as
 they are installed now, so that rows and teacher differ in nothing else. A sentence that the
@@ -14,19 +17,20 @@ from typing import Any
 import numpy as np
 
 from mamtra_cli.config import to_dict
-from mamtra_cli.engine.judging.metrics import score
-from mamtra_cli.engine.judging.recognise import WordRecogniser
+from mamtra_cli.engine.judging.faster_whisper import MODELS, FasterWhisper
+from mamtra_cli.engine.judging.metrics import count
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
 from mamtra_cli.engine.speaking.pieces import Piece
 from mamtra_cli.engine.speaking.speech import speak_frames
 from mamtra_cli.engine.speaking.utterances import Utterances
-from mamtra_cli.text.sentences import closed
+from mamtra_cli.errors import UsageError
 from study.recipe import Listening, digest_of
 from study.train import Lab
 
-GRAMMAR_SEED = 0
-GRAMMAR = 8000  # sentences that teach the recogniser the word order, as in `mamtra eval`
+RECOGNISER = "whisper-base"
+RULES = "whisper-en"
+SENTENCES = Path(__file__).parents[1] / "everyday_sentences.txt"
 SEEDS_APART = 100_000
 ROWS = 32  # sentences spoken together
 
@@ -35,12 +39,12 @@ class Ears:
     """A recogniser that is built when it is first needed."""
 
     def __init__(self) -> None:
-        self._recogniser: WordRecogniser | None = None
+        self._recogniser: FasterWhisper | None = None
 
     def write_down(self, wave: np.ndarray, rate: int) -> str:
         """Words of a mono wave (T,)."""
         if self._recogniser is None:
-            self._recogniser = WordRecogniser.from_texts(closed(GRAMMAR_SEED, GRAMMAR))
+            self._recogniser = FasterWhisper(RECOGNISER)
         return self._recogniser.transcribe(wave.astype(np.float32), rate)
 
 
@@ -58,16 +62,33 @@ def hear(
         engine = engine.with_lessons(
             Engine.load(str(folder), device="cpu", dtype="float32").lessons, name
         )
-    texts = closed(how.sentence_seed, how.sentences) * how.seeds
+    texts = sentences(how.sentences) * how.seeds
     heard, lengths = _speak(engine, ears, texts, how)
     return lab.ledger.put("heard", key, row=name, said=texts, heard=heard, tokens=lengths)
 
 
 def hearing_key(lab: Lab, digest: str, how: Listening) -> str:
-    """Of a row, what it was to say, how tokens are drawn, and what made sound of them."""
+    """Of a row, what it says, how its tokens are drawn, what makes sound of them, and who hears."""
     voice = f"voices/{lab.teacher.voices()[0]}"
     drawn = asdict(lab.teacher.sampling)
-    return digest_of([digest, to_dict(how), drawn, lab.hash_of(*lab.sound, voice)])
+    ears = MODELS[RECOGNISER].sha256
+    said = [to_dict(how), sentences(how.sentences)]
+    return digest_of([digest, said, drawn, lab.hash_of(*lab.sound, voice), ears])
+
+
+def sentences(number: int) -> list[str]:
+    """The first so many of the sentences.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    every = SENTENCES.read_text(encoding="utf-8").splitlines()
+    if number > len(every):
+        raise UsageError(
+            f"`{SENTENCES.name}` has {len(every)} sentences, not {number}",
+            "say them more than once: `--set listening.seeds=3`",
+        )
+    return every[:number]
 
 
 def _speak(
@@ -95,8 +116,8 @@ def _speak(
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> tuple[list[float], list[float]]:
     """Errors and words of each sentence."""
-    scores = [score([one], [other], rounds=1) for one, other in zip(said, heard, strict=True)]
-    return [s.wer * s.n_words for s in scores], [float(s.n_words) for s in scores]
+    counts = [count(one, other, RULES) for one, other in zip(said, heard, strict=True)]
+    return [float(c.errors) for c in counts], [float(c.words) for c in counts]
 
 
 def listening_of(how: Listening, sentences: int | None) -> Listening:

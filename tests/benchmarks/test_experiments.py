@@ -32,6 +32,21 @@ def experiments() -> Iterator[ModuleType]:
     sys.path.remove(str(ROOT / "benchmarks"))
 
 
+@pytest.fixture
+def pretended_ears(experiments: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whisper and its rules are not for tests: always the same is heard, and counted plainly."""
+    from study import hear
+
+    class Ears:
+        def __init__(self, name: str) -> None: ...
+
+        def transcribe(self, wave: np.ndarray, rate: int) -> str:
+            return "The kettle is on."
+
+    monkeypatch.setattr(hear, "FasterWhisper", Ears)
+    monkeypatch.setattr(hear, "RULES", "plain")
+
+
 def all_runs(experiments: ModuleType, name: str, *, smoke: bool = False) -> list:
     study = experiments.read_study(experiments.STUDIES / f"{name}.toml", smoke=smoke)
     return list(experiments.runs(study, 8, "abc"))
@@ -61,10 +76,10 @@ def test_rows_of_the_same_layers_have_one_digest_and_other_seeds_have_others(
 
 def test_sizes_of_a_study_can_be_set(experiments: ModuleType) -> None:
     path = experiments.STUDIES / "mixers.toml"
-    changes = ["distill.steps=300", "listening.sentences=60", "data.training-tokens=100_000"]
+    changes = ["distill.steps=300", "listening.seeds=3", "data.training-tokens=100_000"]
     study = experiments.read_study(path, changes=changes)
     assert study.data.training_tokens == 100_000
-    assert study.listening.sentences == 60
+    assert study.listening.seeds == 3
     runs = {run.name: run for run in experiments.runs(study, 8, "abc")}
     assert {run.distill.steps for run in runs.values()} == {300}
     windowed = runs["swa+ssm, 16, kv state seed 0"].mixer
@@ -102,9 +117,10 @@ def test_a_ledger_keeps_first_entries_and_drops_a_line_cut_off(
     assert values == [1, 2]
 
 
-def test_other_sound_parts_or_voices_are_heard_anew_but_not_trained_anew(
-    experiments: ModuleType, tmp_path: Path
+def test_other_sound_voices_or_ears_are_heard_anew_but_not_trained_anew(
+    experiments: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from study import hear
     from study.hear import hearing_key
     from study.recipe import Listening
     from study.train import Lab
@@ -130,6 +146,19 @@ def test_other_sound_parts_or_voices_are_heard_anew_but_not_trained_anew(
         after = keys(**{part: b"new"})
         assert after[0] == before[0]
         assert after[1] != before[1]
+    monkeypatch.setattr(hear, "RECOGNISER", "whisper-tiny.en")
+    after = keys(other=b"")
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_no_more_sentences_are_heard_than_there_are(experiments: ModuleType) -> None:
+    from study.hear import sentences
+
+    assert sentences(2)[1] == "Could you pass me the salt, please?"
+    assert len(sentences(40)) == 40
+    with pytest.raises(UsageError, match="has 40 sentences, not 41"):
+        sentences(41)
 
 
 def test_spearman_is_one_for_any_rising_relation_and_its_interval_holds_zero_for_noise(
@@ -175,6 +204,7 @@ def test_a_paired_difference_is_narrower_than_its_two_rates(experiments: ModuleT
     assert gap.low >= 0
 
 
+@pytest.mark.usefixtures("pretended_ears")
 def test_mixers_are_told_by_what_they_cost_and_by_their_sentences(
     experiments: ModuleType,
 ) -> None:
@@ -204,6 +234,7 @@ def test_steps_of_mixers_are_timed_in_one_run(experiments: ModuleType) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pretended_ears")
 @pytest.mark.filterwarnings("default")
 def test_smoke_study_trains_hears_reports_and_does_nothing_twice(
     experiments: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
