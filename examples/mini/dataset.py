@@ -24,6 +24,7 @@ MEL = MelConfig()
 TOKEN_SAMPLES = 960  # 40 ms at 24 kHz
 SILENCES = ("pau", "h#", "brth", "#")
 TOLD = "told"  # kind of sentences whose times and pitch are known, and no sound
+SPED = "sped"  # kind of sentences that are others, played at another speed
 
 
 @dataclass

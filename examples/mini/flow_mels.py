@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dataset import TOLD, Corpus, Sentence
+from dataset import SPED, TOLD, Corpus, Sentence
 from rich.progress import track
 from sources import SOURCES, add_source
 from train_flow import speaker_features, trained_flow
@@ -27,7 +27,7 @@ def main() -> None:
     corpus = Corpus(args.out)
     model = trained_flow(args.out).eval()
     groups: dict[Path, list[Sentence]] = {}
-    for s in (s for s in corpus.sentences if s.kind != TOLD):
+    for s in (s for s in corpus.sentences if s.kind not in (TOLD, SPED)):
         groups.setdefault(s.batch, []).append(s)
     chosen = []
     for prefix, n in SOURCES[args.source](corpus).flowed.items():

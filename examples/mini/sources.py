@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dataset import TOLD, Corpus, Sentence
+from dataset import SPED, TOLD, Corpus, Sentence
 
 VOICES = {
     "f1": "US English, clear, the main voice",
@@ -42,6 +42,7 @@ class Source:
         natural: whether spectra are disturbed, strangers expected and prompts learned.
         main: of the voices that most of the speech is of.
         others: of all other voices that are learned from.
+        sped: those at other speeds, as more speakers for the flow.
         read: what the language model learns to say alone.
         lent: what it learns to say after another sentence of the same speaker.
         tested: held-out sentences of known speakers.
@@ -55,6 +56,7 @@ class Source:
     natural: bool
     main: list[Sentence]
     others: list[Sentence]
+    sped: list[Sentence]
     read: list[Sentence]
     lent: list[Sentence]
     tested: list[Sentence]
@@ -72,6 +74,7 @@ def synthesizers(corpus: Corpus) -> Source:
         natural=False,
         main=main,
         others=others,
+        sped=[],
         read=[s for s in main if s.voice == "f1"],
         lent=[],
         tested=corpus.select("valid"),
@@ -96,6 +99,7 @@ def natural(corpus: Corpus) -> Source:
         natural=True,
         main=main,
         others=others,
+        sped=corpus.select(SPED),
         read=[s for s in told if s.voice == TELLER],
         lent=rows + [s for s in told if s.voice != TELLER],
         tested=in_turns(corpus.select("test-natural")),

@@ -91,8 +91,9 @@ def main() -> None:
     source, crop = SOURCES[args.source](corpus), args.crop
     valid = source.tested[:24]
     need = int(REFERENCE_SECONDS * 24_000)
+    others = source.others + source.sped
     by_voice: dict[str, list[Sentence]] = {}
-    for s in source.main + source.others:
+    for s in source.main + others:
         by_voice.setdefault(s.voice, []).append(s)
     for voice, rows in by_voice.items():
         by_voice[voice] = [s for s in rows if s.samples > need + 960] or rows
@@ -145,7 +146,7 @@ def main() -> None:
 
     def batch_loss(step: int) -> Losses:
         half = args.batch // 2
-        rows = draw(source.main, step, half) + draw(source.others, step, args.batch - half)
+        rows = draw(source.main, step, half) + draw(others, step, args.batch - half)
         return losses(rows, step)
 
     def validate() -> dict[str, float]:
