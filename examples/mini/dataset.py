@@ -1,6 +1,6 @@
 """Reads the rendered corpus: samples, features and phones of any sentence. Run: computes features.
 
-`Corpus` holds every sentence of the folders written by `corpus.py` and `natural.py`; mel, log-mel,
+`Corpus` holds every sentence that `corpus.py`, `natural.py` and `sped.py` wrote; mel, log-mel,
 pitch and (once the tokenizer is trained) speech tokens lie beside each batch as float16 and int16
 arrays, computed once.
 """

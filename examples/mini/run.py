@@ -4,7 +4,7 @@
     python examples/mini/run.py --out work/smoke --smoke         # a minute or two, to see it run
     python examples/mini/run.py --source synthesizers --out work/first        # the first mini
 
-Stages: corpus, natural, features, codes, tokenizer, lm, flow, mels, vocoder, vocoder2, pack;
+Stages: corpus, natural, sped, features, codes, tokenizer, lm, flow, mels, vocoder, vocoder2, pack;
 `--from` and `--to` choose some. `natural` needs `--tables`. Every part starts from that of `mini`,
 codes are told (`supervised_codes.py`), and the vocoder stays as it is. With `--source synthesizers`
 festival and flite speak, every part starts from nothing, codes are found, and without `--tables`
@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 STAGES = (
-    "corpus", "natural", "features", "codes", "tokenizer", "lm", "flow", "mels", "vocoder",
+    "corpus", "natural", "sped", "features", "codes", "tokenizer", "lm", "flow", "mels", "vocoder",
     "vocoder2", "pack",
 )  # fmt: skip
 STEPS = {"tokenizer": 2600, "lm": 1700, "flow": 8000, "vocoder": 7000, "vocoder2": 4500}
@@ -53,6 +53,7 @@ def main() -> None:
     jobs = str(args.threads)
     commands = {
         "corpus": ["corpus.py", "--jobs", jobs, *rehearse],
+        "sped": ["sped.py"],
         "features": ["dataset.py", "--jobs", jobs],
         "codes": ["supervised_codes.py"],
         "mels": ["flow_mels.py", "--threads", jobs],
@@ -66,7 +67,7 @@ def main() -> None:
         commands["pack"] += ["--vocoder", args.begin]
         speech = [*rehearse, "--hours", "0"] if args.smoke else tables
     else:
-        left_out = {"codes"} if args.tables else {"codes", "natural"}
+        left_out = {"sped", "codes"} if args.tables else {"sped", "codes", "natural"}
         batches = 1 if args.smoke else NATURAL_BATCHES
         speech = [*tables, "--only", "natural", "--limit", str(batches)]
         commands["vocoder2"] += ["--init", str(args.out / "vocoder.pt")]
