@@ -127,7 +127,7 @@ def main() -> None:
         target = mel.transpose(1, 2)
         mask = torch.arange(2 * crop)[None] < 2 * lens[:, None]
         draws = torch.rand(3, len(batch), generator=generator)
-        known = (0.3 * draws[0] * 2 * lens).long() * (draws[1] < 0.5)
+        known = (0.5 * draws[0] * 2 * lens).long() * (draws[1] < 0.5)
         cond = target * (torch.arange(2 * crop)[None] < known[:, None])[:, None]
         t = draws[2] ** 4
         z = FLOW.temperature * torch.randn(target.shape, generator=generator)
