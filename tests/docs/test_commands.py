@@ -75,7 +75,7 @@ TESTED_BY = {
     "synth --jsonl lines.jsonl -d /shared": "test_readme.py",  # howto/slurm without SLURM
     "synth -i letter.txt -o letter.wav --verify": "engine/speaking/test_hearing.py",
     "synth 'Hello there.' -m cosyvoice-2steps": "families/cosyvoice2/test_family.py",
-    "synth 'The kettle is on.' -m old --voice m1": "families/cosyvoice2/test_family.py",  # with HiFT
+    "synth 'The kettle is on.' -m old --voice m1": "families/cosyvoice2/test_family.py",
     "synth 'Hello there.' -m zonos": "families/zonos/test_family.py",
     "synth 'Guten Tag.' -m zonos-hybrid": "families/zonos/test_family.py",
     "voice add anna": "tasks/test_voice.py",  # for zonos

@@ -41,8 +41,8 @@ class ConvertRecipe:
         _plan(
             "Where attention stays: block-begin, block-end, front, middle, back, sandwich or "
             "spread; or measured on the teacher, auto:swap, auto:restore, auto:swap-train, "
-            "auto:drop, auto:cosine, auto:wer, auto:smart; auto: auto:swap where that takes a "
-            "minute or so, else block-begin.",
+            "auto:drop, auto:cosine, auto:wer, auto:smart; auto: auto:swap-train where that takes "
+            "a minute or two, else block-begin.",
             "NAME",
         ),
     ] = AUTO

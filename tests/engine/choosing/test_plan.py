@@ -240,14 +240,16 @@ STACKS = {
 @pytest.mark.parametrize(
     ("stack", "device", "knobs", "placement", "told"),
     [
-        pytest.param("small", "cpu", {}, "auto:swap", "", id="cheap"),
+        pytest.param("small", "cpu", {}, "auto:swap-train", "", id="cheap"),
         pytest.param("large", "cpu", {}, "block-begin", "takes long", id="long"),
-        pytest.param("large", "cuda", {}, "auto:swap", "", id="on-a-gpu"),
+        pytest.param("large", "cuda", {}, "auto:swap-train", "", id="on-a-gpu"),
         pytest.param("small", "cpu", {"dry_run": True}, "block-begin", "dry run", id="dry-run"),
         pytest.param("small", "cpu", {"calibrate": "none"}, "block-begin", "speak", id="no-fit"),
         pytest.param("small", "cpu", {"ratio": "0:1"}, "block-begin", "nothing", id="no-choice"),
         pytest.param("small", "cpu", {"plan": "T=0"}, "block-begin", "", id="written-out"),
-        pytest.param("large", "cpu", {"heat_map": Path("a.svg")}, "auto:swap", "", id="to-draw"),
+        pytest.param(
+            "large", "cpu", {"heat_map": Path("a.svg")}, "auto:swap-train", "", id="to-draw"
+        ),
         pytest.param("small", "cpu", {"placement": "spread"}, "spread", "", id="asked-for"),
     ],
 )

@@ -20,7 +20,7 @@ from mamtra_cli.checkpoint import sha256
 from mamtra_cli.config import reason
 from mamtra_cli.engine import seeds
 from mamtra_cli.engine.choosing import cache as selection_cache
-from mamtra_cli.engine.choosing.bench import Bench, align_pool, make_pool
+from mamtra_cli.engine.choosing.bench import ALIGN_POSITIONS, Bench, align_pool, make_pool
 from mamtra_cli.engine.choosing.hearing import ears, word_errors
 from mamtra_cli.engine.choosing.heat_map import draw_selection
 from mamtra_cli.engine.choosing.search import Hear, select
@@ -36,8 +36,9 @@ from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes.convert import AUTO, ConvertRecipe
 from mamtra_cli.recipes.selection import LayerSelection
 
-RULE, MEASURED = "block-begin", "auto:swap"
-CHEAP = {"cpu": 2e12, "cuda": 1e15}  # FLOPs of a choice that takes about a minute
+RULE, MEASURED = "block-begin", "auto:swap-train"
+CHEAP = {"cpu": 6e12, "cuda": 1e15}  # FLOPs of a choice that takes a minute or two
+ALIGNING = 4  # passes that a step of alignment costs: the teacher's, the mixers', two of gradients
 
 
 def settled(
@@ -46,8 +47,9 @@ def settled(
     """Decide what `--placement auto` means: the measured choice where that is cheap.
 
     Measured layers lose less than those of a rule (docs/placement.md), and a teacher that speaks
-    for the fit anyway needs little more to choose them. A dry run reads no weights for it: all
-    plans of a ratio have the same sizes.
+    for the fit anyway needs little more to choose them. They are measured after a short alignment:
+    what is nearest as fitted need not be nearest once it has learned. A dry run reads no weights
+    for it: all plans of a ratio have the same sizes.
 
     Args:
         recipe: every knob.
@@ -80,14 +82,15 @@ def unmeasured(recipe: ConvertRecipe, stack: HybridConfig, device: str) -> str:
     if not attention or not mamba:
         return "there is nothing to choose"
     kept = attention_count(attention, mamba, depth, rounded=recipe.round)
-    request = AutoRequest(method="swap", kept=kept)
+    request = AutoRequest(method="swap-train", kept=kept)
     passes = depth + request.exchange * kept * (depth - kept)
-    work = passes * request.tokens * decode_flops(stack, 1)
-    if work <= CHEAP.get(device, CHEAP["cpu"]):
+    positions = passes * request.tokens + ALIGNING * request.steps * ALIGN_POSITIONS
+    if positions * decode_flops(stack, 1) <= CHEAP.get(device, CHEAP["cpu"]):
         return ""
     return (
-        f"measuring is {passes} passes over {request.tokens} tokens of speech, which takes long "
-        f"on this device; `--placement {MEASURED}` does it"
+        f"measuring is {request.steps} steps of alignment and {passes} passes over "
+        f"{request.tokens} tokens of speech, which takes long on this device; "
+        f"`--placement {MEASURED}` does it"
     )
 
 
