@@ -3,11 +3,11 @@
     python benchmarks/experiments.py placements --out work/experiments
     python benchmarks/experiments.py initialisation --smoke
 
-Studies are files in examples/experiments: `placements`, `steps`, `initialisation`, `start`, `data`,
-`ablation`, `mixers`, or the path of one of your own. Every row is converted, trained and compared
-with the teacher on one held-out set, then every row and the teacher speak the same sentences to
-Whisper base. Finished rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped
-study goes on with the same command; `--phase` does a part of it. Prints Markdown; writes
+Studies are files in examples/experiments: `placements`, `initialisation`, `data`, `ablation`,
+`mixers`, or the path of one of your own. Every row is converted, trained and compared with the
+teacher on one held-out set, then every row and the teacher speak the same sentences to Whisper
+base. Finished rows are in OUT/STUDY/results.jsonl and are not done again, so a stopped study
+goes on with the same command; `--phase` does a part of it. Prints Markdown; writes
 OUT/STUDY/STUDY.svg. Needs `pip install 'mamtra-cli[eval,plot]'`.
 """
 

@@ -147,14 +147,14 @@ def main_table(results: Sequence[Result], teacher: Entry | None, against: str = 
         if heard:
             line += [number(result.wer(), 1, 100), number(result.wer_over(teacher), 1, 100)]
         lines.append(line)
-    if teacher is not None:
-        wer = rate(*word_errors(teacher["said"], teacher["heard"]))
-        ce = rate(
-            results[0].trained[0]["end"]["ce_teacher"], results[0].trained[0]["end"]["tokens"]
-        )
-        row = ["teacher", "T" * len(results[0].kinds), "", "0", number(ce), "100"]
-        empty = [""] * ((2 if seeds else 0) + (1 if base else 0))
-        lines.append([*row, *empty, number(wer, 1, 100), ""])
+    end = results[0].trained[0]["end"]
+    ce = number(rate(end["ce_teacher"], end["tokens"]))
+    row = ["teacher", "T" * len(results[0].kinds), "", "0", ce, "100"]
+    row += [""] * ((2 if seeds else 0) + (1 if base else 0))
+    if heard:
+        wer = rate(*word_errors(teacher["said"], teacher["heard"])) if teacher else None
+        row += [number(wer, 1, 100), ""]
+    lines.append(row)
     return table(head, lines)
 
 
@@ -202,20 +202,6 @@ def steps_table(results: Sequence[Result], targets: Sequence[float]) -> str:
     return table(head, lines)
 
 
-def layer_table(scores: Mapping[str, float], what: str) -> str:
-    """For each layer: the mean of plans that keep its attention, and of those that do not."""
-    count = len(next(iter(scores)))
-    lines = []
-    for layer in range(count):
-        kept = [value for kinds, value in scores.items() if kinds[layer] == "T"]
-        gone = [value for kinds, value in scores.items() if kinds[layer] != "T"]
-        mean = [f"{sum(v) / len(v):.2f}" if v else "-" for v in (kept, gone)]
-        best = [f"{min(v):.2f}" if v else "-" for v in (kept, gone)]
-        lines.append([str(layer), mean[0], mean[1], best[0], best[1]])
-    head = ["layer", f"mean {what}, kept", "converted", "least, kept", "converted"]
-    return table(head, lines)
-
-
 def correlations(results: Sequence[Result]) -> str:
     """Rank correlations over distinct plans: does a cheap number predict a dear one?"""
     distinct = list({result.kinds: result for result in results}.values())
@@ -249,6 +235,4 @@ def summary(
         parts.append(steps_table(results, study.targets))
     if len({result.kinds for result in results}) > 3:
         parts.append(correlations(results))
-        ends = {result.kinds: result.measure("kl").value for result in results}
-        parts.append(layer_table(ends, "KL after training"))
     return "\n\n".join(parts) + "\n"

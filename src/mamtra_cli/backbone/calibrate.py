@@ -24,7 +24,7 @@ from mamtra_cli.layers.mixers import Fitted
 
 MODES = ("ls", "gain", "scalar", "none")
 # Much less also uses features of little power, and the large weights of those make the first
-# training steps a step back (docs/experiments.md, Start).
+# training steps a step back (docs/experiments.md, Initialisation).
 RIDGE = 0.03
 
 
