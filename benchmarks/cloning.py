@@ -8,8 +8,9 @@ A clip and its words are copied as `mamtra voice add` does, then everyday senten
 clip are spoken in every mode. Of each: whether, among all speakers, the nearest is the copied one
 (by Resemblyzer, against the mean of that speaker's true sentences, none of them in the clip), how
 like it is to that one and to the nearest other, and Whisper's word errors. `own sentences` asks the
-same of the true sentences, each left out of its speaker's mean: what can be had. Intervals are
-95 %, by the bootstrap over speakers.
+same of the true sentences, each left out of its speaker's mean: what can be had; `own times and
+tune` of their told tokens through the model's flow and vocoder: what the language model has no part
+in (after `supervised_codes.py`). Intervals are 95 %, by the bootstrap over speakers.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from mamtra_cli.engine.judging.metrics import count
 from mamtra_cli.engine.judging.resemblyzer import Resemblyzer
 from mamtra_cli.engine.model import Engine
 from mamtra_cli.engine.speaking.options import SpeechOptions
-from mamtra_cli.engine.speaking.speech import speak
+from mamtra_cli.engine.speaking.speech import speak, speak_frames
 from mamtra_cli.errors import AudioRejectedError
 from mamtra_cli.voices.clip import read_clip
 from mamtra_cli.voices.voice import Manner, Voice
@@ -117,6 +118,17 @@ def held_out(folder: Path) -> dict[str, Sentences]:
     return found
 
 
+def told_codes(folder: Path) -> dict[str, list[list[int]]]:
+    """Told tokens of the same sentences; none where nothing told them."""
+    from dataset import Corpus
+
+    corpus, found = Corpus(folder), dict[str, list[list[int]]]()
+    for s in corpus.select("unheard"):
+        if corpus.has(s, "codes."):
+            found.setdefault(s.voice, []).append(corpus.codes(s).tolist())
+    return found
+
+
 def everyday() -> list[str]:
     """Return the sentences of TEXTS."""
     return [line for line in TEXTS.read_text("utf-8").splitlines() if line.strip()]
@@ -178,6 +190,14 @@ def main() -> None:
     print("| row | nearest is right, % | likeness | nearest other | WER % |\n|---|---|---|---|---|")
     print(told("own sentences", measures(left_out(true), len(names))), flush=True)
     centres, texts = np.stack([own.mean(0) for own in true]), everyday()[:-TRUE]
+    told_rows = told_codes(args.corpus) if args.corpus else {}
+    if told_rows:
+        found = []
+        for who, (name, vectors) in enumerate(zip(names, true, strict=True)):
+            for codes in told_rows[name][-len(vectors) :]:
+                wave = speak_frames(engine, [(code,) for code in codes], voices[who]).numpy()
+                found.append(likeness(who, encoder.embed(wave, RATE), centres))
+        print(told("own times and tune", measures(found, len(names))), flush=True)
     for mode in args.modes.split(","):
         found, errors = [], np.zeros((2, len(names)))
         for who, voice in enumerate(voices):
