@@ -42,3 +42,9 @@ def test_scores_and_plans_are_shown_once_each() -> None:
 
 def test_answer_of_an_earlier_run_says_so() -> None:
     assert "measured before" in chosen_layers(replace(SELECTION, cached=True))[1]
+
+
+def test_plans_are_called_what_was_measured_of_them() -> None:
+    assert any(line.startswith("plan, untrained") for line in chosen_layers(SELECTION))
+    aligned = chosen_layers(replace(SELECTION, method="swap-train"))
+    assert any(line.startswith("plan, aligned") for line in aligned)

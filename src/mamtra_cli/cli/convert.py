@@ -68,6 +68,8 @@ def words(result: ConvertResult) -> list[str]:
 
 def chosen_layers(selection: LayerSelection) -> list[str]:
     """Return the layer scores and what the plan they led to is worth, as tables."""
+    from mamtra_cli.backbone.auto import ALIGNED
+
     places = {layer: place for place, layer in enumerate(selection.ranking, 1)}
     layers = table(
         ("layer", selection.unit, "rank", "stays"),
@@ -82,8 +84,9 @@ def chosen_layers(selection: LayerSelection) -> list[str]:
         ],
     )
     others = [plan for plan in selection.spoken if plan.kinds != selection.chosen.kinds]
+    heading = "plan, aligned" if selection.method in ALIGNED else "plan, untrained"
     plans = table(
-        ("plan, untrained", "T", "KL", "CE", "WER"),
+        (heading, "T", "KL", "CE", "WER"),
         [
             (
                 plan.name,
