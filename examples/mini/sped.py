@@ -19,7 +19,7 @@ from corpus import SAMPLE_RATE
 from dataset import SPED, TOKEN_SAMPLES, Corpus, Sentence
 from rich.progress import track
 
-SPEEDS = {"s": (0.86, 0.95), "f": (1.05, 1.16)}  # as loudly apart as another speaker, still one
+SPEEDS = {"s": (0.86, 0.95), "f": (1.05, 1.16)}  # enough for another speaker
 
 
 def played(corpus: Corpus, s: Sentence, speed: float) -> tuple[np.ndarray, np.ndarray]:
