@@ -36,7 +36,8 @@ from mamtra_cli.layers.mixer_config import MixerConfig
 from mamtra_cli.recipes.convert import AUTO, ConvertRecipe
 from mamtra_cli.recipes.selection import LayerSelection
 
-RULE, MEASURED = "block-begin", "auto:swap-train"
+RULE, METHOD = "block-begin", "swap-train"
+MEASURED = f"auto:{METHOD}"
 CHEAP = {"cpu": 6e12, "cuda": 1e15}  # FLOPs of a choice that takes a minute or two
 ALIGNING = 4  # passes that a step of alignment costs: the teacher's, the mixers', two of gradients
 
@@ -82,7 +83,7 @@ def unmeasured(recipe: ConvertRecipe, stack: HybridConfig, device: str) -> str:
     if not attention or not mamba:
         return "there is nothing to choose"
     kept = attention_count(attention, mamba, depth, rounded=recipe.round)
-    request = AutoRequest(method="swap-train", kept=kept)
+    request = AutoRequest(method=METHOD, kept=kept)
     passes = depth + request.exchange * kept * (depth - kept)
     positions = passes * request.tokens + ALIGNING * request.steps * ALIGN_POSITIONS
     if positions * decode_flops(stack, 1) <= CHEAP.get(device, CHEAP["cpu"]):
@@ -117,7 +118,7 @@ def needs_scores(recipe: ConvertRecipe) -> bool:
         if not measured:
             raise UsageError(
                 "`--heat-map` draws layer scores, and this plan has none",
-                "add `--placement auto:swap`",
+                f"add `--placement {MEASURED}`",
             )
         check_picture(recipe.heat_map, force=recipe.force or recipe.dry_run)
     return measured
