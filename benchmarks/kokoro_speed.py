@@ -4,8 +4,9 @@
 
 Both say the first everyday sentences as one speaker, in turns, in one process: mini by its graphs
 as `synth` does, Kokoro by the int8 graph of its packages (examples/mini/kokoro.py) with our front
-end. The first round warms both; of each sentence the least of the others counts. Bytes are of the
-files that speak. How both sound is a table of docs/mini.md.
+end. The first round warms both; of each sentence the least of the others counts. Bytes are those of
+mini's folder, all parts and voices, and of Kokoro's graph, without its style tables. How both sound
+is a table of docs/mini.md.
 """
 
 import argparse
@@ -76,12 +77,13 @@ def main() -> None:
                 took = time.process_time() - start
                 if turn:
                     least[name][text] = min(least[name][text], took)
-    rows = []
-    for (name, took), size in zip(least.items(), sizes, strict=True):
-        cpu, speech = sum(took.values()), sum(seconds[name].values())
-        rows.append([name, size / 1e6, speech, cpu, cpu / speech])
-    rows[1].append(rows[1][-1] / rows[0][-1])
-    rows[0].append(1.0)
+    speech = {name: sum(each.values()) for name, each in seconds.items()}
+    cpu = {name: sum(each.values()) for name, each in least.items()}
+    pace = {name: cpu[name] / speech[name] for name in sides}
+    rows = [
+        [name, size / 1e6, speech[name], cpu[name], pace[name], pace[name] / pace["mini"]]
+        for name, size in zip(sides, sizes, strict=True)
+    ]
     head = ["model", "MB", "speech, s", "processor, s", "real-time factor", "times mini's"]
     kept = protocol.record("kokoro_speed", __doc__ or "", rows=rows, head=head)
     protocol.publish(kept, protocol.markdown(head, rows), args.out)
