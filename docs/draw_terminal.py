@@ -31,7 +31,7 @@ def shown(arguments: list[str]) -> str:
 
 
 def main() -> None:
-    """Run the commands in an empty folder and draw them with what they said."""
+    """Run the commands in an empty folder, nothing measured before, and draw what they said."""
     console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))  # noqa: SIM115
     with tempfile.TemporaryDirectory() as folder:
         for arguments in RUNS:
@@ -42,7 +42,7 @@ def main() -> None:
                 capture_output=True,
                 text=True,
                 check=True,
-                env={**os.environ, "COLUMNS": str(COLUMNS)},
+                env={**os.environ, "COLUMNS": str(COLUMNS), "MAMTRA_CACHE": f"{folder}/.cache"},
             )
             console.print(Text(done.stdout))
     drawn = console.export_svg(title="mamtra", theme=MONOKAI)
